@@ -1,0 +1,180 @@
+"""Every error that this program raises on purpose, as one tree.
+
+    GorError
+    ├── ConfigError            a flag, the config file or a GitSync's spec can't be used
+    ├── InputError             something that came from Git can't be used
+    │   ├── YamlError          a document can't be read
+    │   ├── RenderError        a directory can't be turned into objects
+    │   └── InvalidObject      an object breaks its schema or a rule
+    ├── GitError               a Git operation failed
+    │   ├── GitUnreachable     no answer, or the remote's answer was no Git
+    │   ├── GitAccessDenied    the credential was refused, or there is none
+    │   ├── RefMissing         the branch or commit isn't there
+    │   ├── PushRaced          somebody else pushed first: plan again on the new tip
+    │   └── PushRefused        the server's policy forbids this push
+    ├── DecisionError          a decision can't be written into, or read from, this tree
+    ├── KubeError              the Kubernetes API refused a request
+    │   ├── KubeUnreachable    no answer, or the answer was no Kubernetes Status
+    │   ├── NotFound           404
+    │   ├── AlreadyExists      409, reason AlreadyExists
+    │   ├── Conflict           409, somebody else wrote first, or owns the field
+    │   ├── Unauthorized       401
+    │   ├── Forbidden          403
+    │   ├── Invalid            422 and 400: the API server refused the object
+    │   ├── Gone               410: a list or watch position is too old
+    │   └── TooManyRequests    429, also a PodDisruptionBudget that forbids an eviction
+    ├── UnknownKind            the cluster serves no such apiVersion and kind
+    ├── LeadershipLost         another process holds the Lease: stop all side effects
+    └── LocalClusterError      the local control plane can't be built or started
+
+A message says what happened and to which object; ``remedy`` says what to do now. Neither ever holds a
+secret: whoever raises one strips user info from URLs and never quotes a credential or an object's body.
+"""
+
+from __future__ import annotations
+
+
+class GorError(Exception):
+    """The root of the tree. ``message``: one sentence. ``remedy``: what the reader can do, or ``""``."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class ConfigError(GorError):
+    """A flag, the config file or a GitSync's spec can't be used."""
+
+
+class InputError(GorError):
+    """Something that came from Git can't be used.
+
+    ``path`` is relative to the repository's root, ``line`` counts from 1 (0: unknown), ``field`` is a
+    path such as ``spec.strategy.canary.steps[1].pause`` (``""``: the whole document).
+    """
+
+    def __init__(self, message: str, *, path: str = "", line: int = 0, field: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.path = path
+        self.line = line
+        self.field = field
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else self.path
+        return ": ".join(part for part in (where, self.field, super().__str__()) if part)
+
+
+class YamlError(InputError):
+    """A document can't be read as YAML, or is larger, deeper or more aliased than allowed."""
+
+
+class RenderError(InputError):
+    """A directory can't be turned into objects: a renderer failed, timed out or was refused an input."""
+
+
+class InvalidObject(InputError):
+    """An object breaks its schema or a rule of docs/behaviour.md §20."""
+
+
+class GitError(GorError):
+    """A Git operation failed."""
+
+
+class GitUnreachable(GitError):
+    """The remote gave no answer, or one that isn't Git's."""
+
+
+class GitAccessDenied(GitError):
+    """The remote refused the credential, or wants one and none was given."""
+
+
+class RefMissing(GitError):
+    """The branch or commit isn't in the repository."""
+
+
+class PushRaced(GitError):
+    """The branch moved under a push. Fetch, plan again on the new tip, push again."""
+
+
+class PushRefused(GitError):
+    """The server's policy forbids this push; trying again changes nothing."""
+
+
+class DecisionError(GorError):
+    """A decision can't be written into, or read from, this tree."""
+
+
+class KubeError(GorError):
+    """The Kubernetes API refused a request. ``status``: HTTP code (0: none), ``reason``: the Status' reason."""
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.reason = reason
+
+
+class KubeUnreachable(KubeError):
+    """No answer from the API server, or one that is no Kubernetes Status."""
+
+
+class NotFound(KubeError):
+    """404: the object, its namespace or its resource isn't there."""
+
+
+class AlreadyExists(KubeError):
+    """409 on a create: the name is taken."""
+
+
+class Conflict(KubeError):
+    """409: the object changed since it was read, or another manager owns a field.
+
+    ``managers`` maps each field manager in conflict to the field paths that it holds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 409,
+        reason: str = "Conflict",
+        remedy: str = "",
+        managers: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        super().__init__(message, status=status, reason=reason, remedy=remedy)
+        self.managers = managers or {}
+
+
+class Unauthorized(KubeError):
+    """401: the API server doesn't know who asks."""
+
+
+class Forbidden(KubeError):
+    """403: RBAC or admission forbids the request."""
+
+
+class Invalid(KubeError):
+    """422 or 400: the API server refused the object."""
+
+
+class Gone(KubeError):
+    """410: the position of a list or watch is too old; list again."""
+
+
+class TooManyRequests(KubeError):
+    """429: try later. For an eviction: a PodDisruptionBudget forbids it now."""
+
+
+class UnknownKind(GorError):
+    """The cluster serves no such apiVersion and kind."""
+
+
+class LeadershipLost(GorError):
+    """Another process holds the Lease, or ours could not be renewed: no more side effects."""
+
+
+class LocalClusterError(GorError):
+    """The local control plane can't be built, started or found."""
