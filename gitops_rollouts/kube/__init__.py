@@ -1,0 +1,1 @@
+"""The Kubernetes API: client, discovery, informer cache, leader election, events."""
