@@ -1,0 +1,138 @@
+"""The GitSync: binds one repository, branch and path to one cluster (docs/architecture.md "Git access")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic import Field
+
+from gitops_rollouts.api.durations import parse_go_duration
+from gitops_rollouts.api.meta import REQUIRED, Bool, Int64, Model, ObjectMeta, Raw, Time, encode, parse_tolerant
+from gitops_rollouts.api.names import GOR_API_VERSION
+from gitops_rollouts.api.status import Condition
+
+MAX_PROBLEMS = 50
+"""As many problems are listed in the status; ``problem_count`` counts all."""
+SHORTEST_INTERVAL = timedelta(seconds=1)
+
+
+class SecretRef(Model):
+    """A Secret with credentials for the repository."""
+
+    name: str = Field("", json_schema_extra=REQUIRED)
+    namespace: str = Field("", json_schema_extra=REQUIRED)
+
+
+class GitSyncSpec(Model):
+    """What to sync, and what may be written back."""
+
+    repo: str = Field("", json_schema_extra=REQUIRED)
+    """URL of the repository: https, ssh or file."""
+    branch: str = "main"
+    """The branch that is followed."""
+    path: str = ""
+    """Directory in the repository; empty: its root."""
+    target_namespace: str = ""
+    """For namespaced objects that name no namespace."""
+    interval: str = "30s"
+    """How often the branch is looked at: a Go duration, at least 1s."""
+    suspend: Bool = False
+    """Look at nothing, apply nothing, write nothing."""
+    apply: Bool = True
+    """False: something else applies; progress, read and write decisions only."""
+    write: str = Field("all", json_schema_extra={"enum": ["all", "none"]})
+    """``none``: a read-only remote; decisions stay in the cluster."""
+    gates: str = Field("request", json_schema_extra={"enum": ["request", "commit"]})
+    """``request``: a gate opens a promotion branch. ``commit``: wait for `gor promote`."""
+    prune: Bool = False
+    """Delete what the tree no longer has."""
+    force: Bool = True
+    """Take over fields that another manager holds."""
+    deletion: str = Field("orphan", json_schema_extra={"enum": ["orphan", "delete"]})
+    """What deleting the GitSync does to its objects."""
+    max_staleness: str = "10m"
+    """Without a fetch for longer than this, nothing moves forward. A Go duration."""
+    read_secret_ref: SecretRef | None = None
+    """Credentials to read; absent: none, or those of files."""
+    write_secret_ref: SecretRef | None = None
+    """Credentials to write; absent: those to read."""
+
+    def interval_duration(self) -> timedelta:
+        """``interval``, never below 1 s. Raises ValueError if it is no Go duration."""
+        return max(SHORTEST_INTERVAL, parse_go_duration(self.interval))
+
+    def staleness_duration(self) -> timedelta:
+        """``maxStaleness``. Raises ValueError if it is no Go duration."""
+        return parse_go_duration(self.max_staleness)
+
+
+class Problem(Model):
+    """Something in the tree, or in the cluster, that keeps an object from being applied."""
+
+    path: str = ""
+    """File, relative to the repository's root."""
+    line: Int64 = 0
+    """From 1; absent: unknown."""
+    field: str = ""
+    message: str = Field("", json_schema_extra=REQUIRED)
+    remedy: str = ""
+
+
+class Hold(Model):
+    """A promotion request that a person closed: the gate waits until another is asked for."""
+
+    namespace: str = Field("", json_schema_extra=REQUIRED)
+    name: str = Field("", json_schema_extra=REQUIRED)
+    intent: str = Field("", json_schema_extra=REQUIRED)
+    gate: str = Field("", json_schema_extra=REQUIRED)
+    """Index of the step, or a gate's name."""
+    since: Time | None = None
+
+
+class GitSyncStatus(Model):
+    """What was fetched, applied and written, and what stands in the way."""
+
+    observed_generation: Int64 = 0
+    last_fetched: Time | None = None
+    """When the branch was last read without an error."""
+    last_fetched_commit: str = ""
+    last_applied_commit: str = ""
+    last_applied_time: Time | None = None
+    conditions: tuple[Condition, ...] = ()
+    """Ready, Fetched, Rendered, Applied, Pruned, WriteBack."""
+    message: str = ""
+    """One sentence for people."""
+    problems: tuple[Problem, ...] = ()
+    problem_count: Int64 = 0
+    inventory: tuple[str, ...] = ()
+    """``group/version|Kind|namespace|name`` of each applied object."""
+    allowed_prune: str = ""
+    """The commit for which a person allowed a large prune."""
+    holds: tuple[Hold, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of this type, if there is one."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+
+class GitSync(Model):
+    """A GitSync, cluster-scoped."""
+
+    api_version: str = GOR_API_VERSION
+    kind: str = "GitSync"
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+    spec: GitSyncSpec = Field(default_factory=GitSyncSpec)
+    status: GitSyncStatus = Field(default_factory=GitSyncStatus)
+
+
+def parse_gitsync(raw: Mapping[str, Any]) -> GitSync:
+    """Read a GitSync from the cluster or the config file. Total: what has a wrong type is as if absent."""
+    return parse_tolerant(GitSync, raw)
+
+
+def encode_gitsync_status(status: GitSyncStatus) -> Raw:
+    """The status as it is stored: no more than `MAX_PROBLEMS` problems, the rest counted."""
+    count = max(status.problem_count, len(status.problems))
+    return encode(status.model_copy(update={"problems": status.problems[:MAX_PROBLEMS], "problem_count": count}))
