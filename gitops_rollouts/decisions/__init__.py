@@ -1,0 +1,1 @@
+"""A decision ↔ an annotation line in Git: identity, grammar, byte-exact splice, reading, batching writer, requests."""

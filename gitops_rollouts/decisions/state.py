@@ -1,0 +1,129 @@
+"""What Git says of one Rollout at one commit: the type that travels from sync to controllers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gitops_rollouts.decisions.grammar import Abort, Promote, Stable
+from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.render.objects import Rendered
+
+Key = tuple[str, str]
+"""(namespace, name) of a Rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to bring a version out (docs/decisions.md §1.1): T, S, and the full id of the intent commit."""
+
+    template: str
+    steps: str
+    intent: str
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """(T, S)."""
+        return self.template, self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A line under one of our keys that has no effect, and why: for ``gor why``."""
+
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the next line goes (§1.3). ``path``: the manifest; ``overlay``: the file under ``.rollouts/``.
+
+    ``why`` names what keeps the line out of the manifest; it is empty for a literal one.
+    """
+
+    literal: bool
+    path: str
+    overlay: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """What of a repository a GitSync reads: its name, branch, directory and default namespace."""
+
+    name: str
+    branch: str
+    path: str
+    target_namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InGit:
+    """One Rollout of one GitSync at one commit. Only lines in force are set; the others are in ``ignored``."""
+
+    target: str
+    namespace: str
+    name: str
+    head: str
+    attempt: Attempt
+    placement: Placement
+    promote: Promote | None = None
+    """The approval in force for this attempt, if any."""
+    approved_through: int = -1
+    """The highest step index that it approves; -1: none."""
+    full: bool = False
+    """It approves skipping everything that is left."""
+    abort: Abort | None = None
+    """The abort in force for this attempt. A malformed one appears with ``at`` 0 and an empty ``id``."""
+    abort_commit: str = ""
+    """The first-parent commit that introduced it, full id; empty if it isn't known."""
+    abort_by: str = ""
+    """The author of that commit, for people."""
+    record: Stable | None = None
+    """The engine's record for this target, if there is one."""
+    ignored: tuple[Ignored, ...] = ()
+    image: str = ""
+    """The first container's image, for people."""
+    lifted_abort: str = ""
+    """The id (or, if malformed, the value) of an abort that was in force for the same (T, S) at the head that was
+    synced before this one, and no longer is: whatever abort the cluster shows was taken back (§3 R4)."""
+
+    @property
+    def key(self) -> Key:
+        """(namespace, name)."""
+        return self.namespace, self.name
+
+    @property
+    def subject(self) -> Subject:
+        """What its lines carry as ``for``."""
+        return Subject(self.target, self.namespace, self.name)
+
+    @property
+    def abort_text(self) -> str:
+        """The abort in a few words, for status messages; empty if there is none."""
+        if self.abort is None:
+            return ""
+        by = f" by {self.abort_commit[:7]}" if self.abort_commit else ""
+        who = f" ({self.abort_by})" if self.abort_commit and self.abort_by else ""
+        return f"aborted{by}{who}" if not self.abort.id else f"aborted at step {self.abort.at}{by}{who}"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the record names the template that stands in the tree."""
+        return self.record is not None and self.record.template == self.attempt.template
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAt:
+    """One GitSync's part of one commit: what it renders to, and every Rollout in it.
+
+    ``previous`` is the synced head that intents were carried over from, None if there was none.
+    """
+
+    spec: TargetSpec
+    commit: str
+    rendered: Rendered
+    rollouts: Mapping[Key, InGit] = field(default_factory=dict)
+    previous: str | None = None
