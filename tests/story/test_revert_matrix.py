@@ -1,0 +1,210 @@
+"""Rows of the revert matrix (docs/decisions.md §3) that the numbered checks don't play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from story.loop import OWN, Loop, wait_until
+
+pytestmark = pytest.mark.cluster
+
+Release = Callable[[str], str]
+
+
+def approve(loop: Loop, gate: int) -> str:
+    """Merge the promotion branch of a gate; returns the merge commit."""
+    suffix = f"-g{gate}"
+    wait_until(lambda: any(b.endswith(suffix) for b in loop.request_branches()), f"the branch of gate {gate}")
+    return loop.merge(next(b for b in loop.request_branches() if b.endswith(suffix)))
+
+
+def edit(loop: Loop, old: str, new: str, message: str) -> str:
+    """Replace text in web.yaml and push."""
+    loop.pull()
+    manifest = loop.clone / "envs/prod/web.yaml"
+    text = manifest.read_text()
+    assert old in text
+    manifest.write_text(text.replace(old, new))
+    return loop.push(message)
+
+
+def synced(loop: Loop, commit: str) -> None:
+    wait_until(lambda: loop.sync()["status"].get("lastAppliedCommit") == commit, f"{commit} to be applied")
+
+
+def test_r5_a_record_that_somebody_deletes_is_no_wish_and_comes_back(running: Loop) -> None:
+    line = next(v for k, v in running.lines().items() if k == "stable")
+    running.pull()
+    manifest = running.clone / "envs/prod/web.yaml"
+    kept = [text for text in manifest.read_text().splitlines(keepends=True) if f"{OWN}stable" not in text]
+    manifest.write_text("".join(kept))
+    running.push("tidy up")
+    wait_until(lambda: running.lines().get("stable", "").split()[0] == line.split()[0], "the record to come back")
+    assert running.phase() == "Healthy"
+    assert running.pods_by_image() == {"v1": 5}
+
+
+def test_r8_a_renamed_file_changes_nothing(running: Loop, at_first_gate: Release) -> None:
+    at_first_gate("v2")
+    approve(running, 1)
+    running.wait_gate(3, "v2")
+    wait_until(lambda: any(b.endswith("-g3") for b in running.request_branches()), "the branch of gate 3")
+    running.pull()
+    running.git("mv", "envs/prod/web.yaml", "envs/prod/storefront.yaml")
+    moved = running.push("rename")
+    synced(running, moved)
+    running.settled(seconds=5)
+    assert running.status()["currentStepIndex"] == 3
+    assert running.pods_by_image()["v2"] == 3
+
+
+def test_r9_a_rollout_deleted_in_git_goes_only_where_pruning_is_on(running: Loop, at_first_gate: Release) -> None:
+    at_first_gate("v2")
+    wait_until(running.request_branches, "the request")
+    running.pull()
+    running.git("rm", "-q", "envs/prod/web.yaml")
+    gone = running.push("retire web")
+    synced(running, gone)
+    wait_until(lambda: not running.request_branches(), "the request to be closed")
+    assert running.rollout()["spec"]["template"]
+    running.cluster.merge(
+        f"/apis/gitops-rollouts.io/v1alpha1/gitsyncs/{running.sync_name}", {"spec": {"prune": True}}
+    )  # fmt: skip
+
+    def pruned() -> bool:
+        try:
+            running.rollout()
+        except KeyError:
+            return True
+        return False
+
+    wait_until(pruned, "the Rollout to be pruned")
+
+
+def test_r9_many_objects_that_vanish_at_once_block_pruning_until_it_is_allowed(loop: Loop) -> None:
+    for number in range(12):
+        loop.write(
+            f"envs/prod/c{number}.yaml",
+            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}, namespace: {loop.namespace}}}\n",
+        )
+    loop.push("twelve")
+    loop.start()
+    loop.create_sync(prune=True)
+    loop.wait_phase("Healthy", "v1")
+    loop.wait_record()
+    config_maps = f"/api/v1/namespaces/{loop.namespace}/configmaps"
+    ours = lambda: [c for c in loop.cluster.get(config_maps)["items"] if c["metadata"]["name"][1:].isdigit()]  # noqa: E731
+    assert len(ours()) == 12
+    loop.pull()
+    loop.git("rm", "-q", *[f"envs/prod/c{number}.yaml" for number in range(12)])
+    gone = loop.push("all gone")
+
+    def blocked() -> bool:
+        conditions = {c["type"]: c for c in loop.sync()["status"].get("conditions", [])}
+        return bool(conditions["Pruned"]["reason"] == "PruneBlocked")
+
+    wait_until(blocked, "PruneBlocked")
+    assert len(ours()) == 12
+    loop.gor("allow-prune", gone, "--gitsync", loop.sync_name)
+    wait_until(lambda: not ours(), "the objects to be pruned")
+
+
+def test_r11_the_revert_of_the_revert_is_a_fresh_attempt(running: Loop, at_first_gate: Release) -> None:
+    first = at_first_gate("v2")
+    approve(running, 1)
+    running.wait_gate(3, "v2")
+    back = running.revert(first)
+    running.wait_phase("Healthy", "v1")
+    again = running.revert(back)
+    running.wait_gate(1, "v2")
+    branch = wait_until(running.request_branches, "a request of the new attempt")[0]
+    assert again[:12] in branch
+    assert running.pods_by_image()["v2"] < 3
+
+
+def test_r12_edited_steps_restart_the_attempt_and_void_approvals(running: Loop, at_first_gate: Release) -> None:
+    at_first_gate("v2")
+    approve(running, 1)
+    running.wait_gate(3, "v2")
+    edited = edit(running, "setWeight: 20", "setWeight: 40", "web: start at 40 %")
+    running.wait_gate(1, "v2")
+    branch = wait_until(lambda: [b for b in running.request_branches() if b.endswith("-g1")], "a new request")[0]
+    assert edited[:12] in branch
+    wait_until(lambda: running.pods_by_image()["v2"] == 2, "40 %")
+
+
+def test_r13_several_commits_fetched_at_once_end_as_if_fetched_one_by_one(running: Loop) -> None:
+    running.stop()
+    for tag in ("v2", "v3", "v2"):
+        last = running.release(tag)
+    running.start()
+    running.wait_gate(1, "v2")
+    branch = wait_until(running.request_branches, "the request")[0]
+    assert last[:12] in branch
+    tags = set(running.pods_by_image())
+    assert tags == {"v1", "v2"}
+
+
+def test_a_promotion_sent_to_the_cluster_is_undone_and_names_the_command_that_works(
+    running: Loop, at_first_gate: Release
+) -> None:
+    at_first_gate("v2")
+    sizes = running.pods_by_image()
+    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"pauseConditions": None}})
+    events = f"/api/v1/namespaces/{running.namespace}/events"
+
+    def told() -> bool:
+        return any("gor promote" in e["message"] for e in running.cluster.get(events)["items"])
+
+    wait_until(told, "an event that names the command")
+    running.wait_gate(1, "v2")
+    assert running.pods_by_image() == sizes
+    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"promoteFull": True}})
+    wait_until(lambda: not running.status().get("promoteFull"), "promoteFull to be undone")
+    running.wait_gate(1, "v2")
+    assert running.pods_by_image() == sizes
+
+
+def test_an_abort_sent_to_the_cluster_is_honoured_and_committed(running: Loop, at_first_gate: Release) -> None:
+    at_first_gate("v2")
+    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"abort": True}})
+    running.wait_phase("Degraded", "v2")
+    wait_until(lambda: running.lines().get("abort"), "the abort line")
+    wait_until(lambda: running.pods_by_image() == {"v1": 5}, "v1 alone")
+    running.gor("retry", "web", "-n", running.namespace)
+    running.wait_gate(1, "v2")
+    assert "abort" not in running.lines()
+
+
+def test_without_a_fetch_nothing_moves_forward_but_an_abort_acts_at_once(loop: Loop, git_server: object) -> None:
+    loop.start()
+    loop.create_sync(maxStaleness="4s")
+    loop.wait_phase("Healthy", "v1")
+    loop.wait_record()
+    edit(loop, "- pause: {}          # a person decides", "- pause: {duration: 25}", "web: a timed pause")
+    loop.release("v2")
+    wait_until(lambda: loop.status().get("pauseConditions") and loop.pods_by_image().get("v2"), "the timed pause")
+    sizes = loop.pods_by_image()
+    git_server.stop()  # type: ignore[attr-defined]
+    try:
+        wait_until(lambda: _condition(loop, "Fetched")["status"] == "False", "the outage in the status")
+        started = loop.status()["pauseConditions"][0]["startTime"]
+        wait_until(lambda: _age(loop, started) > 32, "the pause to be over", seconds=90)
+        assert loop.pods_by_image() == sizes
+        loop.cluster.merge(f"{loop.rollout_path}/status", {"status": {"abort": True}})
+        wait_until(lambda: loop.pods_by_image() == {"v1": 5}, "v1 alone while Git is away")
+    finally:
+        git_server.start()  # type: ignore[attr-defined]
+    wait_until(lambda: loop.lines().get("abort"), "the abort's commit after the outage")
+
+
+def _condition(loop: Loop, kind: str) -> dict[str, str]:
+    return next(c for c in loop.sync()["status"]["conditions"] if c["type"] == kind)
+
+
+def _age(loop: Loop, stamp: str) -> float:
+    from datetime import UTC, datetime
+
+    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
