@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from kubernetes.aio.client import Configuration
@@ -49,23 +49,26 @@ class _Loader(KubeConfigLoader):
 
     @property
     def cluster(self) -> ConfigNode:
-        return self._cluster
+        """The context's cluster."""
+        return cast("ConfigNode", self._cluster)
 
     @property
     def user(self) -> ConfigNode:
         """The context's user; an empty one if it names none."""
         if self._user is None:
             self._user = ConfigNode("user", {})
-        found: ConfigNode = self._user
-        return found
+        return cast("ConfigNode", self._user)
 
     async def read(self, configuration: Configuration) -> None:
+        """Authenticate and fill in ``configuration``."""
         await KubeConfigLoader.load_and_set(self, configuration)
 
     async def authenticate(self) -> None:
+        """Get the credential again."""
         await KubeConfigLoader._load_authentication(self)
 
     async def load_from_exec_plugin(self) -> bool:
+        """Run the plugin. Raises `ConfigError` where the library would only log."""
         plugin: ConfigNode = self.user["exec"]
         command = str(plugin.safe_get("command") or "")
         try:

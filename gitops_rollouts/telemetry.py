@@ -1,0 +1,249 @@
+"""Logs and metrics.
+
+Logs go through structlog to standard error, as lines for people or as JSON; a scrubber takes credentials out of
+every value first. Metrics are those of docs/behaviour.md §23 as far as they apply, in a registry of their own, so
+that two managers in one process (tests) don't collide.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+LogFormat = Literal["text", "json"]
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_HIDDEN: Final = "[hidden]"
+_SECRET_KEY: Final = re.compile(r"passw|token|secret|credential|authorization|private.?key|api.?key", re.IGNORECASE)
+_PATTERNS: Final = (
+    # scheme://user:password@host, also user alone: a token can stand there
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@\"']{1,400}@", re.IGNORECASE), r"\1"),
+    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), r"\1 " + _HIDDEN),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), _HIDDEN),
+    (re.compile(r"\b(gh[pousr]_|glpat-|github_pat_)[A-Za-z0-9_-]{10,}"), _HIDDEN),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+"), _HIDDEN),
+    (re.compile(r"\b(password|token|secret|api_key)=[^\s&,;]+", re.IGNORECASE), r"\1=" + _HIDDEN),
+)
+_MAX_TEXT: Final = 20_000
+
+
+def scrub_text(text: str) -> str:
+    """``text`` without user info in URLs, bearer tokens, private keys and well-known token shapes."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def scrub(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The structlog processor: hides values of telling keys, scrubs all others."""
+    for key, value in event.items():
+        event[key] = _HIDDEN if _SECRET_KEY.search(key) and value else _scrub_value(value)
+    return event
+
+
+def _scrub_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return scrub_text(value[:_MAX_TEXT])
+    if isinstance(value, dict):
+        return {k: _HIDDEN if _SECRET_KEY.search(str(k)) and v else _scrub_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrub_value(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return scrub_text(str(value)[:_MAX_TEXT])
+
+
+def configure_logging(level: str = "info", style: LogFormat = "text") -> None:
+    """Set up structlog and the standard library's logging for this process.
+
+    Raises ValueError for an unknown level.
+    """
+    if level not in LOG_LEVELS:
+        raise ValueError(f"unknown log level {level!r}; one of {', '.join(LOG_LEVELS)}")
+    number = getattr(logging, level.upper())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        scrub,
+    ]
+    renderer: Any = structlog.processors.JSONRenderer() if style == "json" else _for_people()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processors=[_drop_record, renderer], foreign_pre_chain=shared)
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+
+
+def _for_people() -> Any:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _drop_record(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.pop("_record", None)
+    event.pop("_from_structlog", None)
+    return event
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFacts:
+    """What the metrics say of one Rollout. ``phase`` is a metric phase of docs/behaviour.md §23."""
+
+    strategy: str
+    phase: str
+    traffic_router: str = ""
+    desired: int = 0
+    updated: int = 0
+    available: int = 0
+    unavailable: int = 0
+
+
+PHASES: Final = ("Completed", "Progressing", "Paused", "Timeout", "Error", "Abort")
+_RECONCILE: Final = (0.01, 0.15, 0.25, 0.5, 1)
+_DURATION: Final = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
+_PROGRESSION: Final = (30, 60, 120, 300, 600, 900, 1800, 3600)
+_MANUAL_PAUSE: Final = (0, 60, 300, 600, 1800, 3600, 7200, 14400, 28800)
+_NAMED: Final = ("namespace", "name")
+
+
+class Metrics:
+    """The metrics of one manager. `text` is what ``/metrics`` serves."""
+
+    def __init__(self, version: str, *, with_process: bool = True) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        registry = self.registry = CollectorRegistry()
+        if with_process:
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
+            GCCollector(registry=registry)
+        self._info = Gauge(
+            "rollout_info", "A Rollout.", [*_NAMED, "strategy", "traffic_router", "phase"], registry=registry
+        )
+        self._replicas = {
+            what: Gauge(f"rollout_info_replicas_{what}", f"Replicas {what} of a Rollout.", _NAMED, registry=registry)
+            for what in ("available", "unavailable", "desired", "updated")
+        }
+        self._phase = Gauge(
+            "rollout_phase", "Deprecated: see rollout_info.", [*_NAMED, "strategy", "phase"], registry=registry
+        )
+        self._reconcile = Histogram(
+            "rollout_reconcile", "Seconds of a pass.", _NAMED, buckets=_RECONCILE, registry=registry
+        )
+        self._reconcile_error = Counter("rollout_reconcile_error", "Passes that failed.", _NAMED, registry=registry)
+        self._events = Counter("rollout_events", "Events sent.", [*_NAMED, "type", "reason"], registry=registry)
+        self._duration = Histogram(
+            "rollout_duration_seconds", "Updates, start to end.", ["status"], buckets=_DURATION, registry=registry
+        )
+        self._progression = Histogram(
+            "rollout_progression_duration_seconds", "The same less manual pauses.", ["status"],
+            buckets=_PROGRESSION, registry=registry,
+        )  # fmt: skip
+        self._manual_pause = Histogram(
+            "rollout_manual_pause_duration_seconds", "Manual pauses of an update.", ["status"],
+            buckets=_MANUAL_PAUSE, registry=registry,
+        )  # fmt: skip
+        self._requests = Counter(
+            "controller_clientset_k8s_request", "Requests to the Kubernetes API. name is always empty.",
+            ["kind", "namespace", "name", "verb", "status_code"], registry=registry,
+        )  # fmt: skip
+        self._queue_depth = Gauge("workqueue_depth", "Keys that wait.", ["name"], registry=registry)
+        self._queue_adds = Counter("workqueue_adds", "Keys added.", ["name"], registry=registry)
+        self._queue_retries = Counter(
+            "workqueue_retries", "Keys put back after a failure.", ["name"], registry=registry
+        )
+        Gauge("argo_rollouts_controller_info", "This controller.", ["version"], registry=registry).labels(version).set(
+            1
+        )
+        self._seen: dict[tuple[str, str], RolloutFacts] = {}
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def rollout(self, namespace: str, name: str, facts: RolloutFacts) -> None:
+        """Set the series of one Rollout; those of an earlier phase go."""
+        before = self._seen.get((namespace, name))
+        if before == facts:
+            return
+        if before is not None and (before.strategy, before.traffic_router, before.phase) != (
+            facts.strategy,
+            facts.traffic_router,
+            facts.phase,
+        ):
+            _remove(self._info, (namespace, name, before.strategy, before.traffic_router, before.phase))
+        if before is not None and before.strategy != facts.strategy:
+            for phase in PHASES:
+                _remove(self._phase, (namespace, name, before.strategy, phase))
+        self._seen[namespace, name] = facts
+        self._info.labels(namespace, name, facts.strategy, facts.traffic_router, facts.phase).set(1)
+        for what, gauge in self._replicas.items():
+            gauge.labels(namespace, name).set(getattr(facts, what))
+        for phase in PHASES:
+            self._phase.labels(namespace, name, facts.strategy, phase).set(1 if phase == facts.phase else 0)
+
+    def rollout_gone(self, namespace: str, name: str) -> None:
+        """Drop every series of a Rollout that was deleted."""
+        facts = self._seen.pop((namespace, name), None)
+        if facts is not None:
+            _remove(self._info, (namespace, name, facts.strategy, facts.traffic_router, facts.phase))
+            for phase in PHASES:
+                _remove(self._phase, (namespace, name, facts.strategy, phase))
+        for metric in (*self._replicas.values(), self._reconcile, self._reconcile_error):
+            _remove(metric, (namespace, name))
+        self._events.remove_by_labels({"namespace": namespace, "name": name})
+
+    def reconciled(self, namespace: str, name: str, seconds: float, *, failed: bool) -> None:
+        """A pass ended."""
+        self._reconcile.labels(namespace, name).observe(seconds)
+        if failed:
+            self._reconcile_error.labels(namespace, name).inc()
+
+    def event(self, namespace: str, name: str, kind: str, reason: str) -> None:
+        """An event about a Rollout was sent."""
+        self._events.labels(namespace, name, kind, reason).inc()
+
+    def update_finished(self, status: str, total: timedelta, paused: timedelta) -> None:
+        """An update ended. ``status``: its completionStatus (docs/behaviour.md §4.4)."""
+        self._duration.labels(status).observe(total.total_seconds())
+        self._progression.labels(status).observe(max(0.0, (total - paused).total_seconds()))
+        self._manual_pause.labels(status).observe(paused.total_seconds())
+
+    def request(self, verb: str, kind: str, namespace: str, status: int) -> None:
+        """A request to the API server; ``status`` 0: no answer. Names are left out, they would pile up for ever."""
+        self._requests.labels(kind, namespace, "", verb, str(status)).inc()
+
+    def queue(self, name: str, *, depth: int, added: int = 0, retried: int = 0) -> None:
+        """A work queue changed."""
+        self._queue_depth.labels(name).set(depth)
+        if added:
+            self._queue_adds.labels(name).inc(added)
+        if retried:
+            self._queue_retries.labels(name).inc(retried)
+
+
+def _remove(metric: MetricWrapperBase, labels: Iterable[str]) -> None:
+    try:
+        metric.remove(*labels)
+    except KeyError:
+        return
