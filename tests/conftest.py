@@ -1,0 +1,74 @@
+"""What tests share: one real control plane a worker process, a fresh namespace a test, a real Git server.
+
+The control plane ends with the process that runs the tests, however that ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops_rollouts.local.cluster import Cluster
+from waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running control plane of this worker process alone, shared by its tests."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster") / "cp")
+    cluster.up(tied=True)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(control_plane: Cluster) -> Path:
+    """The file with which a client is cluster administrator."""
+    return control_plane.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def crds(control_plane: Cluster) -> Cluster:
+    """The control plane with every CustomResourceDefinition of deploy/crds established."""
+    api = control_plane.api_server()
+    base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    definitions: list[dict[str, Any]] = [
+        document
+        for path in sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
+        for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)
+        if document and document.get("kind") == "CustomResourceDefinition"
+    ]
+    for definition in definitions:
+        name = definition["metadata"]["name"]
+        api.request(
+            "PATCH",
+            f"{base}/{name}?fieldManager=tests&force=true",
+            definition,
+            content_type="application/apply-patch+yaml",
+        )
+    for definition in definitions:
+        name = definition["metadata"]["name"]
+        wait_for(lambda name=name: _is_established(api.request("GET", f"{base}/{name}")), what=f"{name} established")
+    return control_plane
+
+
+def _is_established(definition: dict[str, Any]) -> bool:
+    conditions = definition.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    """A fresh namespace; its deletion is begun after the test and not waited for."""
+    name = f"t-{secrets.token_hex(5)}"
+    api = control_plane.api_server()
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    api.request("DELETE", f"/api/v1/namespaces/{name}", accept=(200, 202, 404, 409))
