@@ -1,0 +1,1 @@
+"""The commands of ``gor``: one module a command, nothing heavy imported before a command runs."""

@@ -1,0 +1,244 @@
+"""``gor get``: what runs, as tables, data, or a live tree of one Rollout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gitops_rollouts.cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output, RolloutName
+from gitops_rollouts.cli.output import Format
+
+if TYPE_CHECKING:
+    from gitops_rollouts.api.gitsync import GitSync
+    from gitops_rollouts.cli.view import RolloutView
+
+_HELP = """Show Rollouts and GitSyncs.
+
+\b
+  gor get rollouts                     all Rollouts of the namespace
+  gor get rollouts -A -o wide          of all namespaces, with images and commits
+  gor get rollout web --watch          one Rollout as a live tree
+  gor get gitsyncs                     what is followed, fetched and applied
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help=_HELP, no_args_is_help=True)
+    group.command("rollouts")(rollouts)
+    group.command("rollout")(rollout)
+    group.command("gitsyncs")(gitsyncs)
+    app.add_typer(group, name="get", rich_help_panel="Look")
+
+
+def rollouts(
+    all_namespaces: AllNamespaces = False,
+    output: Output = Format.TABLE,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """List Rollouts: phase, step, weight, replicas, and the commit that is applied."""
+    from gitops_rollouts.cli.connection import connect, run_async
+    from gitops_rollouts.cli.output import age, is_data, print_data, print_table, say
+    from gitops_rollouts.cli.view import view
+    from gitops_rollouts.kube.resources import ROLLOUTS
+
+    async def read() -> tuple[str, list[dict[str, Any]]]:
+        async with connect(kubeconfig, context, namespace) as cluster:
+            where = "" if all_namespaces else cluster.namespace
+            return where, await cluster.client.list(ROLLOUTS, where or None)
+
+    where, objects = run_async(read())
+    views = sorted((view(each) for each in objects), key=lambda each: (each.namespace, each.name))
+    if is_data(output):
+        print_data([summary(each) for each in views], output)
+        return
+    if not views:
+        say(f"No Rollouts in {where}." if where else "No Rollouts.", stderr=True)
+        return
+    now = datetime.now(UTC)
+    columns = ["NAME", "PHASE", "STEP", "WEIGHT", "DESIRED", "UPDATED", "AVAILABLE", "GIT", "AGE"]
+    rows = [_rollout_row(each, age(each.rollout.metadata.creation_timestamp, now)) for each in views]
+    if output is Format.WIDE:
+        columns += ["MESSAGE", "IMAGES"]
+        rows = [[*row, each.message, ",".join(_wanted_images(each))] for row, each in zip(rows, views, strict=True)]
+    if all_namespaces:
+        columns = ["NAMESPACE", *columns]
+        rows = [[each.namespace, *row] for row, each in zip(rows, views, strict=True)]
+    print_table(columns, rows)
+
+
+def rollout(
+    name: RolloutName,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
+    output: Output = Format.TABLE,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Show one Rollout as a tree: revisions, ReplicaSets, pods, step, weight, gate, the decisions and their commits.
+
+    \b
+      gor get rollout web --watch          live, until Ctrl-C
+      gor get rollout web -o json          the same for a program
+    """
+    from gitops_rollouts.cli.connection import connect, run_async
+    from gitops_rollouts.cli.output import console, is_data, print_data
+    from gitops_rollouts.cli.rollout_tree import render
+    from gitops_rollouts.cli.view import gather
+    from gitops_rollouts.cli.watching import watch_tree
+    from gitops_rollouts.errors import ConfigError
+
+    if watch and is_data(output):
+        raise ConfigError(
+            "--watch shows a tree, not data", remedy="leave -o out, or use kubectl get rollout -w -o json"
+        )
+
+    async def work() -> None:
+        async with connect(kubeconfig, context, namespace) as cluster:
+            if watch:
+                await watch_tree(cluster, name)
+                return
+            seen = await gather(cluster.client, cluster.namespace, name)
+            if is_data(output):
+                print_data(details(seen), output)
+            else:
+                console().print(render(seen, datetime.now(UTC), wide=output is Format.WIDE))
+
+    run_async(work())
+
+
+def gitsyncs(
+    output: Output = Format.TABLE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """List GitSyncs: what is followed, what was fetched and applied, and what stands in the way."""
+    from gitops_rollouts.api.gitsync import parse_gitsync
+    from gitops_rollouts.cli.connection import connect, run_async
+    from gitops_rollouts.cli.output import is_data, print_data, print_table, say
+    from gitops_rollouts.kube.resources import GITSYNCS
+
+    async def read() -> list[dict[str, Any]]:
+        async with connect(kubeconfig, context) as cluster:
+            return await cluster.client.list(GITSYNCS)
+
+    objects = sorted(run_async(read()), key=lambda each: str(each["metadata"]["name"]))
+    if is_data(output):
+        print_data({"apiVersion": "v1", "kind": "List", "items": objects}, output)
+        return
+    if not objects:
+        say("No GitSyncs: nothing is applied from Git.", stderr=True)
+        return
+    now = datetime.now(UTC)
+    columns = ["NAME", "READY", "BRANCH", "PATH", "FETCHED", "APPLIED", "PROBLEMS", "MESSAGE"]
+    parsed = [parse_gitsync(each) for each in objects]
+    rows = [_gitsync_row(each, now) for each in parsed]
+    if output is Format.WIDE:
+        columns += ["REPO", "OBJECTS", "WRITE-BACK"]
+        rows = [[*row, *_gitsync_wide(each)] for row, each in zip(rows, parsed, strict=True)]
+    print_table(columns, rows)
+
+
+def summary(seen: RolloutView) -> dict[str, Any]:
+    """One Rollout for a program; the keys are stable."""
+    status = seen.rollout.status
+    return {
+        "namespace": seen.namespace,
+        "name": seen.name,
+        "phase": seen.phase,
+        "message": seen.message,
+        "strategy": seen.strategy,
+        "stepIndex": status.current_step_index,
+        "stepCount": len(seen.rollout.spec.steps),
+        "gate": seen.gate,
+        "setWeight": seen.set_weight,
+        "actualWeight": seen.actual_weight,
+        "replicas": {
+            "desired": seen.rollout.spec.desired_replicas,
+            "current": status.replicas,
+            "updated": status.updated_replicas,
+            "ready": status.ready_replicas,
+            "available": status.available_replicas,
+        },
+        "images": list(_wanted_images(seen)),
+        "aborted": status.abort,
+        "git": None if seen.stamp is None else {
+            "target": seen.stamp.target,
+            "commit": seen.stamp.commit,
+            "intent": seen.stamp.intent,
+            "lines": dict(seen.lines),
+        },
+    }  # fmt: skip
+
+
+def details(seen: RolloutView) -> dict[str, Any]:
+    """`summary` with the ReplicaSets and their Pods."""
+    return {
+        **summary(seen),
+        "steps": [step.describe() for step in seen.rollout.spec.steps],
+        "replicaSets": [
+            {
+                "name": each.name,
+                "hash": each.hash,
+                "revision": each.revision,
+                "role": each.role,
+                "size": each.size,
+                "ready": each.ready,
+                "available": each.available,
+                "images": list(each.images),
+                "pods": [
+                    {"name": p.name, "ready": p.ready, "state": p.state, "restarts": p.restarts} for p in each.pods
+                ],
+            }
+            for each in seen.replica_sets
+        ],
+    }
+
+
+def _wanted_images(seen: RolloutView) -> tuple[str, ...]:
+    from gitops_rollouts.cli.view import images
+
+    return images(seen.rollout.spec.template or {})
+
+
+def _rollout_row(seen: RolloutView, age: str) -> list[str]:
+    status = seen.rollout.status
+    step = f"{seen.step} (gate)" if seen.gate is not None else seen.step
+    git = f"{seen.stamp.target}@{seen.stamp.commit[:7]}" if seen.stamp else "-"
+    return [
+        seen.name,
+        seen.phase,
+        step or "-",
+        f"{seen.actual_weight}%",
+        str(seen.rollout.spec.desired_replicas),
+        str(status.updated_replicas),
+        str(status.available_replicas),
+        git,
+        age,
+    ]
+
+
+def _gitsync_row(sync: GitSync, now: datetime) -> list[str]:
+    from gitops_rollouts.cli.output import age
+
+    status = sync.status
+    ready = status.condition("Ready")
+    return [
+        sync.metadata.name,
+        "Suspended" if sync.spec.suspend else ready.status if ready else "Unknown",
+        sync.spec.branch,
+        sync.spec.path or ".",
+        f"{status.last_fetched_commit[:7]} {age(status.last_fetched, now)} ago" if status.last_fetched else "never",
+        status.last_applied_commit[:7] or "-",
+        str(status.problem_count),
+        status.message or "-",
+    ]
+
+
+def _gitsync_wide(sync: GitSync) -> list[str]:
+    write_back = sync.status.condition("WriteBack")
+    return [sync.spec.repo, str(len(sync.status.inventory)), write_back.status if write_back else "Unknown"]

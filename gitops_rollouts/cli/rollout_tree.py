@@ -1,0 +1,113 @@
+"""The tree that ``gor get rollout`` shows: header lines, then revisions, ReplicaSets and Pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from gitops_rollouts.api import names
+from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
+from gitops_rollouts.cli.view import PodView, ReplicaSetView, RolloutView
+
+PHASE_SIGNS: Final = {"Healthy": "✔", "Progressing": "◌", "Paused": "॥", "Degraded": "✖"}
+_POD_STYLES: Final = {"Running": "green", "Succeeded": "green", "Pending": "cyan", "Terminating": "dim"}
+
+
+def render(seen: RolloutView, now: datetime, *, wide: bool = False) -> RenderableType:
+    """The whole picture. ``wide`` shows ReplicaSets of size 0 too, and full commit ids."""
+    header = Table.grid(padding=(0, 2, 0, 0))
+    header.add_column(style="bold", no_wrap=True)
+    header.add_column()
+    for label, value in _header(seen, now, wide=wide):
+        header.add_row(label, value)
+    return Group(header, Text(), _tree(seen, now, wide=wide))
+
+
+def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[str, Text]]:
+    status, spec = seen.rollout.status, seen.rollout.spec
+    yield "Name", Text(clean(f"{seen.namespace}/{seen.name}"))
+    sign = f"{PHASE_SIGNS.get(seen.phase, '?')} {seen.phase or 'Unknown'}"
+    yield (
+        "Phase",
+        Text(sign, style=PHASE_STYLES.get(seen.phase, "")).append(f"  {clean(seen.message)}", style="default"),
+    )
+    yield "Strategy", Text(seen.strategy)
+    if spec.steps:
+        yield "Step", Text(_step(seen))
+    if seen.strategy == "canary":
+        yield "Weight", Text(f"{seen.actual_weight}%" + (f" of {seen.set_weight}% wanted" if _moving(seen) else ""))
+    counts = f"{spec.desired_replicas} desired, {status.replicas} current, {status.updated_replicas} updated"
+    yield "Replicas", Text(f"{counts}, {status.ready_replicas} ready, {status.available_replicas} available")
+    for role in ("stable", "canary", "active", "preview"):
+        found = seen.images_of(role)
+        if found:
+            yield f"Image {role}", Text(clean(", ".join(found)))
+    yield from _git(seen, now, wide=wide)
+
+
+def _moving(seen: RolloutView) -> bool:
+    return seen.set_weight != seen.actual_weight
+
+
+def _step(seen: RolloutView) -> str:
+    steps, index = seen.rollout.spec.steps, seen.rollout.status.current_step_index
+    if index is None or index >= len(steps):
+        return f"{len(steps)}/{len(steps)} done"
+    text = f"{index}/{len(steps)} done, now: {steps[index].describe()}"
+    return f"{text} (gate {index}: waits for a decision)" if seen.gate is not None else text
+
+
+def _git(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[str, Text]]:
+    stamp = seen.stamp
+    if stamp is None:
+        yield "Git", Text("not applied by a GitSync", style="dim")
+        return
+    length = 40 if wide else 12
+    where = f"{stamp.target}, applied {stamp.commit[:length]}, intent {stamp.intent[:length]}"
+    if seen.gitsync is not None and seen.gitsync.status.last_fetched is not None:
+        where += f", fetched {age(seen.gitsync.status.last_fetched, now)} ago"
+    yield "Git", Text(clean(where))
+    for key in names.DECISION_KEYS:
+        if key in seen.lines:
+            yield key.removeprefix(names.OWN_PREFIX).capitalize(), Text(clean(seen.lines[key]))
+
+
+def _tree(seen: RolloutView, now: datetime, *, wide: bool) -> Tree:
+    root = Tree(Text(clean(seen.name), style="bold"), guide_style="dim")
+    for revision, members in groupby(seen.replica_sets, key=lambda each: each.revision):
+        shown = _shown(members, wide=wide)
+        if not shown:
+            continue
+        branch = root.add(Text(f"revision {revision}", style="bold"))
+        for replica_set in shown:
+            twig = branch.add(_replica_set(replica_set, now))
+            for pod in replica_set.pods:
+                twig.add(_pod(pod, now))
+    return root
+
+
+def _shown(members: Iterable[ReplicaSetView], *, wide: bool) -> list[ReplicaSetView]:
+    return [each for each in members if wide or each.role or each.size or each.pods]
+
+
+def _replica_set(each: ReplicaSetView, now: datetime) -> Text:
+    text = Text(clean(each.name))
+    if each.role:
+        text.append(f"  {each.role}", style="green" if each.role in ("stable", "active") else "yellow")
+    text.append(f"  {each.available}/{each.size} available" if each.size else "  scaled down")
+    return text.append(f"  {age(each.created, now)}", style="dim")
+
+
+def _pod(pod: PodView, now: datetime) -> Text:
+    text = Text(clean(pod.name)).append(f"  {clean(pod.state)}", style=_POD_STYLES.get(pod.state, "red"))
+    text.append(f"  ready {pod.ready}")
+    if pod.restarts:
+        text.append(f"  {pod.restarts} restarts", style="yellow")
+    return text.append(f"  {age(pod.created, now)}", style="dim")

@@ -1,0 +1,295 @@
+"""One Rollout as people look at it: what `get`, `status` and `why` show, gathered from the cluster.
+
+`gather` reads, everything else is a pure function of what was read. What comes from the cluster may lack
+anything: an absent field is an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from gitops_rollouts.api import names
+from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
+from gitops_rollouts.api.meta import Raw, parse_time
+from gitops_rollouts.api.phase import phase_of
+from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.errors import Forbidden, NotFound
+
+if TYPE_CHECKING:
+    from gitops_rollouts.kube.client import Client
+
+_UNREADABLE: Final = (NotFound, Forbidden)
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A Pod: ``state`` is its phase or, where it says more, why a container waits."""
+
+    name: str
+    ready: str
+    state: str
+    restarts: int
+    created: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetView:
+    """A ReplicaSet of the Rollout. ``role``: stable, canary, active, preview or ``""``."""
+
+    name: str
+    hash: str
+    revision: int
+    role: str
+    size: int
+    ready: int
+    available: int
+    images: tuple[str, ...]
+    created: datetime | None
+    pods: tuple[PodView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the sync last applied to this Rollout, from its ``applied`` annotation. All texts may be empty."""
+
+    target: str = ""
+    commit: str = ""
+    intent: str = ""
+    template: str = ""
+    steps: str = ""
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """One Rollout with all that hangs on it."""
+
+    rollout: Rollout
+    raw: Mapping[str, Any]
+    phase: str
+    message: str
+    replica_sets: tuple[ReplicaSetView, ...] = ()
+    stamp: Stamp | None = None
+    """None: no GitSync applies this Rollout."""
+    gitsync: GitSync | None = None
+    """None: none applies it, or it can't be read."""
+    lines: Mapping[str, str] = field(default_factory=dict)
+    """The decision annotations that the tree put on the live object, by key."""
+
+    @property
+    def name(self) -> str:
+        """The Rollout's name."""
+        return self.rollout.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """The Rollout's namespace."""
+        return self.rollout.metadata.namespace
+
+    @property
+    def strategy(self) -> str:
+        """``canary``, ``blueGreen`` or ``none``."""
+        strategy = self.rollout.spec.strategy
+        if strategy.blue_green is not None:
+            return "blueGreen"
+        return "canary" if strategy.canary is not None else "none"
+
+    @property
+    def step(self) -> str:
+        """``2/5``: steps done of all; ``""`` without steps."""
+        steps, index = self.rollout.spec.steps, self.rollout.status.current_step_index
+        return f"{len(steps) if index is None else min(index, len(steps))}/{len(steps)}" if steps else ""
+
+    @property
+    def gate(self) -> int | None:
+        """The step that waits for a decision; None: nothing does."""
+        status, steps = self.rollout.status, self.rollout.spec.steps
+        index = status.current_step_index
+        if index is None or not 0 <= index < len(steps) or not status.pause_conditions:
+            return None
+        return index if steps[index].is_indefinite_pause else None
+
+    @property
+    def set_weight(self) -> int:
+        """The share of the new version that the steps ask for, in percent (docs/behaviour.md §8.2)."""
+        return wanted_weight(self.rollout)
+
+    @property
+    def actual_weight(self) -> int:
+        """The share of the new version: of the traffic where a router says so, else of the pods."""
+        status = self.rollout.status
+        if status.canary.weights is not None:
+            return status.canary.weights.canary.weight
+        if status.stable_rs in ("", status.current_pod_hash):
+            return 100
+        return round(100 * status.updated_replicas / status.replicas) if status.replicas else 0
+
+    def images_of(self, role: str) -> tuple[str, ...]:
+        """The images of the ReplicaSet in this role."""
+        return next((each.images for each in self.replica_sets if each.role == role), ())
+
+
+def wanted_weight(rollout: Rollout) -> int:
+    """The weight of the last setWeight step that was reached; 100 once all are done, 0 for an aborted update."""
+    status, steps = rollout.status, rollout.spec.steps
+    if status.stable_rs in ("", status.current_pod_hash):
+        return 100
+    if status.abort:
+        return 0
+    index = status.current_step_index
+    if index is None or index >= len(steps):
+        return 100
+    reached = [step.set_weight for step in steps[: index + 1] if step.set_weight is not None]
+    return reached[-1] if reached else 0
+
+
+async def gather(client: Client, namespace: str, name: str) -> RolloutView:
+    """Read one Rollout, its ReplicaSets and Pods, and the GitSync that applies it. Raises `NotFound`."""
+    from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
+
+    raw = await client.get(ROLLOUTS, namespace, name)
+    rollout = parse_rollout(raw)
+    selector = selector_of(rollout)
+    replica_sets = await client.list(REPLICA_SETS, namespace, selector) if selector else []
+    pods = await client.list(PODS, namespace, selector) if selector else []
+    stamp = stamp_of(rollout)
+    sync: Raw | None = None
+    if stamp is not None and stamp.target:
+        try:
+            sync = await client.get(GITSYNCS, None, stamp.target)
+        except _UNREADABLE:
+            sync = None
+    return view(raw, replica_sets, pods, sync)
+
+
+def selector_of(rollout: Rollout) -> str:
+    """The label selector of its ReplicaSets and Pods; ``""`` if the Rollout has none."""
+    selector = rollout.spec.selector
+    if selector is None or selector.is_empty:
+        return "" if rollout.status.selector == "" else rollout.status.selector
+    return str(selector)
+
+
+def view(raw: Raw, replica_sets: Iterable[Raw] = (), pods: Iterable[Raw] = (), sync: Raw | None = None) -> RolloutView:
+    """Put together what `gather` read."""
+    rollout = parse_rollout(raw)
+    phase, message = phase_of(rollout)
+    by_owner: dict[str, list[Raw]] = {}
+    for pod in pods:
+        by_owner.setdefault(_controller(pod), []).append(pod)
+    owned = [each for each in replica_sets if _controller(each) == rollout.metadata.uid]
+    views = [_replica_set(each, rollout, by_owner.get(_text(each, "metadata", "uid"), [])) for each in owned]
+    return RolloutView(
+        rollout=rollout,
+        raw=raw,
+        phase=phase,
+        message=message,
+        replica_sets=tuple(sorted(views, key=lambda each: (-each.revision, each.name))),
+        stamp=stamp_of(rollout),
+        gitsync=parse_gitsync(sync) if sync is not None else None,
+        lines={
+            key: rollout.metadata.annotations[key] for key in names.DECISION_KEYS if key in rollout.metadata.annotations
+        },
+    )
+
+
+def stamp_of(rollout: Rollout) -> Stamp | None:
+    """The ``applied`` stamp; None if there is none (docs/decisions.md §1.1)."""
+    text = rollout.metadata.annotations.get(names.APPLIED)
+    if text is None:
+        return None
+    tokens = dict(part.split("=", 1) for part in text.split() if "=" in part)
+    return Stamp(**{key: tokens.get(key, "") for key in ("target", "commit", "intent", "template", "steps", "hash")})
+
+
+def _replica_set(raw: Raw, rollout: Rollout, pods: list[Raw]) -> ReplicaSetView:
+    labels = _map(raw, "metadata", "labels")
+    pod_hash = str(labels.get(names.POD_TEMPLATE_HASH, ""))
+    revision = str(_map(raw, "metadata", "annotations").get(names.REVISION, ""))
+    return ReplicaSetView(
+        name=_text(raw, "metadata", "name"),
+        hash=pod_hash,
+        revision=int(revision) if revision.isdecimal() and len(revision) < 10 else 0,
+        role=_role(pod_hash, rollout),
+        size=_number(raw, "spec", "replicas"),
+        ready=_number(raw, "status", "readyReplicas"),
+        available=_number(raw, "status", "availableReplicas"),
+        images=images(_map(raw, "spec", "template")),
+        created=_time(raw, "metadata", "creationTimestamp"),
+        pods=tuple(sorted((_pod(each) for each in pods), key=lambda each: each.name)),
+    )
+
+
+def _role(pod_hash: str, rollout: Rollout) -> str:
+    status = rollout.status
+    if rollout.spec.strategy.blue_green is not None:
+        if pod_hash == status.blue_green.active_selector:
+            return "active"
+        return "preview" if pod_hash == status.blue_green.preview_selector else ""
+    if pod_hash == status.stable_rs:
+        return "stable"
+    return "canary" if pod_hash == status.current_pod_hash else ""
+
+
+def images(template: Mapping[str, Any]) -> tuple[str, ...]:
+    """The images of a pod template's containers, in their order."""
+    containers = _map(template, "spec").get("containers")
+    listed = containers if isinstance(containers, list) else []
+    return tuple(str(each["image"]) for each in listed if isinstance(each, dict) and each.get("image"))
+
+
+def _pod(raw: Raw) -> PodView:
+    statuses = _map(raw, "status").get("containerStatuses")
+    listed = [each for each in statuses if isinstance(each, dict)] if isinstance(statuses, list) else []
+    containers = _map(raw, "spec").get("containers")
+    total = len(containers) if isinstance(containers, list) else len(listed)
+    waiting = (_text(each, "state", "waiting", "reason") for each in listed)
+    state = next((reason for reason in waiting if reason), _text(raw, "status", "phase"))
+    if _text(raw, "metadata", "deletionTimestamp"):
+        state = "Terminating"
+    return PodView(
+        name=_text(raw, "metadata", "name"),
+        ready=f"{sum(each.get('ready') is True for each in listed)}/{total}",
+        state=state,
+        restarts=sum(_number(each, "restartCount") for each in listed),
+        created=_time(raw, "metadata", "creationTimestamp"),
+    )
+
+
+def _controller(raw: Raw) -> str:
+    owners = _map(raw, "metadata").get("ownerReferences")
+    listed = owners if isinstance(owners, list) else []
+    return next(
+        (str(each.get("uid")) for each in listed if isinstance(each, dict) and each.get("controller") is True), ""
+    )
+
+
+def _map(raw: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    for key in path:
+        found = raw.get(key)
+        raw = found if isinstance(found, dict) else {}
+    return raw
+
+
+def _value(raw: Mapping[str, Any], *path: str) -> Any:
+    return _map(raw, *path[:-1]).get(path[-1])
+
+
+def _text(raw: Mapping[str, Any], *path: str) -> str:
+    found = _value(raw, *path)
+    return found if isinstance(found, str) else ""
+
+
+def _number(raw: Mapping[str, Any], *path: str) -> int:
+    found = _value(raw, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def _time(raw: Mapping[str, Any], *path: str) -> datetime | None:
+    try:
+        return parse_time(_text(raw, *path))
+    except ValueError:
+        return None

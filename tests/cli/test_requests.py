@@ -1,0 +1,125 @@
+"""The verbs on a Rollout that no GitSync applies (docs/behaviour.md §21)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.cli import requests
+from gitops_rollouts.errors import ConfigError, DecisionError
+
+TEMPLATE = {
+    "metadata": {"labels": {"app": "web"}},
+    "spec": {"initContainers": [{"name": "init", "image": "i:1"}], "containers": [{"name": "web", "image": "web:1"}]},
+}
+PAUSE = [{"reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z"}]
+
+
+def rollout(*, status: dict[str, Any] | None = None, steps: int = 2, **spec: Any) -> Rollout:
+    canary = {"steps": [{"setWeight": 10 * each} for each in range(steps)]}
+    whole = {"template": TEMPLATE, "strategy": {"canary": canary}, **spec}
+    return parse_rollout({"metadata": {"name": "web"}, "spec": whole, "status": status or {}})
+
+
+def bodies(patches: tuple[requests.Patch, ...]) -> list[tuple[str, Any]]:
+    return [(each.subresource, each.body) for each in patches]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"pauseConditions": PAUSE, "currentStepIndex": 1}, {"pauseConditions": None}),
+        ({"currentStepIndex": 0}, {"pauseConditions": None, "currentStepIndex": 1}),
+        ({"currentStepIndex": 1}, {"pauseConditions": None, "currentStepIndex": 2}),
+        (
+            {
+                "pauseConditions": PAUSE,
+                "controllerPause": True,
+                "currentStepIndex": 0,
+                "canary": {"currentStepAnalysisRunStatus": {"name": "a", "status": "Inconclusive"}},
+            },
+            {"pauseConditions": None, "controllerPause": False, "currentStepIndex": 1},
+        ),
+    ],
+)
+def test_promote(status: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert bodies(requests.promote(rollout(status=status))) == [("status", {"status": expected})]
+
+
+def test_promote_at_rest_does_nothing() -> None:
+    assert requests.promote(rollout(status={"currentStepIndex": 2})) == ()
+    assert requests.promote(rollout(steps=0)) == ()
+
+
+def test_promote_resumes_a_paused_rollout_after_the_status() -> None:
+    found = bodies(requests.promote(rollout(status={"pauseConditions": PAUSE}, paused=True)))
+    assert found == [("status", {"status": {"pauseConditions": None}}), ("", {"spec": {"paused": False}})]
+
+
+def test_promote_full_only_while_something_moves() -> None:
+    moving = rollout(status={"currentPodHash": "b", "stableRS": "a"})
+    assert bodies(requests.promote_full(moving)) == [("status", {"status": {"promoteFull": True}})]
+    assert requests.promote_full(rollout(status={"currentPodHash": "a", "stableRS": "a"})) == ()
+
+
+def test_abort_and_retry_are_each_others_inverse() -> None:
+    assert bodies(requests.abort(rollout())) == [("status", {"status": {"abort": True}})]
+    assert requests.abort(rollout(status={"abort": True})) == ()
+    assert bodies(requests.retry(rollout(status={"abort": True}))) == [("status", {"status": {"abort": False}})]
+    assert requests.retry(rollout()) == ()
+
+
+def test_pause_and_resume() -> None:
+    assert bodies(requests.pause(rollout())) == [("", {"spec": {"paused": True}})]
+    assert requests.pause(rollout(paused=True)) == ()
+    assert bodies(requests.resume(rollout(paused=True))) == [("", {"spec": {"paused": False}})]
+    assert requests.resume(rollout()) == ()
+
+
+def test_restart_writes_whole_seconds() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    assert bodies(requests.restart(at)) == [("", {"spec": {"restartAt": "2026-01-02T03:04:05Z"}})]
+
+
+def replica_set(revision: int, image: str) -> dict[str, Any]:
+    labels = {"app": "web", "rollouts-pod-template-hash": "h"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": image}]}}
+    annotations = {"rollout.argoproj.io/revision": str(revision)}
+    return {"metadata": {"name": f"web-{revision}", "annotations": annotations}, "spec": {"template": template}}
+
+
+def test_undo_puts_the_second_newest_template_back_without_its_hash() -> None:
+    patches, revision = requests.undo(rollout(), [replica_set(3, "c"), replica_set(1, "a"), replica_set(2, "b")], None)
+    assert revision == 2
+    value = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "b"}]}}
+    assert bodies(patches) == [("", [{"op": "replace", "path": "/spec/template", "value": value}])]
+
+
+def test_undo_to_a_revision_that_is_not_kept_names_those_that_are() -> None:
+    with pytest.raises(DecisionError, match="1, 2"):
+        requests.undo(rollout(), [replica_set(1, "a"), replica_set(2, "b")], 7)
+    with pytest.raises(DecisionError, match="No former revision"):
+        requests.undo(rollout(), [replica_set(1, "a")], None)
+
+
+def test_set_image_finds_every_kind_of_container() -> None:
+    (patch,) = requests.set_image(rollout(), {"init": "i:2", "web": "web:2"})
+    assert isinstance(patch.body, list)
+    paths = [(each["op"], each["path"]) for each in patch.body]
+    assert ("add", "/spec/template/spec/containers/0/image") in paths
+    assert ("add", "/spec/template/spec/initContainers/0/image") in paths
+    assert ("test", "/spec/template/spec/containers/0/name") in paths
+
+
+def test_set_image_of_all_that_changes_nothing() -> None:
+    assert requests.set_image(rollout(), {"web": "web:1"}) == ()
+    (patch,) = requests.set_image(rollout(), {"*": "web:1"})
+    assert len(patch.body) == 2
+
+
+def test_set_image_names_a_container_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="no container db"):
+        requests.set_image(rollout(), {"db": "x"})
