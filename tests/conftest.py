@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gitops_rollouts.local.cluster import Cluster
+from gitops_rollouts.local.git_server import GitServer
 from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,3 +73,16 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
     api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     api.request("DELETE", f"/api/v1/namespaces/{name}", accept=(200, 202, 404, 409))
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    """A Git server of this test alone, without repositories."""
+    with GitServer(tmp_path / "git-server") as server:
+        yield server
+
+
+@pytest.fixture
+def git_repo(git_server: GitServer) -> str:
+    """The URL of an empty repository, ``app``, on ``git_server``."""
+    return git_server.create_repository("app")

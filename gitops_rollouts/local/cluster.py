@@ -30,6 +30,7 @@ from gitops_rollouts.local.api_server import ApiServer
 from gitops_rollouts.local.build import Binaries, ensure_binaries, report_on_stderr
 from gitops_rollouts.local.components import STAGES, steps
 from gitops_rollouts.local.kubeconfig import write_kubeconfig
+from gitops_rollouts.local.ports import hold_port
 from gitops_rollouts.local.toolchain import Report
 
 DEFAULT_NAME: Final = "gor"
@@ -174,7 +175,7 @@ class Cluster:
         if not (self.folder / "keys" / "service-account.key").exists():
             subprocess.run([str(binaries.local_keys), str(self.folder / "keys")], check=True, timeout=60)
         old = self._plan()
-        holder = _hold_port(old.get("port", 0))
+        holder = hold_port(old.get("port", 0))
         port = holder.getsockname()[1]
         token = old.get("token") or secrets.token_urlsafe(24)
         _write_private(self.folder / "tokens.csv", f'{token},local-admin,local-admin,"system:masters"\n')
@@ -309,21 +310,6 @@ def _holder(lock: Path) -> int | None:
     except FileNotFoundError:
         return None
     return None
-
-
-def _hold_port(wanted: int) -> socket.socket:
-    """A bound socket on 127.0.0.1 that keeps a port from everyone but who shares it on purpose; ``wanted`` if free."""
-    holder = socket.socket()
-    if wanted:
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", wanted))
-            probe.close()
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(("127.0.0.1", wanted))
-            return holder
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind(("127.0.0.1", 0))
-    return holder
 
 
 def _is_usable(node: dict[str, Any]) -> bool:

@@ -1,0 +1,221 @@
+"""The demo's stage: a control plane, a served Git remote, a clone of it, and ``gor run`` between them.
+
+Everything lives in one folder and ends with the demo. ``gor`` runs as a child process, as it would anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from gitops_rollouts.api.crd import crds
+from gitops_rollouts.errors import GorError, KubeError, LocalClusterError
+from gitops_rollouts.local.api_server import ApiServer
+from gitops_rollouts.local.cluster import Cluster, clusters_folder
+from gitops_rollouts.local.git_server import GitServer
+
+Say = Callable[[str], None]
+
+CLUSTER_NAME: Final = "demo"
+_SYNCS: Final = """\
+gitsyncs:
+{entries}"""
+_SYNC: Final = """\
+  - name: {name}
+    spec:
+      repo: {remote}
+      branch: main
+      path: envs/{name}
+      interval: 2s
+"""
+ENVIRONMENTS: Final = ("prod", "staging")
+_GOR: Final = (sys.executable, "-m", "gitops_rollouts.cli.main")
+_PERSON: Final = {
+    "GIT_AUTHOR_NAME": "You",
+    "GIT_AUTHOR_EMAIL": "you@example.com",
+    "GIT_COMMITTER_NAME": "You",
+    "GIT_COMMITTER_EMAIL": "you@example.com",
+}
+
+
+class DemoFailed(LocalClusterError):
+    """The demo did not go as it should: what was waited for, and what was there instead."""
+
+
+class Demo:
+    """Use as a context manager: entering builds the stage, leaving takes all of it down.
+
+    ``sample``: folder of the repository to serve. ``say`` gets each line that a person should read.
+    """
+
+    def __init__(self, sample: Path, say: Say) -> None:
+        self.sample = sample
+        self.say = say
+        self.cluster = Cluster.named(CLUSTER_NAME)
+        self.folder = clusters_folder().parent / "demo"
+        self.clone = self.folder / "shop"
+        self.log = self.folder / "gor-run.log"
+        self.remote = ""
+        self._git_server: GitServer | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Demo:
+        if not (self.sample / "envs").is_dir():
+            raise DemoFailed(
+                f"{self.sample} is no sample repository: it has no envs/",
+                remedy="run the demo from a checkout of the project, or name the folder with --sample",
+            )
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._close()
+
+    def _open(self) -> None:
+        self.say("Starting a Kubernetes control plane on this machine …")
+        self.cluster.down()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.cluster.up(tied=True)
+        self._install_crds()
+        self.say("Serving a copy of the sample repository …")
+        self._git_server = GitServer(self.folder / "remotes")
+        self._git_server.start()
+        self.remote = self._git_server.create_repository("shop")
+        self._first_push()
+        config = self.folder / "gor.yaml"
+        entries = "".join(_SYNC.format(name=name, remote=self.remote) for name in ENVIRONMENTS)
+        config.write_text(_SYNCS.format(entries=entries))
+        self.say("Starting gor run …")
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    *_GOR, "run", "--kubeconfig", str(self.cluster.kubeconfig), "--config", str(config),
+                    "--metrics-port", "0", "--healthz-port", "0",
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")},
+            )  # fmt: skip
+
+    def _close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._git_server is not None:
+            self._git_server.stop()
+        self.cluster.down()
+
+    def _install_crds(self) -> None:
+        api = self.api()
+        base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        for definition in crds():
+            path = f"{base}/{definition['metadata']['name']}?fieldManager=gor-demo&force=true"
+            api.request("PATCH", path, definition, content_type="application/apply-patch+yaml")
+        for definition in crds():
+            path = f"{base}/{definition['metadata']['name']}"
+            self.wait(lambda path=path: _established(api.request("GET", path)), "the CRDs to be served", 30)
+
+    def _first_push(self) -> None:
+        shutil.copytree(self.sample, self.clone)
+        self.git("init", "-q", "-b", "main")
+        self.git("remote", "add", "origin", self.remote)
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "The shop at v1")
+        self.git("push", "-q", "-u", "origin", "main")
+
+    # -- what the story and a person's hints use ---------------------------------------------------------------
+
+    def api(self) -> ApiServer:
+        """The control plane's API by plain requests."""
+        return self.cluster.api_server()
+
+    def git(self, *argv: str) -> str:
+        """Run git in the clone as a person; returns what it prints. Raises `DemoFailed`."""
+        env = os.environ | _PERSON | {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
+        done = subprocess.run(
+            ["git", *argv], cwd=self.clone, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise DemoFailed(f"git {' '.join(argv)} failed: {(done.stderr or done.stdout).strip()}")
+        return done.stdout.rstrip()
+
+    def gor(self, *argv: str) -> str:
+        """Run a ``gor`` command against the demo's cluster; returns what it prints. Raises `DemoFailed`."""
+        env = os.environ | _PERSON | {"KUBECONFIG": str(self.cluster.kubeconfig), "NO_COLOR": "1", "COLUMNS": "110"}
+        done = subprocess.run(
+            [*_GOR, *argv], cwd=self.clone, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise DemoFailed(f"gor {' '.join(argv)} failed: {(done.stderr or done.stdout).strip()}")
+        return done.stdout.rstrip()
+
+    def rollout(self, namespace: str) -> dict[str, Any]:
+        """The live Rollout ``web`` of a namespace; empty while it isn't there."""
+        try:
+            return self.api().request("GET", f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/web")
+        except KubeError as error:
+            if error.status == 404:
+                return {}
+            raise
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float) -> None:
+        """Wait until ``condition`` is true. Raises `DemoFailed` after ``seconds``, or when ``gor run`` has ended."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self._process is not None and self._process.poll() is not None:
+                raise DemoFailed("gor run has ended", remedy=f"its log says why: {self.log}")
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"waited {seconds:g} s for {what}", remedy=f"the log of gor run: {self.log}")
+            time.sleep(0.2)
+
+    def hold(self) -> None:
+        """Print where everything is and what to try, then wait for Ctrl-C or the end of ``gor run``."""
+        for line in _HINTS.format(
+            clone=self.clone, remote=self.remote, kubeconfig=self.cluster.kubeconfig, log=self.log
+        ).splitlines():
+            self.say(line)
+        if self._process is not None and (code := self._process.wait()):
+            raise GorError(f"gor run ended with exit code {code}", remedy=f"its log says why: {self.log}")
+
+
+def _established(definition: dict[str, Any]) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+
+_HINTS: Final = """
+Everything runs. In a second terminal:
+
+  export KUBECONFIG={kubeconfig}
+  cd {clone}
+
+  gor get rollouts -A                         what runs
+  sed -i 's|web:v1|web:v2|' envs/prod/web.yaml
+  git commit -am 'web: v2' && git push        a rollout starts, and stops at its gate
+  gor get rollout web -n shop --watch         watch it
+  gor why web -n shop                         what is happening, why, and what comes next
+  git fetch && git branch -r                  the promotion is a branch: merge it and push, or
+  gor promote web -n shop                     write the same line by command
+
+  The README in that folder goes on from there: a broken version, its verdict in Git, the way back.
+
+  Git remote   {remote}
+  log          {log}
+
+Ctrl-C ends the demo and removes all of it.
+"""
