@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from gitops_rollouts.local.cluster import Cluster
 from story.cluster_reader import ClusterReader
 from story.loop import MANIFEST, SERVICES, Loop
 
 
 @pytest.fixture
-def reader(kubeconfig: Path, crds: object) -> ClusterReader:
-    return ClusterReader(Path(kubeconfig))
+def reader(crds: Cluster) -> ClusterReader:
+    return ClusterReader(crds.api_server())
 
 
 @pytest.fixture
 def loop(reader: ClusterReader, kubeconfig: Path, git_server: object, namespace: str, tmp_path: Path) -> Iterator[Loop]:
     """A repository with one Rollout at v1, nothing running yet."""
     remote = git_server.create_repository(namespace)  # type: ignore[attr-defined]
-    made = Loop(reader, Path(kubeconfig), remote, tmp_path / "clone", namespace, tmp_path)
+    made = Loop(reader, kubeconfig, remote, tmp_path / "clone", namespace, tmp_path)
     made.git("checkout", "-q", "-B", "main")
     made.write("envs/prod/web.yaml", MANIFEST.format(namespace=namespace, tag="v1", deadline=made.deadline))
     made.write("envs/prod/services.yaml", SERVICES.format(namespace=namespace))
