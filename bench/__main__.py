@@ -1,0 +1,50 @@
+"""``python -m bench``: both measurements, or the one that is named."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.fleet import measure_fleet
+from bench.push import measure_push
+from bench.report import machine, print_fleet, print_push
+from gitops_rollouts.errors import GorError
+
+
+def main() -> int:
+    """Measure and print. Returns the exit code."""
+    options = _parser().parse_args()
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory(prefix="gor-bench-") as folder:
+        try:
+            if options.what in {"fleet", "all"}:
+                place = Path(folder) / "fleet"
+                place.mkdir()
+                print_fleet(asyncio.run(measure_fleet(place, options.rollouts, options.kubeconfig)))
+            if options.what in {"push", "all"}:
+                place = Path(folder) / "push"
+                place.mkdir()
+                push = measure_push(place, options.objects, options.pushes, options.interval, options.kubeconfig)
+                print_push(asyncio.run(push))
+        except GorError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["all", "fleet", "push"], default="all")
+    parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
+    parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")
+    parser.add_argument("--pushes", type=int, default=20, help="how many pushes are timed")
+    parser.add_argument("--interval", default="1s", help="how often the branch is polled")
+    parser.add_argument("--kubeconfig", type=Path, help="measure on this cluster instead of a fresh local one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The figures as tables for a terminal."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.child import Cost
+from bench.fleet import PODS_EACH, FleetFigures
+from bench.push import PushFigures
+
+
+def machine() -> str:
+    """Processor, number of cores, memory, Python and the date: what a figure means nothing without."""
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"{today}, {os.cpu_count()} cores of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def print_fleet(figures: FleetFigures) -> None:
+    """One row a phase, then requests by verb."""
+    table = Table(title=f"{figures.rollouts} Rollouts of {PODS_EACH} pods")
+    for column in ("", "seconds", "against Deployments", "CPU s", "requests", "peak MB"):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_row("Deployments, all updated", f"{figures.deployment_seconds:.1f}", "1.00", "–", "–", "–")
+    table.add_row("first deploy, all Healthy", f"{figures.deploy_seconds:.1f}", "–", *_cost(figures.deploy))
+    ratio = figures.update_seconds / figures.deployment_seconds
+    table.add_row("update, all Healthy", f"{figures.update_seconds:.1f}", f"{ratio:.2f}", *_cost(figures.update))
+    table.add_row("at rest", f"{figures.idle_seconds:.0f}", "–", *_cost(figures.idle))
+    console = Console()
+    console.print(table)
+    console.print(_verbs("update", figures.update))
+
+
+def print_push(figures: PushFigures) -> None:
+    """Latency, and the cost of one push."""
+    table = Table(title=f"one of {figures.objects} files changed, polled every {figures.interval}")
+    for column in ("push to applied: median", "p95", "max", "CPU s a push", "requests a push", "peak MB"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{figures.quantile(0.5):.2f} s",
+        f"{figures.quantile(0.95):.2f} s",
+        f"{max(figures.seconds):.2f} s",
+        f"{figures.cpu_a_push():.2f}",
+        f"{figures.requests_a_push():.1f}",
+        f"{figures.pushes.peak_bytes / 1e6:.0f}",
+    )
+    console = Console()
+    console.print(table)
+    console.print(f"first sync {figures.first_seconds:.1f} s, {len(figures.seconds)} pushes")
+    console.print(_verbs("all pushes", figures.pushes))
+    console.print(_verbs("rest", figures.rest))
+
+
+def _cost(cost: Cost) -> tuple[str, str, str]:
+    return f"{cost.cpu_seconds:.1f}", f"{cost.requests.total()}", f"{cost.peak_bytes / 1e6:.0f}"
+
+
+def _verbs(what: str, cost: Cost) -> str:
+    each = ", ".join(f"{verb} {count}" for verb, count in cost.by_verb().most_common())
+    kinds = ", ".join(f"{verb} {kind} {count}" for (verb, kind), count in cost.requests.most_common(12))
+    return f"requests, {what}: {each or 'none'}\n  most: {kinds or 'none'}"
