@@ -1,0 +1,112 @@
+"""Reads blobs by id from one ``git cat-file`` that stays: no process for each file, no filter, no work tree."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable
+from typing import IO, Any, Final
+
+from gitops_rollouts.errors import GitError, InputError
+from gitops_rollouts.git.child import GitChild
+
+MAX_BLOB: Final = 16 * 2**20
+"""No file larger than this is ever read into memory, whatever the caller allows."""
+_ANSWER_TIMEOUT: Final = 60.0
+
+
+class BlobReader:
+    """Thread-safe. The child is started at the first read and again if it has died."""
+
+    def __init__(self, child: GitChild) -> None:
+        self._child = child
+        self._lock = threading.Lock()
+        self._process: Any = None
+        self._buffer = bytearray()
+
+    def read(self, oid: str, *, cap: int = MAX_BLOB) -> bytes:
+        """The blob's content. Raises InputError if it is larger than ``cap`` bytes, GitError if it isn't there."""
+        with self._lock:
+            try:
+                return self._read(oid, cap)
+            except OSError:
+                self._stop()
+                return self._read(oid, cap)
+
+    def read_many(self, oids: Iterable[str], *, cap: int = MAX_BLOB) -> dict[str, bytes | None]:
+        """Many blobs; None for each that is larger than ``cap``."""
+        found: dict[str, bytes | None] = {}
+        for oid in oids:
+            if oid not in found:
+                try:
+                    found[oid] = self.read(oid, cap=cap)
+                except InputError:
+                    found[oid] = None
+        return found
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._stop()
+
+    def _read(self, oid: str, cap: int) -> bytes:
+        header = self._ask(b"info", oid)
+        if len(header) != 3 or header[1] != b"blob":
+            raise GitError(f"object {oid[:12]} isn't a file in this repository")
+        size = int(header[2])
+        if size > min(cap, MAX_BLOB):
+            raise InputError(f"the file has {size / 2**20:.1f} MiB, more than is read")
+        self._ask(b"contents", oid)
+        return self._take(size + 1)[:-1]
+
+    def _ask(self, verb: bytes, oid: str) -> list[bytes]:
+        if self._process is None:
+            self._process = self._child.start("cat-file", "--batch-command")
+            self._buffer.clear()
+        pipe: IO[bytes] = self._process.proc.stdin
+        pipe.write(verb + b" " + oid.encode("ascii") + b"\n")
+        pipe.flush()
+        return self._line().split(b" ")
+
+    def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\n")) < 0:
+            self._fill()
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def _take(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            self._fill()
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    def _fill(self) -> None:
+        descriptor = self._process.proc.stdout.fileno()
+        deadline = time.monotonic() + _ANSWER_TIMEOUT
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN | select.POLLHUP)
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            self._stop()
+            raise GitError("git cat-file gave no answer and was stopped")
+        chunk = os.read(descriptor, 1 << 18)
+        if not chunk:
+            raise BrokenPipeError("git cat-file ended")
+        self._buffer += chunk
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        self._buffer.clear()
+        if process is None or process.proc is None:
+            return
+        proc = process.proc
+        proc.kill()
+        for pipe in (proc.stdin, proc.stdout, proc.stderr):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+        proc.wait()

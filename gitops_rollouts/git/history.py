@@ -1,0 +1,180 @@
+"""Questions to the commit graph. Order comes from first-parent topology; commit dates are never read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gitops_rollouts.errors import GitError, RefMissing
+from gitops_rollouts.git.child import GitChild
+
+_OBJECT: Final = re.compile(r"[0-9a-f]{4,64}")
+_TRAILER: Final = re.compile(r"^(?P<key>[A-Z][A-Za-z-]+): (?P<value>.*)$")
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that a commit changed. An id of zeros: it wasn't there before, or isn't there after."""
+
+    path: str
+    old: str
+    new: str
+    old_mode: str
+    new_mode: str
+
+    @property
+    def added(self) -> bool:
+        """It wasn't there before."""
+        return not self.old.strip("0")
+
+    @property
+    def removed(self) -> bool:
+        """It isn't there any more."""
+        return not self.new.strip("0")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A commit on a first-parent chain, and what it changed against its first parent."""
+
+    commit: str
+    parent: str
+    """Empty for a root commit."""
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """A commit as people see it."""
+
+    commit: str
+    parents: tuple[str, ...]
+    author: str
+    author_email: str
+    subject: str
+    body: str
+    """The whole message."""
+
+    def trailers(self, key: str) -> tuple[str, ...]:
+        """The values of a trailer, in order."""
+        lines = [_TRAILER.match(line) for line in self.body.splitlines()]
+        return tuple(match["value"].strip() for match in lines if match and match["key"] == key)
+
+
+class History:
+    """Reads one repository's commit graph. Stateless; any number of threads may use it."""
+
+    def __init__(self, child: GitChild) -> None:
+        self._child = child
+
+    def resolve(self, prefix: str) -> str | None:
+        """The full id of the one commit that starts so; None if there is none, or more than one."""
+        if not _OBJECT.fullmatch(prefix):
+            return None
+        found = self._child.run("rev-parse", "--verify", "--quiet", f"{prefix}^{{commit}}")
+        return found.text.splitlines()[-1] if found.code == 0 and found.text else None
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Whether ``ancestor`` is ``descendant`` or is reachable from it. False if either isn't there."""
+        if ancestor == descendant:
+            return True
+        return self._child.run("merge-base", "--is-ancestor", _object(ancestor), _object(descendant)).code == 0
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor, None if there is none."""
+        found = self._child.run("merge-base", _object(one), _object(other))
+        return found.text or None if found.code == 0 else None
+
+    def first_parents(self, commit: str, until: str | None = None, limit: int | None = None) -> list[str]:
+        """The first-parent chain, newest first, ``commit`` included; what is reachable from ``until`` is left out."""
+        args = ["rev-list", "--first-parent"]
+        if limit is not None:
+            args.append(f"--max-count={limit}")
+        args.append(_object(commit))
+        if until is not None:
+            args.append(f"^{_object(until)}")
+        return self._child.require(*args, "--").text.split()
+
+    def between(self, base: str, tip: str) -> list[str]:
+        """Every commit, on any parent, that ``tip`` has and ``base`` has not; newest first."""
+        return self._child.require("rev-list", _object(tip), f"^{_object(base)}", "--").text.split()
+
+    def walk(
+        self, commit: str, *, until: str | None = None, paths: Sequence[str] = (), page: int = _PAGE
+    ) -> Iterator[Step]:
+        """The first-parent chain, newest first, with the files that each commit changed against its first parent.
+
+        Only commits that touch ``paths`` (repository paths; ``:(exclude,…)`` works) appear, all if there are none.
+        Read in pages, so that a caller that has seen enough pays for no more.
+        """
+        skip = 0
+        while True:
+            args = ["log", "--first-parent", "--diff-merges=first-parent", "--root", "--raw", "--no-abbrev", "-z"]
+            args += ["--no-renames", "--no-color", "--format=%x01%H %P", f"--max-count={page}", f"--skip={skip}"]
+            args.append(_object(commit))
+            if until is not None:
+                args.append(f"^{_object(until)}")
+            steps = list(_steps(self._child.require(*args, "--", *paths).out))
+            yield from steps
+            if len(steps) < page:
+                return
+            skip += page
+
+    def introduced(
+        self, text: str, since: str | None, head: str, *, paths: Sequence[str] = (), limit: int | None = None
+    ) -> list[str]:
+        """First-parent commits of ``since..head`` that add or take away ``text``, newest first (a pickaxe, §4).
+
+        ``since`` None: the whole history of ``head``.
+        """
+        args = ["log", "--first-parent", "--diff-merges=first-parent", "--root", "--no-patch", "--format=%H", f"-S{text}"]
+        if limit is not None:
+            args.append(f"--max-count={limit}")
+        args.append(_object(head))
+        if since is not None:
+            args.append(f"^{_object(since)}")
+        return self._child.require(*args, "--", *paths).text.split()
+
+    def info(self, commit: str) -> CommitInfo:
+        """A commit's author, subject and message. Raises RefMissing if it isn't there."""
+        shown = self._child.run(
+            "show", "--no-patch", "--no-color", "--format=%H%x00%P%x00%an%x00%ae%x00%s%x00%B", _object(commit), "--"
+        )
+        fields = shown.text.split("\x00")
+        if shown.code != 0 or len(fields) != 6:
+            raise RefMissing(f"commit {commit[:12]} isn't in the repository")
+        return CommitInfo(fields[0], tuple(fields[1].split()), fields[2], fields[3], fields[4], fields[5].strip("\n"))
+
+    def merges_cleanly(self, one: str, other: str) -> bool:
+        """Whether git can merge two commits without a conflict."""
+        return self._child.run("merge-tree", "--write-tree", "--no-messages", _object(one), _object(other)).code == 0
+
+
+def _object(name: str) -> str:
+    if not _OBJECT.fullmatch(name):
+        raise GitError(f"{name[:80]!r} is no commit's id")
+    return name
+
+
+def _steps(out: bytes) -> Iterator[Step]:
+    """Parse ``log --raw -z``: a header for each commit, then pairs of metadata and path; all end with \\x00."""
+    commit, parent = "", ""
+    changes: list[Change] = []
+    tokens = iter(out.split(b"\x00"))
+    for token in tokens:
+        text = token.lstrip(b"\n")
+        if text.startswith(b":"):
+            path = next(tokens, b"").decode("utf-8", "backslashreplace")
+            old_mode, new_mode, old, new = (part.decode() for part in text[1:].split()[:4])
+            changes.append(Change(path, old, new, old_mode, new_mode))
+        elif text.startswith(b"\x01"):
+            if commit:
+                yield Step(commit, parent, tuple(changes))
+            commit, *parents = text[1:].decode().split()
+            parent = parents[0] if parents else ""
+            changes = []
+    if commit:
+        yield Step(commit, parent, tuple(changes))
