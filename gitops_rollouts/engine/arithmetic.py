@@ -1,4 +1,4 @@
-"""Replica counts of a canary without traffic routing: plain numbers in, plain numbers out (docs/behaviour.md §8.1–8.3)."""
+"""Replica counts of a canary without traffic routing, numbers in and numbers out (docs/behaviour.md §8.1–8.3)."""
 
 from __future__ import annotations
 

@@ -155,5 +155,5 @@ def test_the_split_is_near_the_weight(replicas: int, weight: int, surge: int) ->
     canary, stable = approximate_weighted(replicas, weight, surge)
     assert replicas <= canary + stable <= replicas + (surge > 0)
     if 0 < weight < 100 and (surge > 0 or replicas > 1):
-        assert 0 < canary
-        assert 0 < stable
+        assert canary > 0
+        assert stable > 0

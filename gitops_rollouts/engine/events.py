@@ -1,0 +1,72 @@
+"""The texts of the events about a Rollout (docs/behaviour.md §4.3). Clients match on them."""
+
+from __future__ import annotations
+
+from gitops_rollouts.engine.plan import EmitEvent
+
+
+def updated(revision: int) -> EmitEvent:
+    """The Rollout got its new revision number."""
+    return EmitEvent("RolloutUpdated", f"Rollout updated to revision {revision}")
+
+
+def created(name: str, revision: int) -> EmitEvent:
+    """A ReplicaSet was created."""
+    return EmitEvent("NewReplicaSetCreated", f"Created ReplicaSet {name} (revision {revision})")
+
+
+def create_failed(message: str) -> EmitEvent:
+    """A ReplicaSet could not be created."""
+    return EmitEvent("ReplicaSetCreateError", message, "Warning")
+
+
+def scaled(name: str, revision: int, before: int, after: int) -> EmitEvent:
+    """A ReplicaSet got another size."""
+    direction = "up" if after > before else "down"
+    return EmitEvent(
+        "ScalingReplicaSet", f"Scaled {direction} ReplicaSet {name} (revision {revision}) from {before} to {after}"
+    )
+
+
+def switched(service: str, before: str, after: str) -> EmitEvent:
+    """A Service selects other pods."""
+    return EmitEvent("SwitchService", f"Switched selector for service '{service}' from '{before}' to '{after}'")
+
+
+def not_completed(revision: int, pod_hash: str) -> EmitEvent:
+    """An update began."""
+    return EmitEvent(
+        "RolloutNotCompleted", f"Rollout not completed, started update to revision {revision} ({pod_hash})"
+    )
+
+
+def completed(revision: int, pod_hash: str, reason: str) -> EmitEvent:
+    """The new version became the stable one."""
+    return EmitEvent("RolloutCompleted", f"Rollout completed update to revision {revision} ({pod_hash}): {reason}")
+
+
+def step_completed(index: int, count: int, description: str) -> EmitEvent:
+    """A step is done; ``index`` counts from 0."""
+    return EmitEvent("RolloutStepCompleted", f"Rollout step {index + 1}/{count} completed ({description})")
+
+
+def steps_skipped(*, window: bool) -> EmitEvent:
+    """A rollback needs no steps."""
+    if window:
+        return EmitEvent("SkipSteps", "Rollback to active ReplicaSets within RollbackWindow")
+    return EmitEvent("SkipSteps", "Rollback to stable ReplicaSets")
+
+
+def paused(reason: str) -> EmitEvent:
+    """The controller paused."""
+    return EmitEvent("RolloutPaused", f"Rollout is paused ({reason})")
+
+
+def resumed() -> EmitEvent:
+    """The controller went on by itself."""
+    return EmitEvent("RolloutResumed", "Rollout is resumed")
+
+
+def aborted(message: str) -> EmitEvent:
+    """The update was given up."""
+    return EmitEvent("RolloutAborted", message, "Warning")

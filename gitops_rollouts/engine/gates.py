@@ -1,0 +1,211 @@
+"""What Git allows: gates, aborts and retries that the tree decides, and the undoing of what it doesn't allow.
+
+Forward needs Git, backward never waits (docs/decisions.md §0). Every function here is without effect for a Rollout
+that no GitSync applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
+from gitops_rollouts.engine import conditions, scaling
+from gitops_rollouts.engine.observed import Authority
+from gitops_rollouts.engine.persist import with_phase
+from gitops_rollouts.engine.plan import EmitEvent, Plan
+from gitops_rollouts.engine.rollback import skips_steps
+from gitops_rollouts.engine.scene import CANARY_PAUSE, Leave, Scene, pause_of
+
+HELD: Final = "HeldByGit"
+"""The type of the condition that says why nothing moves; absent while everything may."""
+EDITED: Final = "EditedOutsideGit"
+STALE: Final = "GitStale"
+WITHDRAWN: Final = "ApprovalWithdrawn"
+NOT_IN_GIT: Final = "PromotionNotInGit"
+RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
+
+
+def approves(authority: Authority, gate: int) -> bool:
+    """Whether the tree lets this attempt past the gate."""
+    return authority.full or authority.approved_through >= gate
+
+
+def open_gate(scene: Scene, gate: int) -> bool:
+    """Whether an indefinite pause needs no stop: the tree approved it before it was reached."""
+    authority = scene.observed.authority
+    return authority is not None and not scene.leave.held and approves(authority, gate)
+
+
+def obey(scene: Scene) -> Scene:
+    """The pass as Git wants it: the tree's abort, retry, full promotion and approval of the current gate."""
+    authority = scene.observed.authority
+    if authority is None:
+        return scene
+    updating = not scene.first and not scene.promoted
+    leave = replace(
+        scene.leave,
+        stale=updating and not authority.fresh,
+        tree_abort=authority.abort if authority.applied and not scene.promoted else None,
+    )
+    scene = replace(scene, leave=leave)
+    if scene.changed:
+        return scene
+    status = _obeyed(scene, authority)
+    scene = replace(scene, status=status)
+    if not updating or status.abort or leave.edited:
+        return scene
+    return replace(scene, leave=replace(leave, back_to=_passed_gate(scene, authority)))
+
+
+def _obeyed(scene: Scene, authority: Authority) -> RolloutStatus:
+    status, leave = scene.status, scene.leave
+    if leave.tree_abort is not None:
+        return status.model_copy(update={"abort": True, "promote_full": False})
+    if scene.first or scene.promoted:
+        return status
+    aborted_at = format_time(status.aborted_at) if status.abort and status.aborted_at is not None else ""
+    if not leave.held and aborted_at in authority.withdrawn:
+        status = status.model_copy(update={"abort": False})
+    full = authority.full and not status.abort and (status.promote_full or not leave.held)
+    status = status.model_copy(update={"promote_full": full})
+    if leave.held or status.abort:
+        return status
+    step, pause = scene.step, pause_of(status.pause_conditions)
+    if step is None or not step.is_indefinite_pause or pause is None or scene.spec.paused:
+        return status
+    if not approves(authority, status.current_step_index or 0):
+        return status
+    remaining = tuple(condition for condition in status.pause_conditions if condition is not pause)
+    return status.model_copy(update={"pause_conditions": remaining, "controller_pause": True})
+
+
+def _passed_gate(scene: Scene, authority: Authority) -> int | None:
+    """The first gate before the current step that the tree doesn't approve."""
+    if skips_steps(scene):
+        return None
+    index = scene.status.current_step_index or 0
+    for gate, step in enumerate(scene.steps[:index]):
+        if step.is_indefinite_pause and not approves(authority, gate):
+            return gate
+    return None
+
+
+def undo(scene: Scene) -> Plan | None:
+    """Put back what a client moved forward without Git, or what Git no longer approves; None if all is right."""
+    authority = scene.observed.authority
+    if authority is None or scene.changed or scene.leave.edited or scene.promoted:
+        return None
+    stored = scene.observed.rollout.status
+    if scene.leave.tree_abort is not None:
+        return _abort_again(scene, authority, stored)
+    if scene.first or scene.status.abort:
+        return None
+    command = authority.promote_command
+    changes: dict[str, object] = {}
+    emitted: list[EmitEvent] = []
+    if stored.promote_full and not authority.full:
+        changes["promote_full"] = False
+        text = f"Full promotion is not in Git of {authority.target!r}: taken back. Use `{command}`"
+        emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
+    gate = _gate_to_return_to(scene, authority)
+    if gate is not None:
+        pause = PauseCondition(reason=CANARY_PAUSE, start_time=scene.stamp)
+        changes |= {"current_step_index": gate, "pause_conditions": (pause,), "controller_pause": True}
+        where = f"step {gate + 1}/{len(scene.steps)} ({scene.steps[gate].describe()})"
+        text = f"Git of {authority.target!r} does not approve going past {where}: paused there. Use `{command}`"
+        emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
+    if not changes:
+        return None
+    status = with_phase(scene, scene.status.model_copy(update=changes))
+    return Plan(status=status, events=tuple(emitted))
+
+
+def _gate_to_return_to(scene: Scene, authority: Authority) -> int | None:
+    back_to = scene.leave.back_to
+    if back_to is not None:
+        wanted_new, wanted_stable = scaling.split(scene, back_to)
+        stable = scene.apart
+        returned = scene.new.replicas <= wanted_new and (stable is None or stable.replicas >= wanted_stable)
+        return back_to if returned else None
+    index, step = scene.status.current_step_index or 0, scene.step
+    if step is None or not step.is_indefinite_pause or approves(authority, index) or skips_steps(scene):
+        return None
+    resumed = scene.status.controller_pause and pause_of(scene.status.pause_conditions) is None
+    return index if resumed else None
+
+
+def _abort_again(scene: Scene, authority: Authority, stored: RolloutStatus) -> Plan | None:
+    """A client's retry doesn't lift an abort that stands in Git."""
+    reason = conditions.reason_of(stored.conditions, conditions.PROGRESSING)
+    if stored.abort or reason != conditions.ROLLOUT_ABORTED:
+        return None
+    line = scene.leave.tree_abort
+    commit = line.commit[:12] if line else ""
+    name = scene.observed.rollout.metadata.name
+    text = f"The abort stands in Git of {authority.target!r} (commit {commit}): aborted again. Use `gor retry {name}`"
+    aborted_at = stored.aborted_at or scene.stamp
+    status = with_phase(
+        scene, scene.status.model_copy(update={"abort": True, "promote_full": False, "aborted_at": aborted_at})
+    )
+    return Plan(status=status, events=(EmitEvent(RETRY_NOT_IN_GIT, text, "Warning"),))
+
+
+def hold(scene: Scene) -> Plan | None:
+    """Say in the status why nothing moves, or that it moves again; None if the status says so already."""
+    if scene.changed or (scene.aborted and scene.status.aborted_at is None):
+        return None
+    reason, text = _why_held(scene)
+    return tell(scene, reason, text)
+
+
+def tell(scene: Scene, reason: str, text: str) -> Plan | None:
+    """The write of the condition `HELD`, with a Warning event; an empty reason removes it."""
+    old = scene.status.conditions
+    before = conditions.find(old, HELD)
+    if (before.reason if before else "") == reason:
+        return None
+    if reason:
+        new = conditions.with_condition(old, HELD, "True", reason, text, scene.now)
+    else:
+        new = _restart_clock(conditions.without(old, HELD), scene)
+    status = scene.status.model_copy(update={"conditions": new})
+    return Plan(status=with_phase(scene, status), events=(EmitEvent(reason, text, "Warning"),) if reason else ())
+
+
+def _restart_clock(old: tuple[Condition, ...], scene: Scene) -> tuple[Condition, ...]:
+    """The progress deadline doesn't run while Git holds the update, so it starts anew afterwards."""
+    return tuple(
+        condition.model_copy(update={"last_update_time": scene.stamp})
+        if condition.type == conditions.PROGRESSING and condition.reason != conditions.ROLLOUT_ABORTED
+        else condition
+        for condition in old
+    )
+
+
+def _why_held(scene: Scene) -> tuple[str, str]:
+    authority, leave = scene.observed.authority, scene.leave
+    if authority is None:
+        return "", ""
+    if leave.edited:
+        return EDITED, edited_text(authority)
+    if scene.aborted:
+        return "", ""
+    if leave.stale:
+        text = f"Git of {authority.target!r} could not be read for too long: nothing moves forward until it can"
+        return STALE, text
+    if leave.back_to is not None:
+        where = f"step {leave.back_to + 1}/{len(scene.steps)} ({scene.steps[leave.back_to].describe()})"
+        return WITHDRAWN, f"Git of {authority.target!r} does not approve what follows {where}: going back to it"
+    return "", ""
+
+
+def edited_text(authority: Authority) -> str:
+    """What is said about a template or steps that Git didn't apply."""
+    return f"The template or the steps were edited outside Git of {authority.target!r}: held until they are as applied"
+
+
+def leave_of(authority: Authority | None) -> Leave:
+    """What is known before any ReplicaSet is looked at."""
+    return Leave(edited=authority is not None and not authority.applied)

@@ -1,0 +1,173 @@
+"""From what a pass decided to the status that it writes (docs/behaviour.md §3, "Persist order")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gitops_rollouts.api.phase import calculate_phase
+from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
+from gitops_rollouts.engine import conditions, duration, events
+from gitops_rollouts.engine.plan import Action, EmitEvent, Plan, RecordAbort
+from gitops_rollouts.engine.scene import Scene
+
+REQUESTED = "Requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A status before abort, pauses, conditions, phase and duration are worked out.
+
+    ``status.pause_conditions`` holds the pauses that remain or were added, ``status.abort`` whether it is aborted.
+    """
+
+    status: RolloutStatus
+    events: tuple[EmitEvent, ...] = ()
+
+
+def fresh(scene: Scene) -> RolloutStatus:
+    """The start of a full status, built from nothing but what a rule carries over."""
+    old = scene.status
+    every = scene.all
+    return RolloutStatus(
+        observed_generation=_generation(scene),
+        current_pod_hash=scene.pod_hash,
+        current_step_hash=scene.step_hash,
+        current_step_index=old.current_step_index if scene.steps or scene.leave.edited else None,
+        stable_rs=old.stable_rs,
+        replicas=sum(replica_set.current for replica_set in every),
+        updated_replicas=scene.new.current,
+        ready_replicas=sum(replica_set.ready for replica_set in every),
+        available_replicas=sum(replica_set.available for replica_set in every),
+        hpa_replicas=sum(replica_set.current for replica_set in every),
+        selector=str(scene.spec.selector) if scene.spec.selector else "",
+        pause_conditions=old.pause_conditions,
+        controller_pause=old.controller_pause,
+        abort=scene.aborted,
+        aborted_at=old.aborted_at,
+        promote_full=old.promote_full,
+        restarted_at=old.restarted_at,
+        collision_count=old.collision_count,
+        conditions=old.conditions,
+        duration=old.duration,
+        canary=CanaryStatus(),
+    )
+
+
+def scaled_only(scene: Scene) -> RolloutStatus:
+    """The start of the status of a pass that only scales: the old one, few things new (§7.6)."""
+    every = scene.all
+    return scene.status.model_copy(
+        update={
+            "observed_generation": _generation(scene),
+            "available_replicas": sum(replica_set.available for replica_set in every),
+            "hpa_replicas": sum(replica_set.current for replica_set in every),
+            "abort": scene.aborted,
+        }
+    )
+
+
+def _generation(scene: Scene) -> str:
+    """An edit outside Git isn't observed before it is either healed or applied."""
+    if scene.leave.edited:
+        return scene.status.observed_generation
+    return str(scene.observed.rollout.metadata.generation)
+
+
+def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: bool = True) -> Plan:
+    """Work out the rest of the status and make the plan of this pass."""
+    new, emitted = draft.status, list(draft.events)
+    text = _abort_text(scene)
+    overdue = not new.abort and _abort_for_deadline(scene, new)
+    if overdue:
+        text = conditions.timed_out_text(scene)
+        emitted.append(events.aborted(text))
+        new = new.model_copy(update={"abort": True})
+    new = _with_pauses(scene, new, keep_flag=not full)
+    judged = conditions.judge(scene, new, abort_message=text)
+    emitted += judged.events
+    new = new.model_copy(update={"conditions": judged.conditions})
+    new = with_phase(scene, new)
+    if full and not new.abort:
+        emitted += _pause_events(scene.status.pause_conditions, new.pause_conditions)
+    first_seen = new.abort and scene.status.aborted_at is None
+    if first_seen and scene.observed.authority is not None and scene.leave.tree_abort is None:
+        record = RecordAbort(
+            at=scene.status.current_step_index or 0,
+            aborted_at=new.aborted_at or scene.stamp,
+            reason=conditions.DEADLINE_EXCEEDED if overdue else REQUESTED,
+            message=text,
+        )
+        actions = (record, *actions)
+    return Plan(
+        actions=actions,
+        status=new,
+        status_first=first_seen,
+        events=tuple(emitted),
+        look_again=_look_again(scene, new, healthy=judged.healthy),
+    )
+
+
+def with_phase(scene: Scene, new: RolloutStatus) -> RolloutStatus:
+    """Phase, message and duration that go with the rest of ``new``."""
+    phase, message = calculate_phase(scene.spec, new)
+    new = new.model_copy(update={"phase": phase, "message": message})
+    return new.model_copy(update={"duration": duration.calculate(scene, new)})
+
+
+def _abort_text(scene: Scene) -> str:
+    line = scene.leave.tree_abort
+    if line is None:
+        return ""
+    cause = f": {line.text}" if line.text else ""
+    return f"aborted by {line.commit[:12]} in Git{cause}; `gor retry {scene.observed.rollout.metadata.name}` lifts it"
+
+
+def _abort_for_deadline(scene: Scene, new: RolloutStatus) -> bool:
+    """progressDeadlineAbort (§11.2)."""
+    completed = new.stable_rs != "" and new.stable_rs == new.current_pod_hash
+    return (
+        scene.spec.progress_deadline_abort
+        and not completed
+        and not conditions.progressed(scene.status, new)
+        and conditions.timed_out(scene, new)
+    )
+
+
+def _with_pauses(scene: Scene, new: RolloutStatus, *, keep_flag: bool) -> RolloutStatus:
+    old = scene.status
+    if new.abort:
+        aborted_at = old.aborted_at or scene.stamp
+        return new.model_copy(update={"aborted_at": aborted_at, "pause_conditions": (), "controller_pause": False})
+    added = any(condition not in old.pause_conditions for condition in new.pause_conditions)
+    kept = bool(new.pause_conditions) or keep_flag
+    controller = kept and (added or old.controller_pause)
+    return new.model_copy(update={"aborted_at": None, "controller_pause": controller})
+
+
+def _pause_events(old: tuple[PauseCondition, ...], new: tuple[PauseCondition, ...]) -> tuple[EmitEvent, ...]:
+    if new and not old:
+        return (events.paused(new[0].reason),)
+    return (events.resumed(),) if old and not new else ()
+
+
+def _look_again(scene: Scene, new: RolloutStatus, *, healthy: bool) -> timedelta | None:
+    if healthy or new.abort or scene.spec.paused or new.pause_conditions:
+        return None
+    if not conditions.deadline_counts(scene, new):
+        return None
+    if conditions.reason_of(new.conditions, conditions.PROGRESSING) == conditions.DEADLINE_EXCEEDED:
+        return None
+    due = conditions.deadline(scene)
+    return None if due is None else until(due + timedelta(seconds=1), scene.now)
+
+
+def until(moment: datetime, now: datetime) -> timedelta:
+    """How long from ``now``; never negative."""
+    return max(moment - now, timedelta())
+
+
+def soonest(*moments: timedelta | None) -> timedelta | None:
+    """The shortest wait; None if there is nothing to wait for."""
+    known = [moment for moment in moments if moment is not None]
+    return min(known) if known else None

@@ -1,0 +1,45 @@
+"""``spec.restartAt``: replace old pods by evictions, a few at a time (docs/behaviour.md §12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from gitops_rollouts.engine.persist import until
+from gitops_rollouts.engine.plan import Action, EvictPod
+from gitops_rollouts.engine.scene import Scene
+
+_AGAIN: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """Evictions end the pass without a status. ``restarted_at``: set if no old pod is left."""
+
+    actions: tuple[Action, ...] = ()
+    restarted_at: datetime | None = None
+    look_again: timedelta | None = None
+
+
+def restart(scene: Scene) -> Restarted:
+    """What this pass does for the restart that is wanted."""
+    wanted, done = scene.spec.restart_at, scene.status.restarted_at
+    if wanted is None or wanted == done:
+        return Restarted(restarted_at=done)
+    if scene.now < wanted:
+        return Restarted(restarted_at=done, look_again=until(wanted, scene.now))
+    pods = scene.observed.pods
+    if pods is None:
+        return Restarted(restarted_at=done, look_again=_AGAIN)
+    owners = {replica_set.uid for replica_set in scene.all}
+    ours = [pod for pod in pods if pod.owner_uid in owners]
+    asked = max(scene.replicas, sum(replica_set.replicas for replica_set in scene.all))
+    available = sum(1 for pod in ours if pod.available and not pod.deleting)
+    allowed = available - (asked - max(scene.bounds.unavailable, 1))
+    old = [pod for pod in ours if pod.created < wanted]
+    evicted = [pod for pod in old if not pod.deleting][: max(0, allowed)]
+    if not old:
+        return Restarted(restarted_at=wanted)
+    actions = tuple(EvictPod(pod.name, pod.uid) for pod in evicted)
+    return Restarted(actions, done, _AGAIN)

@@ -1,0 +1,104 @@
+"""One pass over one Rollout, in the order of docs/behaviour.md §7."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from gitops_rollouts.engine import canary, conditions, gates, invalid, persist, revisions, scaling
+from gitops_rollouts.engine.observed import Observed
+from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan
+from gitops_rollouts.engine.revisions import Claimed
+from gitops_rollouts.engine.scene import Scene
+from gitops_rollouts.engine.specs import spec_facts
+
+_HELD_AGAIN: Final = timedelta(seconds=30)
+
+
+def step(observed: Observed, now: datetime) -> Plan:
+    """Decide what to do for this Rollout now. ``now`` is aware. Pure and total: the same input, the same plan."""
+    rollout = observed.rollout
+    if rollout.metadata.deletion_timestamp is not None:
+        return Plan()
+    refused = invalid.check(observed, now)
+    if refused is not None:
+        return refused
+    claimed = revisions.claim(observed)
+    leave = gates.leave_of(observed.authority)
+    if leave.edited:
+        new = revisions.with_hash(claimed.owned, rollout.status.current_pod_hash)
+    else:
+        new = revisions.find(rollout, claimed.owned)
+    if new is None:
+        return _held_without(observed, claimed, now) if leave.edited else revisions.create(observed, claimed, now)
+    if rollout.spec.replicas is None:
+        return Plan(actions=(*claimed.actions, PatchRollout(replicas=1)))
+    stable = revisions.with_hash(claimed.owned, rollout.status.stable_rs)
+    kept = {new.name} | ({stable.name} if stable is not None else set())
+    scene = Scene(
+        observed=observed,
+        now=now,
+        status=rollout.status,
+        new=new,
+        stable=stable,
+        others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
+        step_hash=rollout.status.current_step_hash if leave.edited else spec_facts(rollout).step_hash,
+        leave=leave,
+    )
+    plan = _pass(gates.obey(scene))
+    return replace(plan, actions=(*claimed.actions, *plan.actions))
+
+
+def _pass(scene: Scene) -> Plan:
+    written = _conditions_first(scene)
+    if written is not None:
+        return written
+    scene, actions = revisions.sync(scene)
+    if scene.changed:
+        return canary.reset(scene, actions)
+    plan = (canary.scale_only if scaling.resized(scene) else canary.full)(scene, actions)
+    if scene.leave.held:
+        return replace(plan, look_again=persist.soonest(plan.look_again, _HELD_AGAIN))
+    return plan
+
+
+def _conditions_first(scene: Scene) -> Plan | None:
+    """The writes that come before everything else, each a pass of its own."""
+    undone = gates.undo(scene) or gates.hold(scene)
+    if undone is not None:
+        return undone
+    status = scene.status
+    if conditions.find(status.conditions, conditions.PROGRESSING) is None:
+        text = f'Found new replica set "{scene.new.name}"'
+        found = conditions.with_condition(
+            status.conditions, conditions.PROGRESSING, "True", "FoundNewReplicaSet", text, scene.now
+        )
+        return Plan(status=status.model_copy(update={"conditions": found}))
+    if status.observed_generation != str(scene.observed.rollout.metadata.generation) or scene.changed:
+        return None
+    changed = conditions.early(scene)
+    if changed is None:
+        return None
+    return Plan(status=persist.with_phase(scene, status.model_copy(update={"conditions": changed})))
+
+
+def _held_without(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
+    """Edited outside Git while the applied version has no ReplicaSet (yet): wait, and say why."""
+    authority, status = observed.authority, observed.rollout.status
+    before = conditions.find(status.conditions, gates.HELD)
+    if authority is None or (before is not None and before.reason == gates.EDITED):
+        return Plan(actions=claimed.actions, look_again=_HELD_AGAIN)
+    text = gates.edited_text(authority)
+    told = conditions.with_condition(status.conditions, gates.HELD, "True", gates.EDITED, text, now)
+    return Plan(
+        actions=claimed.actions,
+        status=status.model_copy(update={"conditions": told}),
+        events=(EmitEvent(gates.EDITED, text, "Warning"),),
+        look_again=_HELD_AGAIN,
+    )
+
+
+def create_failed(observed: Observed, now: datetime, name: str, error: str) -> Plan:
+    """What to write when the API server refused to create the ReplicaSet ``name`` (§4.1 ``ReplicaSetCreateError``)."""
+    return revisions.create_failed(observed.rollout, name, error, now)

@@ -1,0 +1,365 @@
+"""A model of a cluster for the engine's tests: it carries out plans, runs ReplicaSets, and its pods get available.
+
+Pods of an image that ends in ``:broken`` never do. Time stands still unless a test moves it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH
+from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.api.status import encode_status, status_patch
+from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service
+from gitops_rollouts.engine.plan import (
+    Action,
+    AdoptReplicaSet,
+    CreateReplicaSet,
+    DeleteReplicaSet,
+    EmitEvent,
+    EvictPod,
+    PatchReplicaSet,
+    PatchRollout,
+    Plan,
+    PointService,
+    RecordAbort,
+    ReleaseReplicaSet,
+)
+from gitops_rollouts.engine.step import step
+
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass
+class WorldPod:
+    name: str
+    created: datetime
+    available: bool = False
+
+
+@dataclass
+class WorldReplicaSet:
+    spec: ReplicaSet
+    pods: list[WorldPod] = field(default_factory=list)
+
+    @property
+    def broken(self) -> bool:
+        return any(container["image"].endswith(":broken") for container in self.spec.template["spec"]["containers"])
+
+
+def manifest(
+    *,
+    replicas: int | None = 1,
+    image: str = "web:v1",
+    steps: list[dict[str, Any]] | None = None,
+    canary: dict[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    strategy = {**({"steps": steps} if steps else {}), **(canary or {})}
+    whole: dict[str, Any] = {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "web", "image": image}]},
+        },
+        "strategy": {"canary": strategy},
+        **spec,
+    }
+    if replicas is not None:
+        whole["replicas"] = replicas
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "rollout-uid", "generation": 1, "annotations": {}},
+        "spec": whole,
+        "status": {},
+    }
+
+
+class World:
+    """One Rollout and what belongs to it."""
+
+    def __init__(self, raw: dict[str, Any], *, authority: Authority | None = None) -> None:
+        self.raw = raw
+        self.now = START
+        self.authority = authority
+        self.sets: dict[str, WorldReplicaSet] = {}
+        self.taken: set[str] = set()
+        self.services: dict[str, Service] = {}
+        self.events: list[EmitEvent] = []
+        self.records: list[RecordAbort] = []
+        self.statuses: list[dict[str, Any]] = []
+        self.plans: list[Plan] = []
+        self.slow = False
+        self._serial = 0
+
+    # --- what clients and people do
+
+    def edit(self, **spec: Any) -> None:
+        self.raw["spec"] = {**copy.deepcopy(self.raw["spec"]), **spec}
+        self.raw["metadata"]["generation"] += 1
+
+    def set_image(self, image: str) -> None:
+        template = copy.deepcopy(self.raw["spec"]["template"])
+        template["spec"]["containers"][0]["image"] = image
+        self.edit(template=template)
+
+    def set_steps(self, steps: list[dict[str, Any]]) -> None:
+        self.edit(strategy={"canary": {**self.raw["spec"]["strategy"]["canary"], "steps": steps}})
+
+    def patch_status(self, **changes: Any) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self.raw["status"].pop(key, None)
+            else:
+                self.raw["status"][key] = value
+
+    def annotate(self, key: str, value: str) -> None:
+        self.raw["metadata"]["annotations"][key] = value
+
+    # --- what a test looks at
+
+    @property
+    def rollout(self) -> Rollout:
+        return parse_rollout(self.raw)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.raw["status"]
+
+    def sizes(self) -> dict[str, int]:
+        """Image → wanted size."""
+        return {kept.spec.template["spec"]["containers"][0]["image"]: kept.spec.replicas for kept in self.sets.values()}
+
+    def by_image(self, image: str) -> WorldReplicaSet:
+        return next(
+            kept for kept in self.sets.values() if kept.spec.template["spec"]["containers"][0]["image"] == image
+        )
+
+    def condition(self, kind: str) -> dict[str, Any] | None:
+        return next((found for found in self.status.get("conditions", []) if found["type"] == kind), None)
+
+    def reasons(self) -> list[str]:
+        """The reasons of the events since the last call."""
+        found = [event.reason for event in self.events]
+        self.events.clear()
+        return found
+
+    def available(self) -> int:
+        return sum(pod.available for kept in self.sets.values() for pod in kept.pods)
+
+    def asked(self) -> int:
+        return sum(kept.spec.replicas for kept in self.sets.values())
+
+    # --- time
+
+    def observe(self) -> Observed:
+        rollout = self.rollout
+        restart = rollout.spec.restart_at
+        pods = None
+        if restart is not None and restart != rollout.status.restarted_at:
+            pods = tuple(
+                Pod(pod.name, pod.name, pod.created, kept.spec.uid, pod.available, deleting=False)
+                for kept in self.sets.values()
+                for pod in kept.pods
+            )
+        return Observed(
+            rollout=rollout,
+            replica_sets=tuple(self._seen(kept) for kept in self.sets.values()),
+            taken_names=frozenset(self.taken),
+            services=dict(self.services),
+            pods=pods,
+            authority=self.authority,
+        )
+
+    def _seen(self, kept: WorldReplicaSet) -> ReplicaSet:
+        available = sum(pod.available for pod in kept.pods)
+        return replace(
+            kept.spec,
+            current=len(kept.pods),
+            ready=available,
+            available=available,
+            observed_generation=kept.spec.generation,
+        )
+
+    def once(self, *, only: int | None = None) -> Plan:
+        """One pass; with ``only``, the process dies after that many writes."""
+        plan = step(self.observe(), self.now)
+        self.plans.append(plan)
+        self.carry_out(plan, only=only)
+        return plan
+
+    def settle(self, limit: int = 200) -> int:
+        """Passes and pods until nothing moves. Returns the number of passes."""
+        for passes in range(limit):
+            before = self._state()
+            self.once()
+            if self._state() == before and not self.run_pods():
+                return passes
+        raise AssertionError(f"still moving after {limit} passes: {self.plans[-4:]}")
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.settle()
+
+    def wait(self, seconds: float = 1) -> None:
+        """Let a moment pass, so that what is created afterwards is younger."""
+        self.now += timedelta(seconds=seconds)
+
+    def _state(self) -> tuple[Any, ...]:
+        return (
+            copy.deepcopy(self.raw),
+            {name: (kept.spec, len(kept.pods)) for name, kept in self.sets.items()},
+            dict(self.services),
+            len(self.records),
+        )
+
+    def run_pods(self) -> bool:
+        """The ReplicaSet controller and the kubelets: whether anything moved."""
+        moved = False
+        for kept in self.sets.values():
+            while len(kept.pods) > kept.spec.replicas:
+                kept.pods.sort(key=lambda pod: pod.available, reverse=True)
+                kept.pods.pop()
+                moved = True
+            for pod in kept.pods:
+                if not pod.available and not kept.broken and not self.slow:
+                    pod.available = moved = True
+            while len(kept.pods) < kept.spec.replicas:
+                self._serial += 1
+                kept.pods.append(WorldPod(f"{kept.spec.name}-{self._serial}", self.now))
+                moved = True
+        return moved
+
+    # --- the executor
+
+    def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
+        steps: list[Action | None] = [action for action in plan.actions if isinstance(action, RecordAbort)]
+        rest = [action for action in plan.actions if not isinstance(action, RecordAbort)]
+        steps += [None, *rest] if plan.status_first else [*rest, None]
+        steps += plan.events
+        for done, action in enumerate(steps):
+            if only is not None and done >= only:
+                return
+            if action is None:
+                self._write_status(plan)
+            else:
+                self._act(action)
+
+    def _write_status(self, plan: Plan) -> None:
+        if plan.status is None:
+            return
+        old = encode_status(self.rollout.status)
+        new = encode_status(plan.status)
+        if status_patch(old, new) is not None:
+            self.raw["status"] = new
+            self.statuses.append(new)
+
+    def _act(self, action: Action) -> None:
+        if isinstance(action, EmitEvent):
+            self.events.append(action)
+        elif isinstance(action, RecordAbort):
+            self.records.append(action)
+        elif isinstance(action, PointService):
+            self._point(action)
+        elif isinstance(action, PatchRollout):
+            self._patch_rollout(action)
+        elif isinstance(action, EvictPod):
+            for kept in self.sets.values():
+                kept.pods = [pod for pod in kept.pods if pod.name != action.name]
+        else:
+            self._act_on_replica_set(action)
+
+    def _act_on_replica_set(self, action: Action) -> None:
+        if isinstance(action, CreateReplicaSet):
+            self._create(action)
+        elif isinstance(action, PatchReplicaSet):
+            self._patch(action)
+        elif isinstance(action, DeleteReplicaSet):
+            assert not self.sets[action.name].pods
+            del self.sets[action.name]
+        elif isinstance(action, AdoptReplicaSet):
+            self._own(action.name, "rollout-uid")
+        elif isinstance(action, ReleaseReplicaSet):
+            self._own(action.name, None)
+
+    def _patch_rollout(self, action: PatchRollout) -> None:
+        for key, value in action.annotations.items():
+            if value is None:
+                self.raw["metadata"]["annotations"].pop(key, None)
+            else:
+                self.annotate(key, value)
+        if action.replicas is not None:
+            self.edit(replicas=action.replicas)
+
+    def _create(self, action: CreateReplicaSet) -> None:
+        assert action.name not in self.sets
+        assert action.name not in self.taken
+        self._serial += 1
+        metadata, spec = action.body["metadata"], action.body["spec"]
+        self.sets[action.name] = WorldReplicaSet(
+            ReplicaSet(
+                name=action.name,
+                uid=f"uid-{self._serial}",
+                created=self.now.replace(microsecond=0),
+                labels=metadata["labels"],
+                annotations=metadata["annotations"],
+                owner_uid="rollout-uid",
+                selector=spec["selector"],
+                template=spec["template"],
+                replicas=spec["replicas"],
+                min_ready_seconds=spec.get("minReadySeconds", 0),
+            )
+        )
+
+    def _patch(self, action: PatchReplicaSet) -> None:
+        kept = self.sets[action.name]
+        annotations = {**kept.spec.annotations, **action.annotations}
+        kept.spec = replace(
+            kept.spec,
+            annotations={key: value for key, value in annotations.items() if value is not None},
+            replicas=kept.spec.replicas if action.replicas is None else action.replicas,
+            min_ready_seconds=(
+                kept.spec.min_ready_seconds if action.min_ready_seconds is None else action.min_ready_seconds
+            ),
+        )
+
+    def _own(self, name: str, uid: str | None) -> None:
+        kept = self.sets[name]
+        kept.spec = replace(kept.spec, owner_uid=uid)
+
+    def _point(self, action: PointService) -> None:
+        service = self.services[action.name]
+        self.services[action.name] = replace(
+            service,
+            selector={**service.selector, POD_TEMPLATE_HASH: action.pod_hash},
+            managed_by=action.managed_by or service.managed_by,
+        )
+
+
+def deployed(
+    raw: dict[str, Any], *, image: str = "web:v1", authority: Authority | None = None, services: bool = False
+) -> World:
+    """A world in which the first version runs."""
+    world = World(raw, authority=authority)
+    if services:
+        for name in ("stable", "canary"):
+            world.services[name] = Service(name, {"app": "web"})
+    world.settle()
+    assert world.status["phase"] == "Healthy", world.status
+    assert world.sizes()[image] == raw["spec"].get("replicas", 1)
+    world.wait()
+    world.events.clear()
+    world.statuses.clear()
+    return world
+
+
+def at(seconds: float) -> str:
+    return format_time(START + timedelta(seconds=seconds))
+
+
+DESIRED = DESIRED_REPLICAS
