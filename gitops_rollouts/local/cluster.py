@@ -80,6 +80,7 @@ class Cluster:
         self.kubeconfig = self.folder / "kubeconfig"
         self.logs = self.folder / "logs"
         self._keep_alive: int | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def named(cls, name: str = DEFAULT_NAME) -> Cluster:
@@ -93,19 +94,15 @@ class Cluster:
     def up(self, *, tied: bool = False, report: Report = report_on_stderr) -> None:
         """Start it, or return at once when it runs. After a stop the data stay, and the port if it is free.
 
-        ``tied``: it ends, and its folder is removed, when this process ends, however it ends.
+        ``tied``: what this call starts ends, and its folder is removed, when this process ends, however it ends.
         Raises LocalClusterError, with the end of the log that tells why.
         """
         with self._exclusive():
-            if self.running():
-                self._wait_until_started(None)
-                return
-            binaries = ensure_binaries(report)
-            port_holder = self._prepare(binaries)
-            with port_holder:
-                process = self._spawn(port_holder, tied=tied)
+            if not self.running():
+                with self._prepare(ensure_binaries(report)) as port_holder:
+                    self._supervisor = self._spawn(port_holder, tied=tied)
             try:
-                self._wait_until_started(process)
+                self._wait_until_started()
                 self._add_nodes()
             except BaseException:
                 self._stop()
@@ -113,15 +110,17 @@ class Cluster:
 
     def down(self) -> None:
         """End its processes, and only those, and remove its folder. Nothing happens when there is none."""
-        with contextlib.suppress(FileNotFoundError), self._exclusive(create=False):
-            self._stop()
-            if (self.folder / _MARK).exists():
-                shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.is_dir():
+            with self._exclusive():
+                if (self.folder / _MARK).exists():
+                    self._stop()
+                    shutil.rmtree(self.folder)
 
     def stop(self) -> None:
         """End its processes, keep its data: the next ``up`` goes on from there."""
-        with contextlib.suppress(FileNotFoundError), self._exclusive(create=False):
-            self._stop()
+        if self.folder.parent.is_dir():
+            with self._exclusive():
+                self._stop()
 
     def running(self) -> bool:
         """Whether its supervisor lives."""
@@ -149,16 +148,21 @@ class Cluster:
         return ApiServer(port=plan["port"], ca=self.folder / plan["ca"], token=plan["token"])
 
     @contextlib.contextmanager
-    def _exclusive(self, *, create: bool = True) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """One up or down at a time. The lock stands beside the folder, so that removing the folder is covered."""
-        if create:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-        elif not self.folder.is_dir():
-            raise FileNotFoundError(self.folder)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
         path = self.folder.with_name(f".{self.folder.name}.lock")
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        while True:
+            with path.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not _is_file_at(lock.fileno(), path):
+                    continue
+                try:
+                    yield
+                finally:
+                    # Removed while held: who waits for it sees that it is no longer the file at that path.
+                    path.unlink(missing_ok=True)
+                return
 
     def _prepare(self, binaries: Binaries) -> socket.socket:
         """Everything the programs read, and the socket that holds the API server's port."""
@@ -218,10 +222,11 @@ class Cluster:
             os.close(keep_write)
         return process
 
-    def _wait_until_started(self, process: subprocess.Popen[bytes] | None) -> None:
+    def _wait_until_started(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not (self.folder / "started").exists():
-            gone = process.poll() is not None if process else not self.running()
+            ours = self._supervisor
+            gone = ours.poll() is not None if ours else not self.running()
             if gone or time.monotonic() > deadline:
                 raise LocalClusterError("the local control plane didn't start: " + self._why())
             time.sleep(0.02)
@@ -237,13 +242,15 @@ class Cluster:
     def _add_nodes(self) -> None:
         """Three nodes in three zones; returns once pods can be placed on them."""
         api = self.api_server()
+        present = {node["metadata"]["name"] for node in api.request("GET", "/api/v1/nodes")["items"]}
         for index, name in enumerate(_NODES):
+            if name in present:
+                continue
             labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": f"zone-{index + 1}"}
             api.request(
                 "POST",
                 "/api/v1/nodes",
                 {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}},
-                accept=(201, 409),
             )
         deadline = time.monotonic() + _START_SECONDS
         while not all(_is_usable(node) for node in api.request("GET", "/api/v1/nodes")["items"]):
@@ -253,18 +260,19 @@ class Cluster:
 
     def _stop(self) -> None:
         lock = self.folder / "supervisor.lock"
-        pid = _holder(lock)
-        if pid is not None:
-            start = supervisor.started(pid)
-            if _holder(lock) == pid:
+        deadline = time.monotonic() + _STOP_SECONDS
+        told, start = 0, ""
+        while (pid := _holder(lock)) is not None or (told and supervisor.started(told) == start != ""):
+            # 0: it holds the lock and hasn't yet written its number. None: it gave the lock up and is about to end.
+            if pid and pid != told:
+                told, start = pid, supervisor.started(pid)
                 os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _STOP_SECONDS
-            while _holder(lock) is not None:
-                if time.monotonic() > deadline and supervisor.started(pid) == start != "":
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(0.02)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+            elif pid and time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            self._supervisor = None
         if self._keep_alive is not None:
             os.close(self._keep_alive)
             self._keep_alive = None
@@ -298,8 +306,15 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def _is_file_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _holder(lock: Path) -> int | None:
-    """The number of the process that holds ``lock``, None when nobody does."""
+    """The number of the process that holds ``lock`` (0: not written yet), None when nobody does."""
     try:
         with lock.open("r") as file:
             try:

@@ -17,6 +17,7 @@ def hold_port(wanted: int = 0) -> socket.socket:
         # Sharing would let two holders have one port, so its being free is asked without.
         with contextlib.suppress(OSError):
             with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections don't count
                 probe.bind(("127.0.0.1", wanted))
             holder.bind(("127.0.0.1", wanted))
             return holder

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import IO, Any, TypedDict
 
 
 class Step(TypedDict):
@@ -63,11 +63,14 @@ class Child:
         self.step = step
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self.failures = 0
+        self.started_at = 0.0
         self.not_before = 0.0
 
     def start(self) -> None:
         """Start it with its output appended to its log."""
         self.starts += 1
+        self.started_at = time.monotonic()
         parent = os.getpid()
         with Path(self.step["log"]).open("ab") as log:
             self.process = subprocess.Popen(
@@ -116,6 +119,7 @@ class Supervisor:
         self.children = [Child(step) for step in plan["processes"]]
         self.ready = False
         self.stopping = False
+        self.orphaned = False
         self.context = ssl.create_default_context(cafile=plan["ca"])
 
     def run(self) -> int:
@@ -137,11 +141,11 @@ class Supervisor:
                     if key.fileobj == wake_read:
                         os.read(wake_read, 4096)
                     elif not os.read(sys.stdin.fileno(), 4096):
-                        self.stopping = True
+                        self.stopping = self.orphaned = True
             return 0
         finally:
             self._end_all()
-            if self.plan["tied"] and self.stopping:
+            if self.orphaned:
                 shutil.rmtree(self.plan["folder"], ignore_errors=True)
 
     def _stop(self, _number: int, _frame: Any) -> None:
@@ -155,6 +159,9 @@ class Supervisor:
 
     def _advance(self) -> bool:
         """Start what is due and note what ended. False: the control plane can't come up."""
+        if not self.ready and self._api_server_answers():
+            self.ready = True
+            self._say("the API server is ready")
         for child in self.children:
             if child.ended():
                 if not self.ready and child.starts >= _STARTS_BEFORE_READY:
@@ -164,13 +171,7 @@ class Supervisor:
             elif child.process is None and (self.ready or not child.step["after_ready"]):
                 child.start()
                 self._write_state()
-        if not self.ready and self._api_server_answers():
-            self.ready = True
-            self._say("the API server is ready")
-            for child in self.children:
-                if child.process is None:
-                    child.start()
-            self._write_state()
+        if self.ready:
             Path(self.plan["ready_file"]).touch()
         return True
 
@@ -179,7 +180,8 @@ class Supervisor:
         if child.not_before == 0.0:
             code = child.process.returncode if child.process else None
             self._say(f"{child.step['name']} ended with code {code}")
-            child.not_before = now + min(0.25 * 2 ** (child.starts - 1), _LONGEST_BACKOFF)
+            child.failures = child.failures + 1 if now - child.started_at < _LONGEST_BACKOFF else 1
+            child.not_before = now + min(0.25 * 2 ** (child.failures - 1), _LONGEST_BACKOFF)
         elif now >= child.not_before:
             child.not_before = 0.0
             child.start()
@@ -233,14 +235,24 @@ class Supervisor:
         sys.stderr.flush()
 
 
+def _take(lock: IO[str]) -> bool:
+    """Who asks whether we run holds the lock for a moment, so one refusal says nothing."""
+    for _ in range(40):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
 def main(plan_path: str) -> int:
     """Take the lock, run the plan. Exit code 2: another supervisor holds the lock."""
     plan: Plan = json.loads(Path(plan_path).read_text())
     os.chdir(plan["folder"])
     with Path(plan["lock"]).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock):
             return 2
         lock.truncate(0)
         lock.write(str(os.getpid()))
