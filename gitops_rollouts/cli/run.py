@@ -1,0 +1,100 @@
+"""``gor run``: the engine, and Git if it is told of any."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogStyle(StrEnum):
+    """For people or for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def run(  # noqa: PLR0917  typer makes options of them
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="Kubeconfig file; else $KUBECONFIG, the Pod's service account, ~/.kube/config.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Work in this namespace alone; else in all.")
+    ] = None,
+    namespaced: Annotated[
+        bool, typer.Option("--namespaced", help="Work in one namespace: --namespace, else the Pod's own.")
+    ] = False,
+    instance_id: Annotated[
+        str,
+        typer.Option(
+            help="Work only on objects whose label argo-rollouts.argoproj.io/controller-instance-id has this value;"
+            " without it, only on objects without the label."
+        ),
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="YAML file with GitSyncs.")] = None,
+    repo: Annotated[str, typer.Option(help="Sync this repository: https, ssh or file URL.")] = "",
+    branch: Annotated[str, typer.Option(help="Its branch.")] = "main",
+    path: Annotated[str, typer.Option(help="The directory in it.")] = ".",
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics; 0: none.")] = 8090,
+    healthz_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz; 0: none.")] = 8080,
+    bind_address: Annotated[
+        str, typer.Option(help="Address of both ports; default: every address in a Pod, 127.0.0.1 elsewhere.")
+    ] = "",
+    leader_elect: Annotated[bool, typer.Option(help="Work only while holding the Lease.")] = True,
+    log_level: Annotated[LogLevel, typer.Option(help="How much is logged.")] = LogLevel.INFO,
+    log_format: Annotated[LogStyle, typer.Option(help="Lines for people, or JSON.")] = LogStyle.TEXT,
+) -> None:
+    """Run the controller until SIGTERM or SIGINT: progress every Rollout, and sync Git if told to."""
+    import asyncio
+    import os
+
+    from gitops_rollouts import telemetry
+    from gitops_rollouts.manager import Manager, Settings, controller_namespace
+
+    telemetry.configure_logging(log_level.value, log_format.value)
+    in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    settings = Settings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespace=namespace or (controller_namespace("default") if namespaced else None),
+        instance_id=instance_id,
+        metrics_port=metrics_port,
+        healthz_port=healthz_port,
+        bind=bind_address or ("::" if in_pod else "127.0.0.1"),
+        leader_elect=leader_elect,
+    )
+    asyncio.run(_until_signal(Manager(settings)))
+
+
+async def _until_signal(manager: Any) -> None:
+    """Run until SIGTERM or SIGINT, then end in good order; a second signal ends at once."""
+    import asyncio
+    import signal
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    await manager.run(stop)

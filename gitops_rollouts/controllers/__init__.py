@@ -1,0 +1,1 @@
+"""Cluster → engine → cluster: observe, call the engine, carry out what it decided."""

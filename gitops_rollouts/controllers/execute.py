@@ -1,0 +1,277 @@
+"""A `Plan` → requests, in order, the first failure ends it. Only requests that change something are sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gitops_rollouts.api.meta import Raw, format_time
+from gitops_rollouts.api.names import ARGO_API_VERSION, MANAGED_BY_ROLLOUTS, OUTBOX, OUTBOX_MANAGER, POD_TEMPLATE_HASH
+from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patch
+from gitops_rollouts.controllers.observe import LiveRollout, controller_uid
+from gitops_rollouts.engine.plan import (
+    Action,
+    AdoptReplicaSet,
+    CreateReplicaSet,
+    DeleteReplicaSet,
+    EmitEvent,
+    EvictPod,
+    PatchReplicaSet,
+    PatchRollout,
+    Plan,
+    PointService,
+    RecordAbort,
+    ReleaseReplicaSet,
+)
+from gitops_rollouts.errors import AlreadyExists, KubeError, NotFound, TooManyRequests
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.events import About
+from gitops_rollouts.kube.lease import Fence
+from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+
+OUTBOX_LIMIT: Final = 16
+Emit = Callable[[About, EmitEvent], None]
+
+log = structlog.get_logger(__name__)
+
+
+class NameTakenError(KubeError):
+    """A ReplicaSet of the wanted name exists and isn't this Rollout's: the engine must choose another."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"ReplicaSet {name} exists already and belongs to something else", status=409)
+        self.name = name
+
+
+class CreateRefusedError(KubeError):
+    """The API server refused a new ReplicaSet. ``name``: its name."""
+
+    def __init__(self, name: str, cause: KubeError) -> None:
+        super().__init__(cause.message, status=cause.status, reason=cause.reason, remedy=cause.remedy)
+        self.name = name
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was written: the newest resourceVersion a resource, and the status as it is stored now."""
+
+    written: dict[Resource, int] = field(default_factory=dict)
+    status: RolloutStatus | None = None
+    """The new status if one was written."""
+
+
+class Executor:
+    """Carries plans out. ``fence`` is asked before each request; ``emit`` sends events."""
+
+    def __init__(self, client: Client, fence: Fence, emit: Emit) -> None:
+        self._client = client
+        self._fence = fence
+        self._emit = emit
+
+    async def execute(self, live: LiveRollout, plan: Plan, outcome: Outcome) -> None:
+        """Do it. ``outcome`` is filled in as things are written, so that it holds after a failure too.
+
+        Raises `KubeError` (`NameTakenError` and `CreateRefusedError` among them) and `LeadershipLost`.
+        """
+        run = _Run(self._client, self._fence, self._emit, live, outcome)
+        # an abort is laid down before it takes effect, whichever comes first of status and actions
+        for action in plan.actions:
+            if isinstance(action, RecordAbort):
+                await run.record_abort(action)
+        if plan.status_first:
+            await run.write_status(plan.status)
+        for action in plan.actions:
+            await run.act(action)
+        if not plan.status_first:
+            await run.write_status(plan.status)
+        for event in plan.events:
+            run.emit(event)
+
+
+class _Run:
+    """One plan on its way."""
+
+    def __init__(self, client: Client, fence: Fence, emit: Emit, live: LiveRollout, outcome: Outcome) -> None:
+        self._client = client
+        self._fence = fence
+        self._emit = emit
+        self._live = live
+        self._outcome = outcome
+        self._version = live.version
+        meta = live.rollout.metadata
+        self._namespace = meta.namespace
+        self._about = About(ARGO_API_VERSION, "Rollout", meta.namespace, meta.name, meta.uid, meta.resource_version)
+
+    def emit(self, event: EmitEvent) -> None:
+        self._fence.fence()
+        self._emit(self._about, event)
+
+    async def act(self, action: Action) -> None:
+        self._fence.fence()
+        match action:
+            case RecordAbort():
+                return
+            case EmitEvent():
+                self.emit(action)
+            case EvictPod():
+                await self._evict(action)
+            case PointService():
+                await self._patch(SERVICES, action.name, _service_patch(action))
+            case PatchRollout():
+                await self._patch_rollout(action)
+            case _:
+                await self._act_on_replica_set(action)
+
+    async def _act_on_replica_set(
+        self, action: CreateReplicaSet | AdoptReplicaSet | ReleaseReplicaSet | PatchReplicaSet | DeleteReplicaSet
+    ) -> None:
+        match action:
+            case CreateReplicaSet():
+                await self._create(action)
+            case AdoptReplicaSet():
+                body = {"metadata": {"uid": action.uid, "ownerReferences": [self._owner()]}}
+                await self._patch(REPLICA_SETS, action.name, body, kind="strategic")
+            case ReleaseReplicaSet():
+                gone = {"$patch": "delete", "uid": self._live.rollout.metadata.uid}
+                body = {"metadata": {"uid": action.uid, "ownerReferences": [gone]}}
+                await self._patch(REPLICA_SETS, action.name, body, kind="strategic")
+            case PatchReplicaSet():
+                await self._patch(REPLICA_SETS, action.name, _replica_set_patch(action))
+            case DeleteReplicaSet():
+                await self._delete(action)
+
+    async def write_status(self, status: RolloutStatus | None) -> None:
+        """Only the keys that changed, and only onto the version that was observed: a race is a Conflict."""
+        patch = None if status is None else status_patch(self._live.status, encode_status(status))
+        if patch is None:
+            return
+        self._fence.fence()
+        body = {"metadata": {"resourceVersion": self._version}, **patch}
+        await self._patch(ROLLOUTS, self._live.key[1], body, subresource="status")
+        self._outcome.status = status
+
+    async def record_abort(self, action: RecordAbort) -> None:
+        self._fence.fence()
+        entry = {
+            "verb": "abort",
+            "at": action.at,
+            "abortedAt": format_time(action.aborted_at),
+            "reason": action.reason,
+            "message": action.message,
+        }
+        entries = [e for e in read_outbox(self._live.outbox) if e.get("abortedAt") != entry["abortedAt"]]
+        text = json.dumps([*entries, entry][-OUTBOX_LIMIT:], ensure_ascii=False, separators=(",", ":"))
+        body = {"metadata": {"resourceVersion": self._version, "annotations": {OUTBOX: text}}}
+        try:
+            await self._patch(ROLLOUTS, self._live.key[1], body, manager=OUTBOX_MANAGER)
+        except KubeError as error:
+            # it can be derived again from status.abort: going back to stable must not wait for it
+            log.warning("abort not recorded", namespace=self._namespace, name=self._live.key[1], error=str(error))
+
+    async def _create(self, action: CreateReplicaSet) -> None:
+        body: Raw = dict(action.body)
+        meta = {**body.get("metadata", {}), "ownerReferences": [self._owner()]}
+        body.setdefault("apiVersion", REPLICA_SETS.api_version)
+        body.setdefault("kind", REPLICA_SETS.kind)
+        body["metadata"] = {**meta, "name": action.name, "namespace": self._namespace}
+        try:
+            self._wrote(REPLICA_SETS, await self._client.create(REPLICA_SETS, self._namespace, body))
+        except AlreadyExists as error:
+            present = await self._client.get(REPLICA_SETS, self._namespace, action.name)
+            if controller_uid(present.get("metadata") or {}) != self._live.rollout.metadata.uid:
+                raise NameTakenError(action.name) from error
+            self._wrote(REPLICA_SETS, present)
+            # ours already: the cache was late. The next pass sees it
+            raise
+        except KubeError as error:
+            if error.status in {400, 403, 422}:
+                raise CreateRefusedError(action.name, error) from error
+            raise
+
+    async def _delete(self, action: DeleteReplicaSet) -> None:
+        try:
+            await self._client.delete(REPLICA_SETS, self._namespace, action.name, uid=action.uid)
+        except NotFound:
+            return
+
+    async def _evict(self, action: EvictPod) -> None:
+        try:
+            await self._client.evict(self._namespace, action.name, uid=action.uid)
+        except (TooManyRequests, NotFound) as error:
+            log.info("pod not evicted", namespace=self._namespace, pod=action.name, error=str(error))
+
+    async def _patch_rollout(self, action: PatchRollout) -> None:
+        body: Raw = {"metadata": {"resourceVersion": self._version}}
+        if action.annotations:
+            body["metadata"]["annotations"] = dict(action.annotations)
+        if action.replicas is not None:
+            body["spec"] = {"replicas": action.replicas}
+        await self._patch(ROLLOUTS, self._live.key[1], body)
+
+    async def _patch(
+        self,
+        resource: Resource,
+        name: str,
+        body: Raw,
+        *,
+        kind: Any = "merge",
+        subresource: str = "",
+        manager: str | None = None,
+    ) -> None:
+        extra: dict[str, Any] = {} if manager is None else {"field_manager": manager}
+        answer = await self._client.patch(
+            resource, self._namespace, name, body, kind=kind, subresource=subresource, **extra
+        )
+        self._wrote(resource, answer)
+        if resource is ROLLOUTS:
+            self._version = str(answer["metadata"]["resourceVersion"])
+
+    def _wrote(self, resource: Resource, answer: Mapping[str, Any]) -> None:
+        version = str((answer.get("metadata") or {}).get("resourceVersion") or "")
+        if version.isdigit():
+            self._outcome.written[resource] = max(self._outcome.written.get(resource, 0), int(version))
+
+    def _owner(self) -> Raw:
+        meta = self._live.rollout.metadata
+        return {
+            "apiVersion": ARGO_API_VERSION,
+            "kind": "Rollout",
+            "name": meta.name,
+            "uid": meta.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+def read_outbox(text: str) -> list[dict[str, Any]]:
+    """The entries of an ``outbox`` annotation. Total: what can't be read is as if absent."""
+    try:
+        entries = json.loads(text) if text else []
+    except (ValueError, RecursionError):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _replica_set_patch(action: PatchReplicaSet) -> Raw:
+    body: Raw = {}
+    if action.annotations:
+        body["metadata"] = {"annotations": dict(action.annotations)}
+    spec: Raw = {}
+    if action.replicas is not None:
+        spec["replicas"] = action.replicas
+    if action.min_ready_seconds is not None:
+        spec["minReadySeconds"] = action.min_ready_seconds
+    if spec:
+        body["spec"] = spec
+    return body
+
+
+def _service_patch(action: PointService) -> Raw:
+    body: Raw = {"spec": {"selector": {POD_TEMPLATE_HASH: action.pod_hash}}}
+    if action.managed_by is not None:
+        body["metadata"] = {"annotations": {MANAGED_BY_ROLLOUTS: action.managed_by}}
+    return body

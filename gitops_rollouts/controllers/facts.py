@@ -1,0 +1,63 @@
+"""What the metrics say of a Rollout (docs/behaviour.md §23)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.status import RolloutStatus
+from gitops_rollouts.telemetry import RolloutFacts
+
+_PHASES: Final = {
+    "NewReplicaSetAvailable": "Completed",
+    "RolloutPaused": "Paused",
+    "ReplicaSetCreateError": "Error",
+    "ProgressDeadlineExceeded": "Timeout",
+    "RolloutAborted": "Abort",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An update that ended: its completionStatus, how long it took, and how much of that a person held it."""
+
+    status: str
+    total: timedelta
+    paused: timedelta
+
+
+def facts_of(rollout: Rollout, status: RolloutStatus) -> RolloutFacts:
+    """The label values and counts of one Rollout."""
+    strategy = rollout.spec.strategy
+    progressing = status.condition("Progressing")
+    phase = _PHASES.get(progressing.reason if progressing else "", "Progressing")
+    if status.condition("InvalidSpec") is not None:
+        phase = "InvalidSpec"
+    return RolloutFacts(
+        strategy="blueGreen" if strategy.blue_green else "canary" if strategy.canary else "none",
+        phase=phase,
+        desired=rollout.spec.desired_replicas,
+        updated=status.updated_replicas,
+        available=status.available_replicas,
+        unavailable=status.replicas - status.available_replicas,
+    )
+
+
+def finished_update(old: RolloutStatus, new: RolloutStatus, now: datetime) -> Finished | None:
+    """The update that ended between two statuses, ``Superseded`` if another took its place (§4.4)."""
+    before, after = old.duration, new.duration
+    if before is None or before.rollout_started_at is None or before.finished_at is not None:
+        return None
+    if after is None or after.rollout_started_at is None:
+        return None
+    if after.finished_at is not None:
+        paused = timedelta(seconds=after.total_manual_pause_duration_seconds or 0)
+        return Finished(after.completion_status, after.finished_at - after.rollout_started_at, paused)
+    if after.rollout_started_at == before.rollout_started_at:
+        return None
+    paused = timedelta(seconds=before.total_manual_pause_duration_seconds or 0)
+    if before.manual_pause_started_at is not None:
+        paused += now - before.manual_pause_started_at
+    return Finished("Superseded", now - before.rollout_started_at, paused)

@@ -1,0 +1,255 @@
+"""The loop: a key → observe → `engine.step` → execute → when to look again.
+
+Nothing is remembered between passes but what guards against a late cache: the versions that were written and not yet
+seen back, and ReplicaSet names that turned out to be taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.controllers.authority import AuthorityReader
+from gitops_rollouts.controllers.execute import CreateRefusedError, Executor, NameTakenError, Outcome
+from gitops_rollouts.controllers.facts import facts_of, finished_update
+from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
+from gitops_rollouts.controllers.queue import DelayQueue
+from gitops_rollouts.engine.observed import Observed, Pod
+from gitops_rollouts.engine.plan import EmitEvent, Plan
+from gitops_rollouts.engine.step import create_failed, step
+from gitops_rollouts.errors import AlreadyExists, Conflict, KubeError, KubeUnreachable, LeadershipLost, NotFound
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.events import About
+from gitops_rollouts.kube.resources import PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.telemetry import Metrics
+
+Clock = Callable[[], datetime]
+"""The one source of "now": aware, UTC."""
+
+WORKERS: Final = 16
+RESYNC_SECONDS: Final = 900.0
+_GUARD_SECONDS: Final = 0.1
+COALESCE_SECONDS: Final = 0.05
+"""Replica counts of a ReplicaSet that grows change many times a second; one pass tells clients of several."""
+
+log = structlog.get_logger(__name__)
+
+
+class WantSink(Protocol):
+    """Is told after each pass of a Rollout that a GitSync applies, and when one is gone."""
+
+    def observed(self, live: LiveRollout) -> None: ...
+
+    def gone(self, key: Key) -> None: ...
+
+
+@dataclass(slots=True)
+class _Late:
+    """What this process wrote for one key and hasn't seen back."""
+
+    written: dict[Resource, int] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+
+class RolloutController:
+    """Runs the engine over every Rollout of this instance. Call `run` once the caches are in sync."""
+
+    def __init__(
+        self,
+        client: Client,
+        caches: Caches,
+        executor: Executor,
+        emit: Callable[[About, EmitEvent], None],
+        clock: Clock,
+        metrics: Metrics,
+        queue: DelayQueue[Key],
+        *,
+        instance_id: str = "",
+        authority: AuthorityReader | None = None,
+        wants: WantSink | None = None,
+        workers: int = WORKERS,
+    ) -> None:
+        self.queue = queue
+        self._client = client
+        self._caches = caches
+        self._executor = executor
+        self._emit = emit
+        self._clock = clock
+        self._metrics = metrics
+        self._instance_id = instance_id
+        self._authority = authority
+        self._wants = wants
+        self._workers = workers
+        self._late: dict[Key, _Late] = {}
+        self._uids: dict[Key, About] = {}
+
+    async def run(self) -> None:
+        """Work until the queue is closed and the passes under way are over. Raises `LeadershipLost`."""
+        async with asyncio.TaskGroup() as group:
+            resync = group.create_task(self._resync())
+            workers = [group.create_task(self._work()) for _ in range(self._workers)]
+            await asyncio.wait(workers, return_when=asyncio.ALL_COMPLETED)
+            resync.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            if key is None:
+                return
+            try:
+                await self._look(key)
+            finally:
+                self.queue.done(key)
+
+    async def _look(self, key: Key) -> None:
+        """One pass, and what its end means for the queue."""
+        started = time.perf_counter()
+        failed = True
+        try:
+            again = await self.reconcile(key)
+        except LeadershipLost:
+            self.queue.close()
+            raise
+        except (Conflict, AlreadyExists, NameTakenError) as error:
+            # somebody was faster: ordinary, and the next pass sees it
+            log.debug("looking again", namespace=key[0], name=key[1], why=str(error))
+            self.queue.add_failed(key)
+            failed = False
+        except NotFound as error:
+            log.info("object vanished during a pass", namespace=key[0], name=key[1], error=str(error))
+            failed = False
+        except KubeError as error:
+            self._failed(key, error)
+        except Exception:  # one bad object never stops the others
+            log.exception("pass failed", namespace=key[0], name=key[1])
+            self.queue.add_failed(key)
+        else:
+            failed = False
+            self.queue.succeeded(key)
+            if again is not None:
+                self.queue.add_after(key, again.total_seconds())
+        if key in self._uids:
+            self._metrics.reconciled(*key, time.perf_counter() - started, failed=failed)
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """One pass over one Rollout. Returns when to look again if nothing changes before."""
+        live = self._caches.rollouts.get(*key)
+        if live is None:
+            self._gone(key)
+            return None
+        if not is_ours(live.rollout, self._instance_id):
+            return None
+        self._introduce(key, live)
+        if not self._caught_up(key):
+            return timedelta(seconds=_GUARD_SECONDS)
+        if live.rollout.metadata.deletion_timestamp is not None:
+            return None
+        now = self._clock()
+        observed = await self._observe(key, live, now)
+        plan = step(observed, now)
+        await self._execute(key, live, observed, plan, now)
+        if self._wants is not None:
+            self._wants.observed(live)
+        return plan.look_again
+
+    async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> None:
+        outcome = Outcome()
+        try:
+            try:
+                await self._executor.execute(live, plan, outcome)
+            except CreateRefusedError as refused:
+                told = create_failed(observed, now, refused.name, refused.message)
+                await self._executor.execute(live, told, outcome)
+                raise
+        except NameTakenError as taken:
+            self._late.setdefault(key, _Late()).taken.add(taken.name)
+            raise
+        finally:
+            if outcome.written:
+                self._late.setdefault(key, _Late()).written.update(outcome.written)
+        status = outcome.status if outcome.status is not None else live.rollout.status
+        self._metrics.rollout(*key, facts_of(live.rollout, status))
+        ended = finished_update(live.rollout.status, status, now)
+        if ended is not None and outcome.status is not None:
+            self._metrics.update_finished(ended.status, ended.total, ended.paused)
+
+    async def _observe(self, key: Key, live: LiveRollout, now: datetime) -> Observed:
+        late = self._late.get(key)
+        return self._caches.observe(
+            live,
+            taken_names=late.taken if late else (),
+            pods=await self._pods(live, now),
+            authority=self._authority.read(live, now) if self._authority else None,
+        )
+
+    async def _pods(self, live: LiveRollout, now: datetime) -> tuple[Pod, ...] | None:
+        """The Rollout's Pods, only while a restart is due."""
+        spec = live.rollout.spec
+        wanted = spec.restart_at
+        if wanted is None or wanted > now or live.rollout.status.restarted_at == wanted or spec.selector is None:
+            return None
+        selector = f"{spec.selector},{POD_TEMPLATE_HASH}" if not spec.selector.is_empty else POD_TEMPLATE_HASH
+        found: list[Raw] = await self._client.list(PODS, live.key[0], selector)
+        return tuple(project_pod(raw, spec.min_ready_seconds, now) for raw in found)
+
+    def _caught_up(self, key: Key) -> bool:
+        """The caches show everything that this process wrote for this key."""
+        late = self._late.get(key)
+        if late is None:
+            return True
+        caches = self._caches
+        positions = {
+            ROLLOUTS: caches.rollouts.position,
+            REPLICA_SETS: caches.replica_sets.position,
+            SERVICES: caches.services.position,
+        }
+        late.written = {r: v for r, v in late.written.items() if positions.get(r, v) < v}
+        if not late.written and not late.taken:
+            del self._late[key]
+        return not late.written
+
+    def _introduce(self, key: Key, live: LiveRollout) -> None:
+        meta = live.rollout.metadata
+        if key in self._uids and self._uids[key].uid == meta.uid:
+            return
+        about = About(live.rollout.api_version, "Rollout", *key, meta.uid, meta.resource_version)
+        self._uids[key] = about
+        message = f"Rollout resource added to informer: {key[0]}/{key[1]}"
+        self._emit(about, EmitEvent("RolloutAddedToInformer", message))
+
+    def _gone(self, key: Key) -> None:
+        self.queue.forget(key)
+        self._late.pop(key, None)
+        about = self._uids.pop(key, None)
+        if self._authority is not None:
+            self._authority.forget(key)
+        if about is not None:
+            self._emit(about, EmitEvent("RolloutDeleted", f"Rollout {key[1]}/{key[0]} is deleted."))
+            self._metrics.rollout_gone(*key)
+            if self._wants is not None:
+                self._wants.gone(key)
+
+    def _failed(self, key: Key, error: KubeError) -> None:
+        seconds = self.queue.add_failed(key)
+        log.warning("pass failed", namespace=key[0], name=key[1], error=str(error), again_in=seconds)
+        about = self._uids.get(key)
+        if about is not None and not isinstance(error, KubeUnreachable):
+            message = f"Reconciliation failed with error: {error.message}"
+            self._emit(about, EmitEvent("ReconciliationError", message, "Warning"))
+
+    async def _resync(self) -> None:
+        """Look at everything once in a while: what no event told of is found then (docs/behaviour.md §7)."""
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            for key, live in self._caches.rollouts.items():
+                if is_ours(live.rollout, self._instance_id):
+                    self.queue.add_after(key, random.uniform(0.0, 60.0))  # noqa: S311

@@ -1,0 +1,55 @@
+"""An application on a port of this process' event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from gitops_rollouts.errors import ConfigError
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the manager."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebServer:
+    """Listens from the start; `run` answers until `stop`. ``port`` 0 takes a free one, see the attribute.
+
+    Raises `ConfigError` if the port can't be had.
+    """
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise ConfigError(
+                f"Can't listen on {host}:{port}: {error.strerror or error}", remedy="choose another port"
+            ) from error
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+        )
+        self._server = _Server(config)
+
+    async def run(self) -> None:
+        """Answer until `stop`, then close the port."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """End `run` soon, after the answers under way."""
+        self._server.should_exit = True
