@@ -29,9 +29,8 @@ def completion(
     """Print the completion script of a shell.
 
     \b
-      source <(gor completion bash)                                    for this session
-      gor completion fish > ~/.config/fish/completions/gor.fish        for good
-      gor --install-completion                                         for good, for the shell that runs it
+      source <(gor completion bash)    for this session
+      gor --install-completion         for good, for the shell that runs it
     """
     from typer.completion import show_callback
 

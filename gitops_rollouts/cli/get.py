@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _HELP = """Show Rollouts and GitSyncs.
 
 \b
-  gor get rollouts                     all Rollouts of the namespace
-  gor get rollouts -A -o wide          of all namespaces, with images and commits
-  gor get rollout web --watch          one Rollout as a live tree
-  gor get gitsyncs                     what is followed, fetched and applied
+  gor get rollouts               all Rollouts of the namespace
+  gor get rollouts -A -o wide    of all namespaces, with messages and images
+  gor get rollout web --watch    one Rollout as a live tree
+  gor get gitsyncs               what is followed, fetched and applied
 """
 
 

@@ -1,0 +1,131 @@
+"""Where ``gor render``, ``validate`` and ``diff`` take manifests from: a directory, a revision of it, or a remote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gitops_rollouts.git.repository import Mirror
+    from gitops_rollouts.render.files import Tree
+    from gitops_rollouts.render.objects import Rendered
+
+_PANEL = "Where from"
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="PATH", help="A directory of manifests or a kustomization. Default: here.", show_default=False
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--rev", help="The directory as of this commit, branch or tag.", rich_help_panel=_PANEL),
+]
+Repo = Annotated[
+    str | None,
+    typer.Option("--repo", help="A remote repository; PATH is then inside it.", metavar="URL", rich_help_panel=_PANEL),
+]
+Branch = Annotated[
+    str | None, typer.Option("--branch", help="The branch of --repo. Default: main.", rich_help_panel=_PANEL)
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target", help="A GitSync's name: its decisions under .rollouts/ are laid over.", rich_help_panel=_PANEL
+    ),
+]
+TargetNamespace = Annotated[
+    str | None,
+    typer.Option("--target-namespace", help="For namespaced objects that name no namespace.", rich_help_panel=_PANEL),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the options of the command line say."""
+
+    folder: Path | None = None
+    revision: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    target: str | None = None
+    target_namespace: str | None = None
+
+
+def rendered(place: Place) -> Rendered:
+    """Render what ``place`` names, as a sync would. Raises `ConfigError`, `GitError`."""
+    from gitops_rollouts.render.renderer import Renderer
+
+    with _tree(place) as (tree, path):
+        return Renderer().render(
+            tree, target=place.target or "", path=path, target_namespace=place.target_namespace or ""
+        )
+
+
+def cache_folder() -> Path:
+    """The folder for mirrors of a person's own: ``$XDG_CACHE_HOME/gitops-rollouts``, else ``~/.cache/…``."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root.startswith("/") else Path.home() / ".cache") / "gitops-rollouts"
+
+
+@contextmanager
+def _tree(place: Place) -> Iterator[tuple[Tree, str]]:
+    from gitops_rollouts.cli.worktree import WorkTree, relative_to_root
+    from gitops_rollouts.errors import ConfigError
+
+    if place.repo is not None:
+        if place.revision is not None:
+            raise ConfigError("--rev is for a directory; with --repo, name a --branch")
+        with own_mirror(place.repo) as mirror:
+            yield mirror.tree(mirror.fetch(place.branch or "main")), place.folder.as_posix() if place.folder else ""
+        return
+    if place.branch is not None:
+        raise ConfigError("--branch is a branch of --repo", remedy="for a directory, use --rev")
+    root, inside = relative_to_root(place.folder or Path())
+    if place.revision is None:
+        yield WorkTree(root), inside
+    else:
+        with _revision_tree(root, place.revision) as tree:
+            yield tree, inside
+
+
+@contextmanager
+def _revision_tree(root: Path, revision: str) -> Iterator[Tree]:
+    from gitops_rollouts.errors import RefMissing
+    from gitops_rollouts.git.blobs import BlobReader
+    from gitops_rollouts.git.child import GitChild
+    from gitops_rollouts.git.environment import person_environment
+    from gitops_rollouts.git.tree import Tree
+
+    child = GitChild(root / ".git", person_environment())
+    found = child.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.code != 0 or not found.text:
+        raise RefMissing(f"{revision} is no commit, branch or tag of {root}")
+    blobs = BlobReader(child)
+    try:
+        yield Tree(child, blobs, found.text.splitlines()[-1])
+    finally:
+        blobs.close()
+
+
+@contextmanager
+def own_mirror(url: str) -> Iterator[Mirror]:
+    """A mirror that reads a remote as the person who types: their Git configuration and credentials."""
+    import hashlib
+
+    from gitops_rollouts.git.environment import person_environment
+    from gitops_rollouts.git.repository import Mirror
+
+    folder = cache_folder() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    mirror = Mirror(folder, url, allow_file=True, environment=person_environment())
+    try:
+        yield mirror
+    finally:
+        mirror.close()

@@ -1,0 +1,245 @@
+"""One Rollout in words: what Git wants, what serves, which decision made it so, what happens next.
+
+Pure: from what `view.gather` read and, where Git could be read too, from what the tree says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gitops_rollouts.api import names
+from gitops_rollouts.api.gitsync import GitSync
+from gitops_rollouts.cli.output import age, short_duration
+from gitops_rollouts.cli.view import RolloutView, images
+from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.state import InGit
+
+
+@dataclass(frozen=True, slots=True)
+class CommitNote:
+    """A commit as people name it."""
+
+    sha: str
+    author: str
+    date: datetime
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromGit:
+    """What reading the repository adds: the tree's view, and the commits that its lines come from.
+
+    ``commits`` maps a decision's id, ``abort``, ``intent`` or ``stable`` to the commit.
+    """
+
+    state: InGit
+    commits: Mapping[str, CommitNote]
+
+
+def explain(seen: RolloutView, git: FromGit | None, now: datetime) -> str:
+    """The paragraph, then one line for each decision line that has no effect, and why."""
+    sentences = [
+        *_wants(seen, git, now),
+        *_serves(seen),
+        *_decision(seen, git, now),
+        *_trouble(seen, now),
+        *_next(seen, git, now),
+    ]
+    ignored = [
+        f"Ignored: {each.key.removeprefix(names.OWN_PREFIX)} ({each.value}): {each.reason}."
+        for each in (git.state.ignored if git else ())
+    ]
+    return "\n".join([" ".join(sentences), *ignored])
+
+
+def version(image_list: tuple[str, ...]) -> str:
+    """A version as people say it: the last part of each image's name, with its tag."""
+    return ", ".join(each.rsplit("/", 1)[-1] for each in image_list) or "an unnamed image"
+
+
+def _wanted(seen: RolloutView) -> str:
+    return version(images(seen.rollout.spec.template or {}))
+
+
+def _note(commit: CommitNote | None, sha: str, now: datetime) -> str:
+    if commit is None:
+        return sha[:7] or "an unknown commit"
+    return f"{commit.sha[:7]} by {commit.author}, {age(commit.date, now)} ago"
+
+
+def _wants(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
+    stamp = seen.stamp
+    if stamp is None:
+        subject = f"{seen.namespace}/{seen.name}"
+        yield f"No GitSync applies {subject}: the cluster itself says what is wanted, {_wanted(seen)}."
+        return
+    where = f"GitSync {stamp.target}"
+    if seen.gitsync is not None:
+        spec = seen.gitsync.spec
+        where += f", branch {spec.branch}, {spec.path or 'the root'} of {spec.repo}"
+    since = _note(git.commits.get("intent") if git else None, stamp.intent, now)
+    yield f"Git wants {_wanted(seen)} since {since} ({where}; commit {stamp.commit[:7]} is applied)."
+
+
+def _serves(seen: RolloutView) -> Iterator[str]:
+    status, wanted = seen.rollout.status, seen.rollout.spec.desired_replicas
+    available = f"{status.available_replicas} of {wanted} pods available"
+    if not status.stable_rs:
+        yield f"It is the first deployment: {available}."
+    elif status.stable_rs == status.current_pod_hash:
+        yield f"{_wanted(seen)} serves everything, {available}."
+    else:
+        stable, share = version(seen.images_of("stable") or seen.images_of("active")), seen.actual_weight
+        of_what = "of the traffic" if status.canary.weights is not None else "of the pods"
+        if share:
+            yield f"{stable} has {100 - share}% {of_what} and {_wanted(seen)} {share}%; {available}."
+        else:
+            yield f"{stable} serves everything, {available}."
+
+
+def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
+    abort, promote, record = _lines(seen, git)
+    status = seen.rollout.status
+    if abort is not None:
+        commit = git.commits.get("abort") if git else None
+        at = (
+            f" at step {abort.at}"
+            if isinstance(abort, Abort)
+            else " (the line can't be read, which counts as an abort)"
+        )
+        sha = git.state.abort_commit if git else ""
+        by = f"by {_note(commit, sha, now)}" if commit or sha else "by a line in Git"
+        yield f"This version is aborted{at} {by}."
+    elif status.abort:
+        since = f" {age(status.aborted_at, now)} ago" if status.aborted_at else ""
+        tail = "; the commit that says so is still to come" if seen.stamp else ""
+        yield f"The update was aborted{since}{tail}."
+    if promote is not None:
+        commit = git.commits.get(promote.id) if git else None
+        what = "All steps are approved" if promote.gate == "full" else f"Gates up to {promote.gate} are approved"
+        yield f"{what} by {_note(commit, '', now)}." if commit else f"{what} by {promote.id}."
+    if record is not None and git is not None and git.state.recorded:
+        commit = git.commits.get("stable")
+        yield f"Git records it as stable ({_note(commit, '', now)})." if commit else "Git records it as stable."
+
+
+def _lines(seen: RolloutView, git: FromGit | None) -> tuple[Abort | Malformed | None, Promote | None, Stable | None]:
+    """The lines in force; without Git at hand, as the live object shows them."""
+    if git is not None:
+        return git.state.abort, git.state.promote, git.state.record
+    found = {key: parse_line(key, value) for key, value in seen.lines.items()}
+    abort, promote, record = (found.get(key) for key in (names.ABORT, names.PROMOTE, names.STABLE))
+    template = seen.stamp.template if seen.stamp else ""
+    return (
+        abort if isinstance(abort, Malformed) or (isinstance(abort, Abort) and abort.template == template) else None,
+        promote if isinstance(promote, Promote) and promote.template == template else None,
+        record if isinstance(record, Stable) else None,
+    )
+
+
+def _trouble(seen: RolloutView, now: datetime) -> Iterator[str]:
+    if seen.stamp is None:
+        return
+    current = seen.rollout.status.current_pod_hash
+    if seen.stamp.hash and current and seen.stamp.hash != current:
+        yield "The live template isn't the one that sync applied (edited outside Git): it holds until sync heals it."
+    if seen.gitsync is not None:
+        yield from _sync_trouble(seen.gitsync, now)
+
+
+def _sync_trouble(sync: GitSync, now: datetime) -> Iterator[str]:
+    name, status = sync.metadata.name, sync.status
+    if sync.spec.suspend:
+        yield f"GitSync {name} is suspended: nothing new is fetched or applied."
+        return
+    if status.last_fetched is None:
+        yield f"GitSync {name} has never been fetched: nothing moves forward."
+    elif now - status.last_fetched > _staleness(sync):
+        ago = age(status.last_fetched, now)
+        yield f"The last good fetch is {ago} ago, longer than maxStaleness: nothing moves forward, an abort still acts."
+    for kind in ("Fetched", "Rendered", "Applied", "WriteBack"):
+        condition = status.condition(kind)
+        if condition is not None and condition.status == "False":
+            yield f"GitSync {name}: {condition.message.rstrip('.') or condition.reason}."
+
+
+def _staleness(sync: GitSync) -> timedelta:
+    try:
+        return sync.spec.staleness_duration()
+    except ValueError:
+        return timedelta(minutes=10)
+
+
+def _next(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
+    if seen.phase == "Healthy":
+        waiting = seen.stamp is not None and git is not None and not git.state.recorded
+        record = "Its record in Git is still to come; then" if waiting else "Nothing is waiting:"
+        start = "push starts the next rollout" if seen.stamp else "change of its template starts the next rollout"
+        yield f"{record} the next {start}."
+    elif seen.phase == "Paused":
+        yield from _next_of_paused(seen, now)
+    elif seen.phase == "Degraded":
+        yield from _next_of_degraded(seen, git)
+    else:
+        step = f"Step {seen.step} is done" if not seen.step.startswith("0/") else "No step is done yet"
+        yield f"{step}: {seen.message}." if seen.step else f"It goes on by itself: {seen.message}."
+
+
+def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:
+    name, status, steps = seen.name, seen.rollout.status, seen.rollout.spec.steps
+    if seen.rollout.spec.paused:
+        yield f"It is paused by spec.paused: `gor resume {name}` lets it go on."
+        return
+    index = status.current_step_index
+    back = f"`gor abort {name}` goes back to {version(seen.images_of('stable') or seen.images_of('active'))}"
+    if seen.gate is not None:
+        yield f"It waits at gate {seen.gate}: {_way_through(seen)}; {back}."
+    elif index is not None and 0 <= index < len(steps) and steps[index].pause is not None:
+        yield f"{_pause_end(seen, index, now)}; `gor promote {name}` does so now, {back}."
+    else:
+        yield f"It waits for a person ({seen.message}): `gor promote {name}` goes on, {back}."
+
+
+def _way_through(seen: RolloutView) -> str:
+    command = f"`gor promote {seen.name}` lets it go on"
+    if seen.stamp is None or seen.gitsync is None or seen.gitsync.spec.gates != "request":
+        return command
+    held = any(
+        (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(seen.gate))
+        for hold in seen.gitsync.status.holds
+    )
+    if held:
+        return f"its request was closed, so it holds until {command.replace(' lets it go on', '')}"
+    branch = f"rollouts/promote/{seen.stamp.target}/{seen.stamp.intent[:12]}-g{seen.gate}"
+    return f"merging {branch} or {command}"
+
+
+def _pause_end(seen: RolloutView, index: int, now: datetime) -> str:
+    pause = seen.rollout.spec.steps[index].pause
+    start = next((each.start_time for each in seen.rollout.status.pause_conditions), None)
+    try:
+        seconds = pause.seconds() if pause is not None else None
+    except ValueError:
+        seconds = None
+    if seconds is None or start is None:
+        return f"It is paused at step {index}, then goes on by itself"
+    end = start + timedelta(seconds=seconds)
+    return f"The pause of step {index} ends in {short_duration(end - now)}, then it goes on by itself"
+
+
+def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
+    name = seen.name
+    conditions = {each.reason for each in seen.rollout.status.conditions}
+    if seen.message.startswith("InvalidSpec"):
+        place = "in Git" if seen.stamp else "in the cluster"
+        yield f"Its spec can't be used; correct it {place}: {seen.message.removeprefix('InvalidSpec: ').rstrip('.')}."
+    elif "RolloutAborted" in conditions or seen.rollout.status.abort:
+        revert = f" or `git revert {git.state.abort_commit[:7]}`" if git and git.state.abort_commit else ""
+        again = f"`gor retry {name}`{revert} tries this one again"
+        what = "pushed" if seen.stamp else "applied"
+        yield f"{seen.message.rstrip('.')}. It stays so until another version is {what}; {again}."
+    else:
+        ways = f"It goes on by itself once the new pods are available; `gor abort {name}` goes back."
+        yield f"{seen.message.rstrip('.')}. {ways}"

@@ -1,0 +1,50 @@
+"""What ``gor run`` asks of the Kubernetes API: the list that ``gor doctor`` checks and ``deploy/`` grants.
+
+A right that is needed in code and missing here shows as a Forbidden in production, one that is here and not needed
+is too much: tests compare this list with ``deploy/base/engine-role.yaml`` in both directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One kind of request. ``resource`` may end in a subresource; ``own`` is for the program's own namespace only."""
+
+    group: str
+    resource: str
+    verb: str
+    why: str
+    own: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """``rollouts.argoproj.io/status``, as RBAC messages name it."""
+        kind, _, subresource = self.resource.partition("/")
+        name = f"{kind}.{self.group}" if self.group else kind
+        return f"{name}/{subresource}" if subresource else name
+
+
+def _rights(group: str, resource: str, verbs: str, why: str, *, own: bool = False) -> tuple[Permission, ...]:
+    return tuple(Permission(group, resource, verb, why, own) for verb in verbs.split())
+
+
+ENGINE: Final = (
+    *_rights("argoproj.io", "rollouts", "get list watch patch", "progress Rollouts"),
+    *_rights("argoproj.io", "rollouts/status", "patch", "say how far a Rollout is"),
+    *_rights("argoproj.io", "rollouts/finalizers", "update", "own ReplicaSets"),
+    *_rights("gitops-rollouts.io", "gitsyncs", "get list watch", "follow Git"),
+    *_rights("gitops-rollouts.io", "gitsyncs/status", "patch", "say what was fetched and applied"),
+    *_rights("apps", "replicasets", "get list watch create patch delete", "create, size and clean up ReplicaSets"),
+    *_rights("", "services", "get list watch patch", "point Services at a version"),
+    *_rights("", "pods", "get list watch", "see which pods are available"),
+    *_rights("", "pods/eviction", "create", "restart pods"),
+    *_rights("", "events", "create patch", "tell what happened"),
+    *_rights("autoscaling", "horizontalpodautoscalers", "get list watch", "leave autoscaled replicas alone"),
+    *_rights("coordination.k8s.io", "leases", "get create patch update", "elect one leader", own=True),
+    *_rights("", "secrets", "get", "read Git credentials", own=True),
+)
+"""The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

@@ -1,0 +1,140 @@
+"""What stands in deploy/ and the Dockerfile: built, read and held against what the program asks for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops_rollouts import __version__
+from gitops_rollouts.cli.permissions import ENGINE
+from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.render.kustomize import find_kubectl
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml"))
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def build(folder: Path) -> Objects:
+    argv = [find_kubectl(), "kustomize", str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    documents: Iterator[dict[str, Any]] = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)
+    return {(each["kind"], each["metadata"]["name"]): each for each in documents}
+
+
+@pytest.fixture(scope="module")
+def base() -> Objects:
+    return build(DEPLOY / "base")
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda folder: str(folder.relative_to(DEPLOY)))
+def test_every_kustomization_builds(folder: Path) -> None:
+    assert build(folder)
+
+
+def granted(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "own"), [(("ClusterRole", "gitops-rollouts-engine"), False), (("Role", "gitops-rollouts-own"), True)]
+)
+def test_the_engine_may_do_what_it_does_and_nothing_else(base: Objects, role: tuple[str, str], own: bool) -> None:
+    needed = {(each.group, each.resource, each.verb) for each in ENGINE if each.own is own}
+    assert granted(base[role]["rules"]) == needed
+
+
+def test_no_rule_has_a_wildcard(base: Objects) -> None:
+    roles = [each for (kind, _), each in base.items() if kind in ("ClusterRole", "Role")]
+    assert len(roles) == 3
+    assert not any("*" in part for each in roles for right in granted(each["rules"]) for part in right)
+
+
+def test_what_git_may_apply_is_bound_by_nobody_but_the_admin(base: Objects) -> None:
+    assert ("ClusterRole", "gitops-rollouts-apply") in base
+    bindings = [each for (kind, _), each in base.items() if kind in ("ClusterRoleBinding", "RoleBinding")]
+    assert all(each["roleRef"]["name"] != "gitops-rollouts-apply" for each in bindings)
+    wide = build(DEPLOY / "examples" / "apply-cluster-wide")
+    assert wide["ClusterRoleBinding", "gitops-rollouts-apply"]["roleRef"]["name"] == "gitops-rollouts-apply"
+    one = build(DEPLOY / "examples" / "apply-one-namespace")
+    assert one["RoleBinding", "gitops-rollouts-apply"]["metadata"]["namespace"] == "shop"
+
+
+def test_the_pod_is_locked_down(base: Objects) -> None:
+    deployment = base["Deployment", "gitops-rollouts"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert deployment["spec"]["replicas"] == 2
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    assert {"livenessProbe", "readinessProbe", "startupProbe"} <= set(container)
+    assert container["image"].endswith(f":{__version__}")
+
+
+def test_the_arguments_are_flags_of_gor_run(base: Objects) -> None:
+    (container,) = base["Deployment", "gitops-rollouts"]["spec"]["template"]["spec"]["containers"]
+    command, *flags = container["args"]
+    assert command == "run"
+    argv = [sys.executable, "-m", "gitops_rollouts.cli.main", "run", *flags, "--help"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+    for flag in flags:
+        assert flag.partition("=")[0] in done.stdout
+
+
+def test_the_service_reaches_the_pods(base: Objects) -> None:
+    template = base["Deployment", "gitops-rollouts"]["spec"]["template"]
+    (port,) = base["Service", "gitops-rollouts"]["spec"]["ports"]
+    labels = template["metadata"]["labels"]
+    assert base["Service", "gitops-rollouts"]["spec"]["selector"].items() <= labels.items()
+    names = {each["name"] for each in template["spec"]["containers"][0]["ports"]}
+    assert port["targetPort"] in names
+
+
+def test_the_example_secret_has_the_form_that_is_read() -> None:
+    example = build(DEPLOY / "examples" / "gitsync")
+    secret = example["Secret", "deploy-key"]
+    held = Credentials.from_secret({key: value.encode() for key, value in secret["stringData"].items()})
+    assert held.private_key
+    assert held.known_hosts
+    spec = example["GitSync", "prod"]["spec"]
+    for ref in (spec["readSecretRef"], spec["writeSecretRef"]):
+        assert (ref["namespace"], ref["name"]) == (secret["metadata"]["namespace"], secret["metadata"]["name"])
+
+
+def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
+    sources = [
+        word
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source.split("/")[0] in kept, source
