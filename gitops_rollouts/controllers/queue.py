@@ -46,7 +46,9 @@ class DelayQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._serial = 0
         self._failures: dict[K, int] = {}
-        self._wake = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._closed = False
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class DelayQueue(Generic[K]):
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.append(key)
-            self._wake.set()
+            self._wake_one()
             self._note(added=1)
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -84,7 +86,7 @@ class DelayQueue(Generic[K]):
         self._due[key] = due
         self._serial += 1
         heapq.heappush(self._heap, (due, self._serial, key))
-        self._wake.set()
+        self._set_timer()
 
     def add_failed(self, key: K) -> float:
         """Look at ``key`` again after its backoff, which doubles with each failure; returns the seconds."""
@@ -116,8 +118,15 @@ class DelayQueue(Generic[K]):
                 self._working.add(key)
                 self._note()
                 return key
-            self._wake.clear()
-            await self._sleep()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    # it was woken for a key that it can't take any more
+                    self._wake_one()
+                raise
 
     def done(self, key: K) -> None:
         """The work on ``key`` is over, one way or the other."""
@@ -129,7 +138,10 @@ class DelayQueue(Generic[K]):
     def close(self) -> None:
         """No more keys: every `get` returns None."""
         self._closed = True
-        self._wake.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiters:
+            self._wake_one()
 
     def _release_due(self) -> None:
         now = self._monotonic()
@@ -142,17 +154,32 @@ class DelayQueue(Generic[K]):
             self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
             heapq.heapify(self._heap)
 
-    async def _sleep(self) -> None:
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _set_timer(self) -> None:
+        """One timer, for the earliest moment that stands."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        if not self._heap:
-            await self._wake.wait()
+        if self._closed or not self._heap:
             return
-        try:
-            async with asyncio.timeout(max(0.0, self._heap[0][0] - self._monotonic())):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        due = self._heap[0][0]
+        if self._timer is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - self._monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._release_due()
+        self._set_timer()
 
     def _note(self, *, added: int = 0, retried: int = 0) -> None:
         if self._metrics is not None:
