@@ -1,0 +1,56 @@
+"""What this version doesn't carry out yet. It is refused, never half done; a row goes when its feature comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gitops_rollouts.api.rollout import Rollout, RolloutSpec, parse_rollout
+from gitops_rollouts.api.steps import StepKind
+from gitops_rollouts.api.strategy import CanaryStrategy
+from gitops_rollouts.api.validation.errors import FieldError, forbidden
+
+_SPEC: Final[tuple[tuple[str, str, Callable[[RolloutSpec], object]], ...]] = (
+    ("spec.workloadRef", "a reference to a workload", lambda spec: spec.workload_ref),
+    ("spec.strategy.blueGreen", "blue-green", lambda spec: spec.strategy.blue_green),
+)
+_CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
+    ("trafficRouting", "traffic routing", lambda canary: canary.traffic_routing),
+    ("analysis", "background analysis", lambda canary: canary.analysis),
+    ("antiAffinity", "anti-affinity", lambda canary: canary.anti_affinity),
+    ("canaryMetadata", "ephemeral metadata", lambda canary: canary.canary_metadata),
+    ("stableMetadata", "ephemeral metadata", lambda canary: canary.stable_metadata),
+    (
+        "dynamicStableScale",
+        "shrinking the stable version",
+        lambda canary: canary.dynamic_stable_scale,
+    ),
+    ("pingPong", "ping-pong", lambda canary: canary.ping_pong),
+)
+_STEPS: Final[Mapping[StepKind, str]] = {
+    "experiment": "an experiment step",
+    "analysis": "an analysis step",
+    "setCanaryScale": "a setCanaryScale step",
+    "setHeaderRoute": "a setHeaderRoute step",
+    "setMirrorRoute": "a setMirrorRoute step",
+    "plugin": "a plugin step",
+}
+
+
+def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
+    """What the spec asks for and this version can't do."""
+    spec = (rollout if isinstance(rollout, Rollout) else parse_rollout(rollout)).spec
+    errors = [_refuse(path, what) for path, what, asked in _SPEC if asked(spec)]
+    canary = spec.strategy.canary
+    if canary is None:
+        return errors
+    errors += [_refuse(f"spec.strategy.canary.{key}", what) for key, what, asked in _CANARY if asked(canary)]
+    for index, step in enumerate(canary.steps):
+        what = _STEPS.get(step.kind)
+        if what is not None:
+            errors.append(_refuse(f"spec.strategy.canary.steps[{index}].{step.kind}", what))
+    return errors
+
+
+def _refuse(path: str, what: str) -> FieldError:
+    return forbidden(path, f"{what} is not supported by this version of gitops-rollouts yet")
