@@ -86,7 +86,7 @@ def create(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
     """The pass that creates the template's ReplicaSet with size 0 (§7.4). Another name on a clash (§6)."""
     rollout = observed.rollout
     template = rollout.spec.template or {}
-    taken = observed.taken_names | {replica_set.name for replica_set in claimed.owned}
+    taken = observed.taken_names | {replica_set.name for replica_set in observed.replica_sets}
     count = rollout.status.collision_count
     pod_hash = template_hash(template, count)
     while f"{rollout.metadata.name}-{pod_hash}" in taken:
