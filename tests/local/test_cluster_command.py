@@ -13,6 +13,7 @@ import pytest
 
 from gitops_rollouts.local.build import cache_folder
 
+pytestmark = pytest.mark.cluster
 GOR = (sys.executable, "-m", "gitops_rollouts.cli.main", "cluster")
 NAME = ("--name", "own")
 

@@ -19,6 +19,7 @@ from gitops_rollouts.local import supervisor
 from gitops_rollouts.local.cluster import Cluster
 from waiting import wait_for
 
+pytestmark = pytest.mark.cluster
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"}
 
 
