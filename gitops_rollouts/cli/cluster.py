@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Name = Annotated[
     str, typer.Option("--name", help="Which cluster; any number run side by side.", envvar="GOR_CLUSTER_NAME")
 ]
-_DEFAULT = "gor"
+_DEFAULT = "local"
 
 commands = typer.Typer(
     help="A real Kubernetes control plane on this machine: etcd, API server, controllers; its pods are simulated.",

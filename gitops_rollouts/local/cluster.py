@@ -33,7 +33,7 @@ from gitops_rollouts.local.kubeconfig import write_kubeconfig
 from gitops_rollouts.local.ports import hold_port
 from gitops_rollouts.local.toolchain import Report
 
-DEFAULT_NAME: Final = "gor"
+DEFAULT_NAME: Final = "local"
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _MARK: Final = "gitops-rollouts-cluster"
 """A folder without this file is never removed."""
@@ -99,6 +99,7 @@ class Cluster:
         """
         with self._exclusive():
             if not self.running():
+                self._forget()
                 with self._prepare(ensure_binaries(report)) as port_holder:
                     self._supervisor = self._spawn(port_holder, tied=tied)
             try:
@@ -143,8 +144,10 @@ class Cluster:
         return ClusterStatus(self.name, state, self.folder, server, self.kubeconfig, found)
 
     def api_server(self) -> ApiServer:
-        """A plain client of its API server, as cluster administrator."""
+        """A plain client of its API server, as cluster administrator. Raises LocalClusterError before the first up."""
         plan = self._plan()
+        if not plan:
+            raise LocalClusterError(f"there is no cluster in {self.folder}")
         return ApiServer(port=plan["port"], ca=self.folder / plan["ca"], token=plan["token"])
 
     @contextlib.contextmanager
@@ -177,7 +180,7 @@ class Cluster:
         for name in STAGES:
             (self.folder / "stages" / name).write_bytes((sources / name).read_bytes())
         if not (self.folder / "keys" / "service-account.key").exists():
-            subprocess.run([str(binaries.local_keys), str(self.folder / "keys")], check=True, timeout=60)
+            _make_keys(binaries.local_keys, self.folder / "keys")
         old = self._plan()
         holder = hold_port(old.get("port", 0))
         port = holder.getsockname()[1]
@@ -270,13 +273,17 @@ class Cluster:
             elif pid and time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
+        self._forget()
+        self._end_left_over()
+
+    def _forget(self) -> None:
+        """Let go of a supervisor that this object started and that has ended."""
         if self._supervisor is not None:
             self._supervisor.wait()
             self._supervisor = None
         if self._keep_alive is not None:
             os.close(self._keep_alive)
             self._keep_alive = None
-        self._end_left_over()
 
     def _end_left_over(self) -> None:
         """What a killed supervisor left where the kernel doesn't end it: only processes whose start time matches."""
@@ -290,6 +297,12 @@ class Cluster:
 
     def _plan(self) -> dict[str, Any]:
         return _read_json(self.folder / "plan.json")
+
+
+def _make_keys(program: Path, folder: Path) -> None:
+    done = subprocess.run([str(program), str(folder)], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise LocalClusterError(f"the control plane's keys can't be made: {done.stderr.strip()}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
