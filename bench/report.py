@@ -37,7 +37,7 @@ def print_fleet(figures: FleetFigures) -> None:
     ratio = figures.update_seconds / figures.deployment_seconds
     table.add_row("update, all Healthy", f"{figures.update_seconds:.1f}", f"{ratio:.2f}", *_cost(figures.update))
     table.add_row("at rest", f"{figures.idle_seconds:.0f}", "–", *_cost(figures.idle))
-    console = Console()
+    console = Console(width=110)
     console.print(table)
     console.print(_verbs("update", figures.update))
 
@@ -55,7 +55,7 @@ def print_push(figures: PushFigures) -> None:
         f"{figures.requests_a_push():.1f}",
         f"{figures.pushes.peak_bytes / 1e6:.0f}",
     )
-    console = Console()
+    console = Console(width=110)
     console.print(table)
     console.print(f"first sync {figures.first_seconds:.1f} s, {len(figures.seconds)} pushes")
     console.print(_verbs("all pushes", figures.pushes))
