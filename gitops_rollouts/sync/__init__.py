@@ -1,0 +1,1 @@
+"""Git → cluster: when to look, what to apply, what to prune, and what to tell people about it."""

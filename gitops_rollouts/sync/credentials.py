@@ -1,0 +1,44 @@
+"""The Secrets that a GitSync names → what opens its repository."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from gitops_rollouts.api.gitsync import GitSyncSpec, SecretRef
+from gitops_rollouts.errors import ConfigError, NotFound
+from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.resources import SECRETS
+from gitops_rollouts.sync.repositories import Remote
+
+
+async def read_remote(client: Client, spec: GitSyncSpec, otherwise: Credentials | None) -> Remote:
+    """The address and credentials of a GitSync; ``otherwise``: where it names no Secret.
+
+    Raises `ConfigError` that names the Secret and never its content, `KubeError` if it can't be read.
+    """
+    if not spec.repo:
+        raise ConfigError("spec.repo is empty", remedy="set it to the repository's address")
+    read = await _credentials(client, spec.read_secret_ref) if spec.read_secret_ref else otherwise
+    write = await _credentials(client, spec.write_secret_ref) if spec.write_secret_ref else None
+    return Remote(spec.repo, read, write)
+
+
+async def _credentials(client: Client, reference: SecretRef) -> Credentials:
+    where = f"the Secret {reference.namespace}/{reference.name}"
+    if not reference.name or not reference.namespace:
+        raise ConfigError("a Secret reference needs a name and a namespace")
+    try:
+        secret = await client.get(SECRETS, reference.namespace, reference.name)
+    except NotFound as err:
+        raise ConfigError(f"{where} doesn't exist", remedy="create it, or correct the reference") from err
+    data = secret.get("data") or {}
+    try:
+        decoded = {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
+    except (binascii.Error, TypeError, ValueError) as err:
+        raise ConfigError(f"{where} can't be decoded") from err
+    try:
+        return Credentials.from_secret(decoded)
+    except ConfigError as err:
+        raise ConfigError(f"{where}: {err.message}", remedy=err.remedy) from err

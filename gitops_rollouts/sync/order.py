@@ -1,0 +1,57 @@
+"""In which order objects go into a cluster, and out of it: namespaces, CRDs, the rest, workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final
+
+from gitops_rollouts.api.names import ARGO_GROUP
+from gitops_rollouts.render.objects import Identity, RenderedObject
+
+
+class Wave(IntEnum):
+    """What is applied together. A later wave needs what the earlier ones made."""
+
+    NAMESPACES = 0
+    DEFINITIONS = 1
+    THE_REST = 2
+    WORKLOADS = 3
+
+
+_WORKLOADS: Final = frozenset(
+    {
+        (ARGO_GROUP, "Rollout"),
+        ("", "Pod"),
+        ("", "ReplicationController"),
+        ("apps", "DaemonSet"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "StatefulSet"),
+        ("batch", "CronJob"),
+        ("batch", "Job"),
+    }
+)
+_DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
+
+
+def wave_of(group: str, kind: str) -> Wave:
+    """The wave of a kind."""
+    if (group, kind) == ("", "Namespace"):
+        return Wave.NAMESPACES
+    if (group, kind) == _DEFINITION:
+        return Wave.DEFINITIONS
+    return Wave.WORKLOADS if (group, kind) in _WORKLOADS else Wave.THE_REST
+
+
+def waves(objects: Iterable[RenderedObject]) -> list[tuple[Wave, list[RenderedObject]]]:
+    """The objects by wave, in the order of application; empty waves are left out."""
+    found: dict[Wave, list[RenderedObject]] = {}
+    for item in objects:
+        found.setdefault(wave_of(item.group, item.kind), []).append(item)
+    return sorted(found.items())
+
+
+def removal_order(identities: Iterable[Identity]) -> list[Identity]:
+    """Workloads first, namespaces last; within a wave by name, so that every run does the same."""
+    return sorted(identities, key=lambda one: (-wave_of(one.group, one.kind), one))

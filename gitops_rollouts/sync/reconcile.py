@@ -1,0 +1,350 @@
+"""A GitSync object → polling, passes over its tree, its status. One call at a time for each GitSync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from gitops_rollouts.api.gitsync import GitSync, Hold, encode_gitsync_status, parse_gitsync
+from gitops_rollouts.api.names import APPLIED, APPLY_MANAGER, STAMP_MANAGER
+from gitops_rollouts.api.status import Condition, status_patch
+from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.state import Key, TargetSpec
+from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound
+from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.discovery import Discovery
+from gitops_rollouts.kube.lease import Fence
+from gitops_rollouts.kube.resources import GITSYNCS, ROLLOUTS
+from gitops_rollouts.render.objects import Identity
+from gitops_rollouts.render.renderer import Renderer
+from gitops_rollouts.sync.apply import Applier, at_once
+from gitops_rollouts.sync.credentials import read_remote
+from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
+from gitops_rollouts.sync.memory import Memory
+from gitops_rollouts.sync.order import removal_order
+from gitops_rollouts.sync.poller import Clock, Poller, Seen
+from gitops_rollouts.sync.prune import may_delete
+from gitops_rollouts.sync.removal import Remover
+from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.status import Facts, compose, worth_writing
+from gitops_rollouts.sync.tree_pass import Cluster, Reader, Source, TreePass
+
+FINALIZER: Final = "gitops-rollouts.io/delete-objects"
+_REBUILD_SECONDS: Final = 1.0
+_SHORTEST_RETRY: Final = timedelta(seconds=10)
+_CREDENTIALS_FOR: Final = timedelta(minutes=1)
+"""A rotated Secret is noticed within this time."""
+_STATUS_SECONDS: Final = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGitSync:
+    """A GitSync as the cache holds it. ``status`` is as stored, ``version`` its resourceVersion as a number."""
+
+    sync: GitSync
+    status: Mapping[str, Any]
+    finalizers: tuple[str, ...] = ()
+    version: int = 0
+
+
+@dataclass(slots=True)
+class _Target:
+    """What this process holds of one GitSync."""
+
+    memory: Memory = field(default_factory=Memory)
+    mirror: Mirror | None = None
+    reader: Reader | None = None
+    opened_for: object = None
+    opened_at: datetime | None = None
+    written: LiveGitSync | None = None
+    write_back: Condition | None = None
+    holds: tuple[Hold, ...] | None = None
+    staleness: timedelta = timedelta(minutes=10)
+
+
+class GitSyncReconciler:
+    """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
+
+    ``reader`` makes the reader of a mirror; ``opened`` is told when a GitSync has got one (for the decision writer).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        discovery: Discovery,
+        fence: Fence,
+        clock: Clock,
+        repositories: Repositories,
+        board: Board,
+        renderer: Renderer,
+        reader: Callable[[Mirror, Renderer], Reader],
+        wake: Callable[[str], None],
+        *,
+        credentials: Credentials | None = None,
+        opened: Callable[[GitSync, Mirror, Reader], None] | None = None,
+        looked: Callable[[str, Seen], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._fence = fence
+        self._clock = clock
+        self._repositories = repositories
+        self._board = board
+        self._make_reader = reader
+        self._wake = wake
+        self._credentials = credentials
+        self._opened = opened
+        self._looked = looked
+        self._targets: dict[str, _Target] = {}
+        self._claims = Claims()
+        remover = Remover(client, discovery, fence)
+        applier = Applier(client, discovery, fence)
+        self._cluster = Cluster(client, applier, remover, fence, self._claims, board, renderer)
+        self.poller = Poller(clock, wake, self._touched)
+
+    # --- what others ask ---------------------------------------------------------------------------------------
+
+    def learn(self, live: LiveGitSync) -> None:
+        """Take note of a GitSync's inventory before any tree is read: an object stays with the one that has it."""
+        self._claims.remember(live.sync.metadata.name, parse_inventory(live.sync.status.inventory))
+
+    def look_now(self, name: str) -> None:
+        """Somebody pushed: ask the remote without waiting for the interval."""
+        self.poller.look_now(name)
+
+    def heal(self, namespace: str, name: str) -> None:
+        """A live Rollout isn't as it was applied, or is gone: apply it again."""
+        state = self._board.get(namespace, name)
+        target = self._targets.get(state.target) if state is not None else None
+        if state is not None and target is not None:
+            target.memory.dirty.add((namespace, name))
+            self._wake(state.target)
+
+    def staleness(self, name: str) -> timedelta:
+        """How old a GitSync's last good fetch may be."""
+        target = self._targets.get(name)
+        return target.staleness if target is not None else timedelta(0)
+
+    def report_write_back(self, name: str, condition: Condition, holds: Iterable[Hold] | None = None) -> None:
+        """What the decision writer says for the GitSync's status."""
+        target = self._targets.get(name)
+        if target is None:
+            return
+        kept = tuple(holds) if holds is not None else target.holds
+        if (target.write_back, target.holds) != (condition, kept):
+            target.write_back, target.holds = condition, kept
+            self._wake(name)
+
+    # --- the work ----------------------------------------------------------------------------------------------
+
+    async def reconcile(self, live: LiveGitSync) -> timedelta | None:
+        """One pass. Returns when to look again at the latest, None: when something changes. Raises `KubeError`."""
+        sync = live.sync
+        name = sync.metadata.name
+        target = self._targets.get(name)
+        if target is None:
+            target = self._targets[name] = _Target()
+            target.memory.inventory = parse_inventory(sync.status.inventory)
+        if target.written is not None and target.written.version > live.version:
+            live = target.written  # the cache is older than what was written
+            sync = live.sync
+        if sync.metadata.deletion_timestamp is not None:
+            await self._finalize(live, target)
+            return None
+        await self._keep_finalizer(live)
+        if sync.spec.suspend:
+            self.poller.forget(name)
+            await self._write(live, target, Facts(Seen()))
+            return None
+        try:
+            source = await self._open(sync, target)
+        except (ConfigError, ValueError) as err:
+            self.poller.forget(name)
+            error = err if isinstance(err, GorError) else ConfigError(str(err), remedy="correct the spec")
+            await self._write(live, target, Facts(Seen(), config_error=error))
+            return _CREDENTIALS_FOR
+        return await self._pass(live, target, source)
+
+    async def _pass(self, live: LiveGitSync, target: _Target, source: Source) -> timedelta | None:
+        sync, now = live.sync, self._clock()
+        seen = self.poller.seen(sync.metadata.name)
+
+        async def save(inventory: Mapping[Identity, Entry]) -> None:
+            await self._patch_status(live, target, {**live.status, "inventory": list(written(inventory))})
+
+        tree_pass = TreePass(self._cluster, target.memory, sync, source, seen, now, save)
+        if seen.head is None:
+            if seen.asked:
+                await tree_pass.recall()
+            await self._write(live, target, Facts(seen))
+            return None
+        facts = await tree_pass.run(seen.head)
+        await self._write(target.written or live, target, facts)
+        if facts.stuck is not None:
+            raise facts.stuck
+        return self._look_again(sync, target, facts, now)
+
+    def _look_again(self, sync: GitSync, target: _Target, facts: Facts, now: datetime) -> timedelta | None:
+        if facts.rebuilding:
+            return timedelta(seconds=_REBUILD_SECONDS)
+        interval = max(sync.spec.interval_duration(), _SHORTEST_RETRY)
+        if facts.rendered and not facts.complete:
+            return interval
+        if not sync.spec.apply:
+            return interval  # what applies may come any time
+        full = target.memory.full_pass_at
+        return max(full - now, _SHORTEST_RETRY) if full is not None else None
+
+    async def gone(self, name: str) -> None:
+        """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
+        self.poller.forget(name)
+        target = self._targets.pop(name, None)
+        self._board.remove(name)
+        self._claims.release(name)
+        self._repositories.release(name)
+        if target is not None:
+            await self._unstamp(name, target.memory)
+
+    async def stop(self) -> None:
+        """End polling and all child processes."""
+        await self.poller.stop()
+        await asyncio.to_thread(self._repositories.close)
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    async def _open(self, sync: GitSync, target: _Target) -> Source:
+        """Mirror, reader and polling of a GitSync. Raises `ConfigError`, ValueError for a bad duration, `KubeError`."""
+        name, spec, now = sync.metadata.name, sync.spec, self._clock()
+        interval, target.staleness = spec.interval_duration(), spec.staleness_duration()
+        wanted = (spec.repo, spec.read_secret_ref, spec.write_secret_ref)
+        has_secret = spec.read_secret_ref is not None or spec.write_secret_ref is not None
+        due = target.opened_at is None or (has_secret and now - target.opened_at >= _CREDENTIALS_FOR)
+        if target.mirror is None or target.reader is None or target.opened_for != wanted or due:
+            remote = await read_remote(self._client, spec, self._credentials)
+            mirror = self._repositories.mirror(name, remote)
+            if mirror is not target.mirror or target.reader is None:
+                target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer)
+            target.opened_for, target.opened_at = wanted, now
+        if self._opened is not None:
+            self._opened(sync, target.mirror, target.reader)
+        self.poller.watch(name, target.mirror, spec.branch, interval)
+        return Source(TargetSpec(name, spec.branch, spec.path, spec.target_namespace), target.mirror, target.reader)
+
+    def _touched(self, name: str, at: datetime) -> None:
+        """The remote answered: what the board shows is as fresh as the question, if it could be read."""
+        seen = self.poller.seen(name)
+        if self._looked is not None:
+            self._looked(name, seen)
+        shown = self._board.target(name)
+        target = self._targets.get(name)
+        if shown is None or target is None or shown.commit != seen.head:
+            return
+        fetched = self._board.fetched_at(name)
+        was_stale = fetched is None or at - fetched > target.staleness
+        self._board.touch(name, at)
+        if was_stale:
+            self._board.announce(name)
+        self._wake_for_status(name, target, at)
+
+    def _wake_for_status(self, name: str, target: _Target, at: datetime) -> None:
+        """``lastFetched`` in the status follows slowly; a full pass comes by itself."""
+        last = target.written.sync.status.last_fetched if target.written is not None else None
+        if last is None or (at - last).total_seconds() >= _STATUS_SECONDS:
+            self._wake(name)
+
+    # --- the object itself -------------------------------------------------------------------------------------
+
+    async def _write(self, live: LiveGitSync, target: _Target, facts: Facts) -> None:
+        facts = replace(facts, write_back=target.write_back, holds=target.holds)
+        new = compose(live.sync, facts, self._clock())
+        if worth_writing(live.sync.status, new):
+            await self._patch_status(live, target, encode_gitsync_status(new))
+
+    async def _patch_status(self, live: LiveGitSync, target: _Target, status: Mapping[str, Any]) -> None:
+        body = status_patch(dict(live.status), dict(status))
+        if body is None:
+            return
+        self._fence.fence()
+        try:
+            stored = await self._client.patch(
+                GITSYNCS, None, live.sync.metadata.name, body, subresource="status", field_manager=APPLY_MANAGER
+            )
+        except NotFound:
+            return  # deleted meanwhile; the cache will say so
+        target.written = project_gitsync(stored)
+
+    async def _keep_finalizer(self, live: LiveGitSync) -> None:
+        """Only a GitSync that deletes its objects has to be kept from vanishing first."""
+        wanted = live.sync.spec.deletion == "delete"
+        if wanted == (FINALIZER in live.finalizers):
+            return
+        others = [one for one in live.finalizers if one != FINALIZER]
+        await self._set_finalizers(live, [*others, FINALIZER] if wanted else others)
+
+    async def _set_finalizers(self, live: LiveGitSync, finalizers: list[str]) -> None:
+        metadata = {"finalizers": finalizers, "resourceVersion": str(live.version)}
+        self._fence.fence()
+        try:
+            await self._client.patch(
+                GITSYNCS, None, live.sync.metadata.name, {"metadata": metadata}, field_manager=APPLY_MANAGER
+            )
+        except NotFound:
+            return
+
+    async def _finalize(self, live: LiveGitSync, target: _Target) -> None:
+        """Delete what it applied, if its spec says so, then let it go."""
+        name = live.sync.metadata.name
+        self.poller.forget(name)
+        if FINALIZER not in live.finalizers:
+            return
+        memory = target.memory
+        if live.sync.spec.deletion == "delete":
+            bodies = {one: item.raw for one, item in {**memory.base, **memory.applied}.items()}
+            doomed = [one for one in removal_order(memory.inventory) if may_delete(one, bodies.get(one))]
+            removal = await self._cluster.remover.remove([memory.inventory[one] for one in doomed])
+            for identity in removal.settled:
+                memory.inventory.pop(identity, None)
+            if removal.problems:
+                facts = Facts(Seen(), config_error=KubeError(f"it can't be deleted yet: {removal.problems[0]}"))
+                await self._write(live, target, facts)
+                raise KubeError(removal.problems[0].message)
+        await self._set_finalizers(live, [one for one in live.finalizers if one != FINALIZER])
+
+    async def _unstamp(self, name: str, memory: Memory) -> None:
+        """Rollouts that stay are nobody's from now on: without the stamp the engine obeys the cluster alone."""
+
+        async def one(key: Key) -> None:
+            self._fence.fence()
+            patch = {"metadata": {"annotations": {APPLIED: None}}}
+            try:
+                await self._client.patch(ROLLOUTS, *key, patch, field_manager=STAMP_MANAGER)
+            except NotFound:
+                return
+
+        keys = [(entry.namespace, entry.name) for entry in memory.inventory if entry.kind == "Rollout"]
+        try:
+            await at_once(one(key) for key in keys)
+        except KubeError as err:
+            log.warning("a stamp can't be taken off", gitsync=name, error=str(err))
+
+
+def project_gitsync(raw: Mapping[str, Any]) -> LiveGitSync:
+    """Keep a GitSync of the cluster. Total."""
+    metadata = raw.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    status = raw.get("status")
+    version = str(metadata.get("resourceVersion") or "")
+    return LiveGitSync(
+        parse_gitsync(raw),
+        status if isinstance(status, dict) else {},
+        tuple(str(one) for one in metadata.get("finalizers") or ()),
+        int(version) if version.isdigit() else 0,
+    )

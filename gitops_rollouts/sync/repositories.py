@@ -1,0 +1,84 @@
+"""One mirror for each (repository, credentials), whatever the number of GitSyncs that read it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitops_rollouts.git.address import parse_address
+from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.git.repository import Mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What a GitSync reads and writes: its address and what opens it."""
+
+    url: str
+    read: Credentials | None = None
+    write: Credentials | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for GitSyncs that can share a mirror; tells nothing of the credentials."""
+        parts = [self.read.fingerprint if self.read else "", self.write.fingerprint if self.write else ""]
+        return hashlib.sha256("\n".join([self.url, *parts]).encode()).hexdigest()[:32]
+
+
+class Repositories:
+    """The pool of mirrors under one directory. Belongs to the event loop; the mirrors' own methods block."""
+
+    def __init__(self, directory: Path, *, allow_file: bool = False) -> None:
+        self._directory = directory
+        self._allow_file = allow_file
+        self._mirrors: dict[str, Mirror] = {}
+        self._users: dict[str, set[str]] = {}
+
+    def mirror(self, user: str, remote: Remote) -> Mirror:
+        """The mirror for a GitSync (``user``: its name). Raises `ConfigError` for an address that isn't allowed."""
+        address = parse_address(remote.url, allow_file=self._allow_file)
+        key = remote.key
+        for other, users in self._users.items():
+            if other != key:
+                users.discard(user)
+        self._close_unused()
+        if key not in self._mirrors:
+            self._mirrors[key] = Mirror(
+                self._path(address.identity, key),
+                remote.url,
+                remote.read,
+                allow_file=self._allow_file,
+                write_credentials=remote.write,
+            )
+        self._users.setdefault(key, set()).add(user)
+        return self._mirrors[key]
+
+    def release(self, user: str) -> None:
+        """A GitSync is gone."""
+        for users in self._users.values():
+            users.discard(user)
+        self._close_unused()
+
+    def close(self) -> None:
+        """End all child processes. What was fetched stays on disk."""
+        for mirror in self._mirrors.values():
+            mirror.close()
+        self._mirrors.clear()
+        self._users.clear()
+
+    def _path(self, identity: str, key: str) -> Path:
+        """The remote's directory, so that a rotated credential keeps what was fetched; its own if that is in use."""
+        path = self._directory / _directory_name(identity)
+        in_use = any(mirror.path == path for mirror in self._mirrors.values())
+        return path.with_name(f"{path.name}-{key[:8]}") if in_use else path
+
+    def _close_unused(self) -> None:
+        for key in [key for key, users in self._users.items() if not users]:
+            del self._users[key]
+            self._mirrors.pop(key).close()
+
+
+def _directory_name(identity: str) -> str:
+    readable = "".join(char if char.isalnum() or char in "-." else "-" for char in identity.rpartition("/")[2])[:40]
+    return f"{readable.strip('-.') or 'repository'}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

@@ -1,0 +1,93 @@
+"""Fields that the engine or an autoscaler sets: taken over from the live object into the one that is applied.
+
+A Service's selector is atomic, so two owners can't share it. The live value goes out with the live resourceVersion:
+a race is a conflict and a new try, never a lost write (docs/architecture.md "Fields that the engine sets").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gitops_rollouts.api.names import ARGO_GROUP, POD_TEMPLATE_HASH
+from gitops_rollouts.render.objects import Identity, RenderedObject
+
+Key = tuple[str, str]
+"""(namespace, name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Which objects have fields of other owners."""
+
+    services: frozenset[Key] = frozenset()
+    """Services whose selector the engine points."""
+    scaled: frozenset[Key] = field(default_factory=frozenset)
+    """Rollouts whose size an autoscaler sets."""
+
+    def applies_to(self, item: RenderedObject) -> bool:
+        """Whether the live object has to be read before this one is applied."""
+        key = (item.namespace, item.name)
+        if item.identity == Identity("", "Service", *key):
+            return key in self.services
+        return item.is_rollout and key in self.scaled and "replicas" in _spec(item.raw)
+
+
+def services_of(rollouts: Iterable[RenderedObject]) -> frozenset[Key]:
+    """The Services that Rollouts refer to."""
+    found: set[Key] = set()
+    for item in rollouts:
+        if item.is_rollout:
+            found.update((item.namespace, name) for name in _service_names(_spec(item.raw)))
+    return frozenset(found)
+
+
+def _service_names(spec: Mapping[str, Any]) -> Iterable[str]:
+    strategy = _mapping(spec.get("strategy"))
+    canary, blue_green = _mapping(strategy.get("canary")), _mapping(strategy.get("blueGreen"))
+    ping_pong = _mapping(canary.get("pingPong"))
+    names = (
+        canary.get("stableService"),
+        canary.get("canaryService"),
+        ping_pong.get("pingService"),
+        ping_pong.get("pongService"),
+        blue_green.get("activeService"),
+        blue_green.get("previewService"),
+    )
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def scaled_by(autoscalers: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
+    """The Rollouts that these HorizontalPodAutoscalers (raw) scale."""
+    found: set[Key] = set()
+    for raw in autoscalers:
+        reference = _mapping(_spec(raw).get("scaleTargetRef"))
+        group = str(reference.get("apiVersion") or "").rpartition("/")[0]
+        if reference.get("kind") == "Rollout" and group == ARGO_GROUP:
+            found.add((str(_mapping(raw.get("metadata")).get("namespace") or ""), str(reference.get("name") or "")))
+    return frozenset(found)
+
+
+def take_over(item: RenderedObject, live: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object's body with the live values of fields that others set, bound to the live version."""
+    spec = dict(_spec(item.raw))
+    live_spec = _spec(live)
+    if item.is_rollout:
+        if isinstance(live_spec.get("replicas"), int):
+            spec["replicas"] = live_spec["replicas"]
+    else:
+        pointed = _mapping(live_spec.get("selector")).get(POD_TEMPLATE_HASH)
+        if isinstance(pointed, str):
+            spec["selector"] = {**_mapping(spec.get("selector")), POD_TEMPLATE_HASH: pointed}
+    version = _mapping(live.get("metadata")).get("resourceVersion")
+    metadata = {**item.raw["metadata"], **({"resourceVersion": version} if version else {})}
+    return {**item.raw, "metadata": metadata, "spec": spec}
+
+
+def _spec(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(raw.get("spec"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
