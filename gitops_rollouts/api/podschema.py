@@ -70,7 +70,8 @@ def _with_default(schema: Raw, default: Any) -> Raw:
 
 
 @cache
-def _schemas() -> Raw:
+def template_schemas() -> Raw:
+    """``podschema.json``: name → schema."""
     schemas: Raw = orjson.loads(Path(__file__).with_name("podschema.json").read_bytes())
     return schemas
 
@@ -107,7 +108,7 @@ def _inline(name: str, depth: int, *, strict: bool) -> Raw:
             "properties": {"name": {"type": "string"}},
             "x-kubernetes-preserve-unknown-fields": True,
         }
-    schema = _resolve(_schemas()[name], depth, strict=strict)
+    schema = _resolve(template_schemas()[name], depth, strict=strict)
     if not strict and name == "ResourceRequirements":
         for key in ("limits", "requests"):
             schema["properties"][key] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -165,10 +165,10 @@ def _check_resource_name(name: str, path: str) -> list[FieldError]:
         return [FieldError(path, text, name) for text in formats.label_key(name)]
     if name in ("cpu", "memory", "ephemeral-storage") or name.startswith("hugepages-"):
         return []
-    return [
-        *(FieldError(path, text, name) for text in formats.label_key(name)),
-        FieldError(path, "must be a standard resource for containers", name),
-    ]
+    errors = [FieldError(path, text, name) for text in formats.label_key(name)]
+    if not errors:
+        errors.append(FieldError(path, "must be a standard resource type or fully qualified", name))
+    return [*errors, FieldError(path, "must be a standard resource for containers", name)]
 
 
 def _check_probe(probe: Raw | None, kind: str, path: str) -> list[FieldError]:

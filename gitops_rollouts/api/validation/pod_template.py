@@ -61,7 +61,6 @@ def _check_spec(spec: Raw, path: str) -> list[FieldError]:
     ):
         if spec.get(key):
             errors += [FieldError(f"{path}.{key}", text, spec[key]) for text in check(spec[key])]
-    errors += formats.not_negative(spec["terminationGracePeriodSeconds"], f"{path}.terminationGracePeriodSeconds")
     return errors
 
 
