@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.controllers.observe import Key, LiveRollout
@@ -11,7 +13,10 @@ from gitops_rollouts.decisions.identity import steps_digest
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.engine.observed import Authority, TreeAbort
 
-_MAX_STAMP = 1024
+_MAX_STAMP: Final = 1024
+_ALL_GATES: Final = 2**31 - 1
+_SETTLE: Final = timedelta(seconds=3)
+"""Sync applies and then stamps: a change of the spec that has no stamp yet isn't somebody's edit for so long."""
 
 
 class GitView(Protocol):
@@ -38,16 +43,24 @@ def read_stamp(text: str) -> dict[str, str]:
     return {key: value for key, separator, value in tokens if separator}
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What `AuthorityReader.read` found. ``wait``: decide nothing yet, sync is about to stamp what it applied."""
+
+    authority: Authority | None = None
+    wait: timedelta | None = None
+
+
 class AuthorityReader:
     """Remembers the digests of each live object's spec, which are the costly part."""
 
     def __init__(self, git: GitView, staleness: Staleness) -> None:
         self._git = git
         self._staleness = staleness
-        self._digests: dict[Key, tuple[str, int, str, str]] = {}
+        self._digests: dict[Key, _Digests] = {}
 
-    def read(self, live: LiveRollout, now: datetime) -> Authority | None:
-        """The authority over one live Rollout; None if no GitSync applies it.
+    def read(self, live: LiveRollout, now: datetime) -> Reading:
+        """The authority over one live Rollout; none if no GitSync applies it.
 
         Calls `see_abort` first, so that an abort that was taken back in Git is told from a new one.
         """
@@ -56,42 +69,52 @@ class AuthorityReader:
         self._git.see_abort(namespace, name, aborted_at if isinstance(aborted_at, str) else None)
         state = self._git.get(namespace, name)
         if state is None:
-            return None
+            return Reading()
+        stamp = read_stamp(live.stamp)
+        digests = self._digests_of(live, now)
+        applied = stamp.get("target") == state.target and digests.matches(stamp)
+        if not applied and now - digests.seen < _SETTLE:
+            return Reading(wait=_SETTLE - (now - digests.seen))
         fetched = self._git.fetched_at(state.target)
-        return Authority(
+        authority = Authority(
             target=state.target,
             fresh=fetched is not None and now - fetched <= self._staleness(state.target),
-            applied=self._is_applied(live, state),
+            applied=applied,
             approved_through=state.approved_through,
             full=state.full,
             abort=TreeAbort(state.abort_commit, state.abort_text) if state.abort is not None else None,
             withdrawn=self._git.withdrawn(namespace, name),
             promote_command=f"gor promote {name} -n {namespace}",
         )
-
-    def state(self, live: LiveRollout) -> InGit | None:
-        """What Git says of this Rollout."""
-        return self._git.get(*live.key)
+        if applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content:
+            # the tree speaks of another attempt than the one that runs: nothing goes on, nothing looks withdrawn
+            authority = replace(authority, fresh=False, approved_through=_ALL_GATES, full=False, abort=None)
+        return Reading(authority)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._digests.pop(key, None)
 
-    def _is_applied(self, live: LiveRollout, state: InGit) -> bool:
-        """Template and steps of the live object are those that sync applied, and those that the tree speaks of."""
-        stamp = read_stamp(live.stamp)
-        if stamp.get("target") != state.target:
-            return False
-        if (stamp.get("template"), stamp.get("steps")) != state.attempt.content:
-            return False
-        return self._live_digests(live) == (stamp.get("hash"), stamp.get("steps"))
-
-    def _live_digests(self, live: LiveRollout) -> tuple[str, str]:
+    def _digests_of(self, live: LiveRollout, now: datetime) -> _Digests:
         meta = live.rollout.metadata
         known = self._digests.get(live.key)
-        if known is None or known[:2] != (meta.uid, meta.generation):
+        if known is None or (known.uid, known.generation) != (meta.uid, meta.generation):
             template = live.rollout.spec.template
             hashed = pod_template_hash(template, None) if template is not None else ""
-            known = (meta.uid, meta.generation, hashed, steps_digest({"spec": live.spec}))
+            known = _Digests(meta.uid, meta.generation, hashed, steps_digest({"spec": live.spec}), now)
             self._digests[live.key] = known
-        return known[2:]
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    """What a live object's spec digests to, and when this process first saw that generation."""
+
+    uid: str
+    generation: int
+    template_hash: str
+    steps: str
+    seen: datetime
+
+    def matches(self, stamp: Mapping[str, str]) -> bool:
+        return (self.template_hash, self.steps) == (stamp.get("hash"), stamp.get("steps"))

@@ -18,12 +18,12 @@ import structlog
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.controllers.authority import AuthorityReader
+from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.execute import CreateRefusedError, Executor, NameTakenError, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
 from gitops_rollouts.controllers.queue import DelayQueue
-from gitops_rollouts.engine.observed import Observed, Pod
+from gitops_rollouts.engine.observed import Authority, Observed, Pod
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
 from gitops_rollouts.errors import AlreadyExists, Conflict, KubeError, KubeUnreachable, LeadershipLost, NotFound
@@ -154,7 +154,10 @@ class RolloutController:
         if live.rollout.metadata.deletion_timestamp is not None:
             return None
         now = self._clock()
-        observed = await self._observe(key, live, now)
+        reading = self._authority.read(live, now) if self._authority else Reading()
+        if reading.wait is not None:
+            return reading.wait
+        observed = await self._observe(key, live, reading.authority, now)
         plan = step(observed, now)
         await self._execute(key, live, observed, plan, now)
         if self._wants is not None:
@@ -182,13 +185,13 @@ class RolloutController:
         if ended is not None and outcome.status is not None:
             self._metrics.update_finished(ended.status, ended.total, ended.paused)
 
-    async def _observe(self, key: Key, live: LiveRollout, now: datetime) -> Observed:
+    async def _observe(self, key: Key, live: LiveRollout, authority: Authority | None, now: datetime) -> Observed:
         late = self._late.get(key)
         return self._caches.observe(
             live,
             taken_names=late.taken if late else (),
             pods=await self._pods(live, now),
-            authority=self._authority.read(live, now) if self._authority else None,
+            authority=authority,
         )
 
     async def _pods(self, live: LiveRollout, now: datetime) -> tuple[Pod, ...] | None:

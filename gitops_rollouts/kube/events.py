@@ -1,7 +1,8 @@
 """core/v1 Events, with the correlation that clients expect (docs/behaviour.md §4.3 "Mechanics").
 
 The same event again raises ``count``; more than ten different messages of one reason within ten minutes become one
-`(combined from similar events): …`; an object gets 25 events at once and then one every five minutes.
+`(combined from similar events): …`; an object gets 100 events at once and then one every five minutes
+(client-go's 25 would lose the end of a second update within ten minutes).
 Events are sent in the background, in order for one object; they never hold up or fail the work they tell of.
 """
 
@@ -22,7 +23,7 @@ from gitops_rollouts.errors import KubeError, KubeUnreachable, NotFound
 from gitops_rollouts.kube.client import Client, Raw
 from gitops_rollouts.kube.resources import EVENTS
 
-_BURST: Final = 25
+_BURST: Final = 100
 _REFILL_SECONDS: Final = 300.0
 _SIMILAR: Final = 10
 _SIMILAR_SECONDS: Final = 600.0

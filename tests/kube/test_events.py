@@ -70,12 +70,12 @@ async def test_many_messages_of_one_reason_are_combined(client: Client, namespac
 
 async def test_an_object_has_a_budget_and_others_dont_pay_for_it(client: Client, namespace: str) -> None:
     async with _recorder(client) as recorder:
-        for number in range(60):
+        for number in range(130):
             recorder.emit(_about(namespace), f"Reason{number}", "x")
         recorder.emit(_about(namespace, "other"), "Reason", "x")
     events = await _events(client, namespace)
     by_name = [event["involvedObject"]["name"] for event in events]
-    assert by_name.count("web") == 25
+    assert by_name.count("web") == 100
     assert by_name.count("other") == 1
 
 

@@ -1,0 +1,139 @@
+"""What Git says, as the engine is told it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from controllers.running import rollout
+from gitops_rollouts.api.hashing import pod_template_hash
+from gitops_rollouts.controllers.authority import AuthorityReader, read_stamp
+from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
+from gitops_rollouts.decisions.grammar import Abort
+from gitops_rollouts.decisions.identity import Subject, digests
+from gitops_rollouts.decisions.state import Attempt, InGit, Placement
+from gitops_rollouts.engine.observed import Authority
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=10)
+HEAD = "a" * 40
+
+
+class _Git:
+    def __init__(self, state: InGit | None, fetched: datetime | None = NOW) -> None:
+        self.state = state
+        self.fetched = fetched
+        self.aborts: list[str | None] = []
+
+    def get(self, namespace: str, name: str) -> InGit | None:
+        return self.state
+
+    def fetched_at(self, target: str) -> datetime | None:
+        return self.fetched
+
+    def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
+        self.aborts.append(aborted_at)
+
+    def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
+        return frozenset({"2026-05-01T00:00:00Z"})
+
+
+def _live(*, image: str = "app:v1", stamp: dict[str, str] | None = None, generation: int = 1) -> LiveRollout:
+    raw: dict[str, Any] = rollout(image=image)
+    applied = rollout()
+    template, steps = digests(applied)
+    tokens = {
+        "commit": HEAD,
+        "template": template,
+        "steps": steps,
+        "intent": HEAD,
+        "target": "prod",
+        "hash": pod_template_hash(applied["spec"]["template"], None),
+        **(stamp or {}),
+    }
+    text = " ".join(f"{key}={value}" for key, value in tokens.items())
+    annotations = {"gitops-rollouts.io/applied": text}
+    raw["metadata"] |= {"namespace": "shop", "uid": "u", "generation": generation, "annotations": annotations}
+    raw["status"] = {"abortedAt": "2026-05-01T00:00:00Z"}
+    return project_rollout(raw)
+
+
+def _state(**more: Any) -> InGit:
+    template, steps = digests(rollout())
+    return InGit("prod", "shop", "web", HEAD, Attempt(template, steps, HEAD), Placement(True, "web.yaml", ""), **more)
+
+
+def _read(git: _Git, live: LiveRollout, *, settled: bool = True) -> Authority | None:
+    reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
+    first = reader.read(live, NOW)
+    if not settled:
+        return first.authority
+    reading = reader.read(live, LATER)
+    assert reading.wait is None
+    return reading.authority
+
+
+def test_no_gitsync_no_authority() -> None:
+    git = _Git(None)
+    assert _read(git, _live()) is None
+    assert git.aborts[-1] == "2026-05-01T00:00:00Z"
+
+
+def test_what_the_tree_says_of_the_applied_attempt() -> None:
+    authority = _read(_Git(_state(approved_through=3, full=True)), _live(), settled=False)
+    assert authority is not None
+    assert (authority.target, authority.fresh, authority.applied) == ("prod", True, True)
+    assert (authority.approved_through, authority.full, authority.abort) == (3, True, None)
+    assert authority.withdrawn == {"2026-05-01T00:00:00Z"}
+    assert authority.promote_command == "gor promote web -n shop"
+
+
+def test_an_abort_line_is_passed_on() -> None:
+    template, steps = digests(rollout())
+    abort = Abort(template, steps, 2, Subject("prod", "shop", "web"), "d-aaaaaaaaaa")
+    authority = _read(_Git(_state(abort=abort, abort_commit=HEAD)), _live())
+    assert authority is not None
+    assert authority.abort is not None
+    assert authority.abort.commit == HEAD
+
+
+@pytest.mark.parametrize("fetched", [None, NOW - timedelta(minutes=11)])
+def test_an_old_fetch_is_not_fresh(fetched: datetime | None) -> None:
+    authority = _read(_Git(_state(), fetched), _live())
+    assert authority is not None
+    assert not authority.fresh
+
+
+def test_an_edit_outside_git_is_one_only_after_sync_had_time_to_stamp() -> None:
+    git = _Git(_state())
+    reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
+    edited = _live(image="app:edited", generation=2)
+    assert reader.read(_live(), NOW).wait is None
+    assert reader.read(edited, LATER).wait is not None
+    again = reader.read(edited, LATER + timedelta(seconds=3))
+    assert again.authority is not None
+    assert not again.authority.applied
+
+
+@pytest.mark.parametrize("stamp", [{"target": "other"}, {"steps": "00000000"}, {"hash": "x"}])
+def test_another_stamp_is_not_ours(stamp: dict[str, str]) -> None:
+    authority = _read(_Git(_state()), _live(stamp=stamp))
+    assert authority is not None
+    assert not authority.applied
+
+
+def test_a_tree_that_speaks_of_another_version_neither_grants_nor_withdraws() -> None:
+    template, steps = digests(rollout())
+    abort = Abort(template, steps, 2, Subject("prod", "shop", "web"), "d-aaaaaaaaaa")
+    state = _state(abort=abort, approved_through=1, full=True)
+    authority = _read(_Git(state), _live(stamp={"template": "0" * 16, "rebuild": "yes"}))
+    assert authority is not None
+    assert (authority.applied, authority.fresh, authority.full, authority.abort) == (True, False, False, None)
+    assert authority.approved_through > 1000
+
+
+@pytest.mark.parametrize("text", ["", "=", "a", "a=", "commit", " = = ", "x" * 5000, "hash=1 hash=2"])
+def test_any_text_can_be_read_as_a_stamp(text: str) -> None:
+    read_stamp(text)
