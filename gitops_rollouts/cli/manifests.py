@@ -69,6 +69,16 @@ def rendered(place: Place) -> Rendered:
         )
 
 
+def seen_from_here(place: Place, path: str) -> str:
+    """A path relative to the repository's root, as one opens it from the current directory; a remote's stays."""
+    from gitops_rollouts.cli.worktree import relative_to_root
+
+    if place.repo is not None or place.revision is not None or not path:
+        return path
+    root, _ = relative_to_root(place.folder or Path())
+    return os.path.relpath(root / path)
+
+
 def cache_folder() -> Path:
     """The folder for mirrors of a person's own: ``$XDG_CACHE_HOME/gitops-rollouts``, else ``~/.cache/…``."""
     root = os.environ.get("XDG_CACHE_HOME", "")

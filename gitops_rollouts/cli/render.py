@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gitops_rollouts.cli import exit_codes
-from gitops_rollouts.cli.manifests import Branch, Folder, Place, Repo, Revision, Target, TargetNamespace, rendered
+from gitops_rollouts.cli.manifests import (
+    Branch,
+    Folder,
+    Place,
+    Repo,
+    Revision,
+    Target,
+    TargetNamespace,
+    rendered,
+    seen_from_here,
+)
 from gitops_rollouts.cli.options import Output
 from gitops_rollouts.cli.output import Format
 
@@ -42,18 +53,21 @@ def render(
     """
     from gitops_rollouts.cli.output import print_data, print_table, say
 
-    result = rendered(Place(path, rev, repo, branch, target, target_namespace))
+    place = Place(path, rev, repo, branch, target, target_namespace)
+    result = rendered(place)
     if output is Format.JSON:
         print_data({"apiVersion": "v1", "kind": "List", "items": [_plain(each) for each in result.objects]}, output)
     elif output is Format.YAML:
         for each in result.objects:
-            print(f"--- # {_place(each)}")
+            print(f"--- # {_source(place, each)}")
             print_data(_plain(each), output)
     else:
         columns = ("KIND", "NAMESPACE", "NAME", "SOURCE")
-        print_table(columns, [(each.kind, each.namespace or "-", each.name, _place(each)) for each in result.objects])
+        print_table(
+            columns, [(each.kind, each.namespace or "-", each.name, _source(place, each)) for each in result.objects]
+        )
     for problem in result.problems:
-        say(str(problem), stderr=True)
+        say(str(replace(problem, path=seen_from_here(place, problem.path))), stderr=True)
     if result.failed or result.blocked or result.incomplete:
         raise typer.Exit(exit_codes.NEGATIVE)
 
@@ -62,5 +76,6 @@ def _plain(each: RenderedObject) -> dict[str, Any]:
     return dict(each.raw)
 
 
-def _place(each: RenderedObject) -> str:
-    return f"{each.source.path}:{each.source.line}" if each.source.line else each.source.path
+def _source(place: Place, each: RenderedObject) -> str:
+    path = seen_from_here(place, each.source.path)
+    return f"{path}:{each.source.line}" if each.source.line else path

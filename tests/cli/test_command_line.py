@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from cli.command import gor
 from gitops_rollouts import __version__, errors
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.cli.main import MODULES, build
@@ -19,18 +20,6 @@ HEAVY = (
     *("kubernetes", "aiohttp", "git", "yaml", "pydantic", "deepdiff", "apscheduler", "structlog", "starlette"),
     *("uvicorn", "prometheus_client", "orjson", "msgspec", "asyncio"),
 )
-
-
-def gor(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    outer = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "GOR_DEBUG")}
-    return subprocess.run(
-        [sys.executable, "-m", "gitops_rollouts.cli.main", *argv],
-        env={**outer, "NO_COLOR": "1", "COLUMNS": "100", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:

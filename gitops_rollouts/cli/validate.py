@@ -1,0 +1,83 @@
+"""``gor validate``: what a sync would refuse, before anything is pushed. No cluster is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gitops_rollouts.cli import exit_codes
+from gitops_rollouts.cli.manifests import (
+    Branch,
+    Folder,
+    Place,
+    Repo,
+    Revision,
+    Target,
+    TargetNamespace,
+    rendered,
+    seen_from_here,
+)
+from gitops_rollouts.cli.options import Output
+from gitops_rollouts.cli.output import Format
+
+if TYPE_CHECKING:
+    from gitops_rollouts.render.objects import Problem
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("validate", rich_help_panel="Check")(validate)
+
+
+def validate(
+    path: Folder = None,
+    rev: Revision = None,
+    repo: Repo = None,
+    branch: Branch = None,
+    target: Target = None,
+    target_namespace: TargetNamespace = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Check manifests as a sync does before it applies them: YAML, schema, and the rules of a Rollout.
+
+    \b
+      gor validate envs/prod                the directory as it is now
+      gor validate envs/prod --rev main     as of a branch
+      gor validate envs/prod -o json        for a pipeline
+
+    \b
+    Prints one line a problem: file:line: object: field: message. Exit code 1
+    if there is any. Kinds other than Rollout and GitSync are checked for
+    their YAML and metadata only; the API server knows the rest.
+    """
+    from gitops_rollouts.cli.output import is_data, print_data, say
+    from gitops_rollouts.sync.validate import problems_of
+
+    place = Place(path, rev, repo, branch, target, target_namespace)
+    result = rendered(place)
+    problems = [*result.problems, *(problem for each in result.objects for problem in problems_of(each))]
+    found = [replace(each, path=seen_from_here(place, each.path)) for each in problems]
+    if is_data(output):
+        print_data([as_data(each) for each in found], output)
+    else:
+        for each in found:
+            say(str(each))
+        count = f"{len(result.objects)} object{'s' if len(result.objects) != 1 else ''}"
+        verdict = f"{len(found)} problem{'s' if len(found) != 1 else ''}" if found else "no problem"
+        say(f"{count}, {verdict}", stderr=True)
+    if found or result.failed:
+        raise typer.Exit(exit_codes.NEGATIVE)
+
+
+def as_data(problem: Problem) -> dict[str, Any]:
+    """One problem for a program."""
+    return {
+        "path": problem.path,
+        "line": problem.line,
+        "object": str(problem.identity) if problem.identity else "",
+        "field": problem.field,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }

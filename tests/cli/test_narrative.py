@@ -1,0 +1,167 @@
+"""``gor why`` says what is so, in words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from cli.rollout_examples import COMMIT, INTENT, NOW, REPLICA_SETS, STAMP, at_gate, gitsync, rollout
+from gitops_rollouts.api.names import ABORT, PROMOTE
+from gitops_rollouts.cli.narrative import CommitNote, FromGit, explain
+from gitops_rollouts.cli.view import view
+from gitops_rollouts.decisions.grammar import Abort, Promote, Stable
+from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.state import Attempt, Ignored, InGit, Placement
+
+WHO = Subject("prod", "shop", "web")
+ATTEMPT = Attempt("abd11f90ce04efa7", "bfb225f9", INTENT)
+
+
+def in_git(commits: dict[str, CommitNote] | None = None, **more: Any) -> FromGit:
+    placement = Placement(literal=True, path="envs/prod/web.yaml", overlay="")
+    return FromGit(InGit("prod", "shop", "web", COMMIT, ATTEMPT, placement, **more), commits or {})
+
+
+def note(sha: str, author: str, at: str = "2026-05-04T11:30:00+00:00") -> CommitNote:
+    return CommitNote(sha, author, datetime.fromisoformat(at), "subject")
+
+
+def why(raw: dict[str, Any], git: FromGit | None = None, sync: dict[str, Any] | None = None) -> str:
+    return explain(view(raw, REPLICA_SETS, (), sync), git, NOW)
+
+
+def test_at_a_gate() -> None:
+    text = why(at_gate(), in_git({"intent": note(INTENT, "Dana Dev")}), gitsync())
+    assert text == (
+        "Git wants web:v2 since 3b70795 by Dana Dev, 30m ago (GitSync prod, branch main, envs/prod of "
+        "https://git.example.com/acme/deploy.git; commit 021fddb is applied). web:v1 has 80% of the pods and "
+        "web:v2 20%; 5 of 5 pods available. It waits at gate 1: merging "
+        "rollouts/promote/prod/3b70795a87de-g1 or `gor promote web` lets it go on; `gor abort web` goes back to web:v1."
+    )
+
+
+def test_at_a_gate_that_is_held_or_asks_for_nothing() -> None:
+    hold = {"namespace": "shop", "name": "web", "intent": INTENT, "gate": "1"}
+    assert "was closed, so it holds until `gor promote web`" in why(at_gate(), None, gitsync(status={"holds": [hold]}))
+    text = why(at_gate(), None, gitsync(spec={"gates": "commit"}))
+    assert "at gate 1: `gor promote web` lets it go on" in text
+
+
+def test_without_git_the_cluster_is_what_is_wanted() -> None:
+    text = why(at_gate(stamp=None))
+    assert text.startswith("No GitSync applies shop/web: the cluster itself says what is wanted, web:v2.")
+    assert "rollouts/promote" not in text
+
+
+def test_aborted_names_the_commit_and_the_ways_out() -> None:
+    message = "RolloutAborted: Rollout aborted update to revision 2: aborted at step 1 by d9965c2"
+    conditions = [{"type": "Progressing", "status": "False", "reason": "RolloutAborted", "message": "m"}]
+    status = {"phase": "Degraded", "message": message, "abort": True, "conditions": conditions, "updatedReplicas": 0}
+    line = Abort("abd11f90ce04efa7", "bfb225f9", 1, WHO, "d-lhrdtxug7g")
+    sha = "d9965c2" + "0" * 33
+    git = in_git({"abort": note(sha, "gitops-rollouts[bot]")}, abort=line, abort_commit=sha)
+    text = why(rollout(status={**status, "currentStepIndex": 0}), git, gitsync())
+    assert "web:v1 serves everything" in text
+    assert "This version is aborted at step 1 by d9965c2 by gitops-rollouts[bot], 30m ago." in text
+    assert text.endswith("`gor retry web` or `git revert d9965c2` tries this one again.")
+
+
+def test_an_abort_that_git_does_not_show_yet() -> None:
+    status = {"phase": "Degraded", "message": "RolloutAborted: x", "abort": True, "abortedAt": "2026-05-04T11:59:55Z"}
+    text = why(rollout(status=status), in_git(), gitsync())
+    assert "The update was aborted 5s ago; the commit that says so is still to come." in text
+
+
+def test_a_promotion_and_its_commit() -> None:
+    line = Promote("abd11f90ce04efa7", "bfb225f9", "1", INTENT[:12], WHO, "d-hdwlvihfmv")
+    git = in_git({"d-hdwlvihfmv": note(COMMIT, "Alice Ops")}, promote=line, approved_through=1)
+    status = {"phase": "Progressing", "message": "more replicas need to be updated", "currentStepIndex": 2}
+    text = why(rollout(status=status), git, gitsync())
+    assert "Gates up to 1 are approved by 021fddb by Alice Ops, 30m ago." in text
+    assert text.endswith("Step 2/4 is done: more replicas need to be updated.")
+
+
+def test_without_git_at_hand_the_live_lines_speak() -> None:
+    raw = at_gate()
+    line = "template=abd11f90ce04efa7 steps=bfb225f9 gate=1 intent=3b70795a87de for=prod/shop/web id=d-hdwlvihfmv"
+    raw["metadata"]["annotations"][PROMOTE] = line
+    assert "Gates up to 1 are approved by d-hdwlvihfmv." in why(raw)
+    raw["metadata"]["annotations"][ABORT] = "nonsense"
+    assert "the line can't be read, which counts as an abort" in why(raw)
+
+
+def test_at_rest() -> None:
+    status = {"phase": "Healthy", "stableRS": "new", "updatedReplicas": 5, "currentStepIndex": 4}
+    recorded = in_git(record=Stable("abd11f90ce04efa7", COMMIT[:12], WHO))
+    text = why(rollout(status=status), recorded, gitsync())
+    assert "web:v2 serves everything, 5 of 5 pods available. Git records it as stable." in text
+    assert text.endswith("Nothing is waiting: the next push starts the next rollout.")
+    assert "Its record in Git is still to come" in why(rollout(status=status), in_git(), gitsync())
+
+
+def test_ignored_lines_are_named_with_the_reason() -> None:
+    git = in_git(ignored=(Ignored(PROMOTE, "for=staging/shop/web", "it is for another Rollout"),))
+    assert why(at_gate(), git).splitlines()[1:] == [
+        "Ignored: promote (for=staging/shop/web): it is for another Rollout."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sync", "expected"),
+    [
+        ({"spec": {"suspend": True}}, "GitSync prod is suspended"),
+        ({"status": {"lastFetched": None}}, "has never been fetched: nothing moves forward"),
+        (
+            {"status": {"lastFetched": "2026-05-04T11:40:00Z"}},
+            "The last good fetch is 20m ago, longer than maxStaleness",
+        ),
+        (
+            {"status": {"conditions": [{"type": "WriteBack", "status": "False", "message": "The key may not push."}]}},
+            "GitSync prod: The key may not push.",
+        ),
+    ],
+)
+def test_trouble_with_git_is_said(sync: dict[str, Any], expected: str) -> None:
+    assert expected in why(at_gate(), None, gitsync(**sync))
+
+
+def test_an_edit_outside_git_is_said() -> None:
+    assert "edited outside Git" in why(at_gate(stamp=STAMP.replace("hash=new", "hash=other")))
+    assert "edited outside Git" not in why(at_gate())
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "expected"),
+    [
+        ({"phase": "Paused", "message": "manually paused"}, {"paused": True}, "`gor resume web` lets it go on."),
+        (
+            {
+                "phase": "Paused",
+                "message": "CanaryPauseStep",
+                "currentStepIndex": 3,
+                "pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2026-05-04T11:55:00Z"}],
+            },
+            {},
+            "The pause of step 3 ends in 5m, then it goes on by itself; `gor promote web` does so now",
+        ),
+        (
+            {"phase": "Paused", "message": "InconclusiveAnalysisRun", "currentStepIndex": 0},
+            {},
+            "It waits for a person (InconclusiveAnalysisRun): `gor promote web` goes on",
+        ),
+        (
+            {"phase": "Degraded", "message": "InvalidSpec: The Rollout is wrong."},
+            {},
+            "Its spec can't be used; correct it in Git: The Rollout is wrong.",
+        ),
+        (
+            {"phase": "Degraded", "message": "ProgressDeadlineExceeded: timed out."},
+            {},
+            "It goes on by itself once the new pods are available; `gor abort web` goes back.",
+        ),
+    ],
+)
+def test_what_happens_next(status: dict[str, Any], spec: dict[str, Any], expected: str) -> None:
+    assert expected in why(rollout(status=status, **spec))

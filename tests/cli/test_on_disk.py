@@ -1,0 +1,150 @@
+"""``gor validate`` and ``gor render``: directories, revisions and remotes, without a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.command import gor
+from gitops_rollouts.cli import exit_codes
+
+GOOD = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "web:v1"}]}
+  strategy:
+    canary:
+      steps:
+        - setWeight: 20
+        - pause: {}
+"""
+BAD = GOOD.replace("setWeight: 20", "setWeight: 120")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repo"
+    (root / "envs/prod").mkdir(parents=True)
+    (root / "envs/prod/web.yaml").write_text(GOOD)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "good")
+    return root
+
+
+def git(root: Path, *argv: str) -> None:
+    who = ("-c", "user.name=Dana", "-c", "user.email=dana@example.com")
+    subprocess.run(["git", "-C", str(root), *who, *argv], check=True, capture_output=True)
+
+
+def test_a_good_directory(repository: Path) -> None:
+    done = gor("validate", "envs/prod", cwd=repository)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_codes.OK, "", "1 object, no problem\n")
+
+
+def test_a_problem_is_file_line_object_field_message(repository: Path) -> None:
+    (repository / "envs/prod/web.yaml").write_text(BAD)
+    done = gor("validate", "prod", cwd=repository / "envs")
+    assert done.returncode == exit_codes.NEGATIVE
+    (line,) = done.stdout.splitlines()
+    assert re.match(
+        r"prod/web\.yaml:\d+: Rollout\.argoproj\.io shop/web: spec\.strategy\.steps\[0\]\.setWeight: ", line
+    )
+    (repository / "envs/prod/web.yaml").write_text(GOOD.replace("setWeight", "setWait"))
+    (line,) = gor("validate", "prod", cwd=repository / "envs").stdout.splitlines()
+    assert line.startswith("prod/web.yaml:12: Rollout.argoproj.io shop/web: spec.strategy.canary.steps[0].setWait: ")
+
+
+def test_problems_as_data(repository: Path) -> None:
+    (repository / "envs/prod/web.yaml").write_text(BAD + "---\n{: [\n")
+    done = gor("validate", "envs/prod", "-o", "json", cwd=repository)
+    problems = json.loads(done.stdout)
+    assert done.returncode == exit_codes.NEGATIVE
+    assert [(each["path"], each["field"]) for each in problems] == [
+        ("envs/prod/web.yaml", ""),
+        ("envs/prod/web.yaml", "spec.strategy.steps[0].setWeight"),
+    ]
+
+
+def test_a_revision_is_read_from_git(repository: Path) -> None:
+    (repository / "envs/prod/web.yaml").write_text(BAD)
+    assert gor("validate", "envs/prod", cwd=repository).returncode == exit_codes.NEGATIVE
+    assert gor("validate", "envs/prod", "--rev", "HEAD", cwd=repository).returncode == exit_codes.OK
+    assert gor("validate", "envs/prod", "--rev", "nope", cwd=repository).returncode == exit_codes.GIT
+
+
+def test_what_git_ignores_is_not_looked_at(repository: Path) -> None:
+    (repository / ".gitignore").write_text("broken.yaml\n")
+    (repository / "envs/prod/broken.yaml").write_text("{{{")
+    assert gor("validate", "envs/prod", cwd=repository).returncode == exit_codes.OK
+    (repository / "envs/prod/new.yaml").write_text("{{{")
+    assert gor("validate", "envs/prod", cwd=repository).returncode == exit_codes.NEGATIVE
+
+
+def test_a_directory_without_git(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(GOOD)
+    (tmp_path / ".tool").mkdir()
+    (tmp_path / ".tool/x.yaml").write_text("{{{")
+    done = gor("render", str(tmp_path), "-o", "json", cwd=tmp_path)
+    assert [each["kind"] for each in json.loads(done.stdout)["items"]] == ["Rollout"]
+
+
+def test_a_link_out_of_the_tree_is_refused(repository: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("kind: Secret\n")
+    (repository / "envs/prod/link.yaml").symlink_to(secret)
+    done = gor("validate", "envs/prod", cwd=repository)
+    assert done.returncode == exit_codes.NEGATIVE
+    assert "leaves the repository" in done.stdout
+
+
+@pytest.mark.parametrize("path", ["nope", "envs/prod/web.yaml"])
+def test_no_directory_is_a_usage_error(repository: Path, path: str) -> None:
+    done = gor("render", path, cwd=repository)
+    assert done.returncode == exit_codes.USAGE
+    assert path in done.stderr
+
+
+def test_render_prints_what_would_be_applied_with_decisions_laid_over(repository: Path) -> None:
+    overlay = repository / ".rollouts/prod/shop/web.yaml"
+    overlay.parent.mkdir(parents=True)
+    overlay.write_text(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\n"
+        "metadata: {name: web, namespace: shop, annotations: {gitops-rollouts.io/stable: x}}\n"
+    )
+    plain = yaml.safe_load(gor("render", "envs/prod", cwd=repository).stdout)
+    laid = yaml.safe_load(gor("render", "envs/prod", "--target", "prod", cwd=repository).stdout)
+    assert plain == yaml.safe_load(GOOD)
+    assert laid["metadata"]["annotations"] == {"gitops-rollouts.io/stable": "x"}
+
+
+def test_a_kustomization_is_built_from_the_working_directory(repository: Path) -> None:
+    staging = repository / "envs/staging"
+    staging.mkdir()
+    (staging / "kustomization.yaml").write_text("namespace: staging\nresources: [../prod/web.yaml]\n")
+    done = gor("render", "envs/staging", "-o", "table", cwd=repository)
+    # the file lies outside the kustomization's root, which kustomize refuses
+    assert done.returncode == exit_codes.NEGATIVE
+    (repository / "envs/prod/kustomization.yaml").write_text("resources: [web.yaml]\n")
+    (staging / "kustomization.yaml").write_text("namespace: staging\nresources: [../prod]\n")
+    done = gor("render", "envs/staging", "-o", "table", cwd=repository)
+    assert done.stdout.splitlines()[1].split() == ["Rollout", "staging", "web", "envs/prod/web.yaml"]
+
+
+def test_a_remote_is_read_as_the_person(repository: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    argv = ("render", "envs/prod", "--repo", f"file://{repository}", "-o", "table")
+    done = gor(*argv, cwd=tmp_path, XDG_CACHE_HOME=cache)
+    assert done.stdout.splitlines()[1].split() == ["Rollout", "shop", "web", "envs/prod/web.yaml:1"]
+    assert gor(*argv, "--branch", "nope", cwd=tmp_path, XDG_CACHE_HOME=cache).returncode == exit_codes.GIT
+    assert gor("render", "--branch", "x", cwd=repository).returncode == exit_codes.USAGE
