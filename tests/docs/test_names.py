@@ -1,0 +1,60 @@
+"""What clients match on stands in the pages: annotation keys, event texts, conditions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gitops_rollouts.api import names
+from gitops_rollouts.engine import conditions, events, gates
+
+ROOT = Path(__file__).parents[2]
+PAGES = "".join(path.read_text() for path in sorted(ROOT.glob("docs/*.md")))
+KEYS = sorted(value for name, value in vars(names).items() if name.isupper() and "/" in value)
+EVENT_ROW = re.compile(r"^\| (\w+)(?: \(W\))? \| (.*) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if "/v1" not in key and key != names.OWN_PREFIX])
+def test_each_key_is_documented(key: str) -> None:
+    own = key.removeprefix(names.OWN_PREFIX)
+    assert key in PAGES or (own != key and f"`/{own}`" in PAGES)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.updated(3),
+        events.created("web-1", 3),
+        events.scaled("web-1", 3, 0, 1),
+        events.scaled("web-1", 3, 1, 0),
+        events.switched("web", "old", "new"),
+        events.not_completed(3, "hash"),
+        events.completed(3, "hash", "why"),
+        events.step_completed(0, 4, "setWeight: 20"),
+        events.steps_skipped(window=True),
+        events.steps_skipped(window=False),
+        events.paused("CanaryPauseStep"),
+        events.resumed(),
+    ],
+    ids=lambda event: event.reason,
+)
+def test_each_event_is_documented(event: events.EmitEvent) -> None:
+    documented = [row[1] for row in EVENT_ROW.findall(PAGES) if row[0] == event.reason]
+    templates = [span for cell in documented for span in re.findall(r"`([^`]+)`", cell)]
+    patterns = [re.sub(r"<[^<>]+>", ".+", re.escape(template)) for template in templates]
+    assert any(re.fullmatch(pattern, event.message) for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        conditions.AVAILABLE, conditions.COMPLETED, conditions.HEALTHY, conditions.INVALID_SPEC, conditions.PAUSED,
+        conditions.PROGRESSING, conditions.REPLICA_FAILURE, conditions.DEADLINE_EXCEEDED, conditions.ROLLOUT_ABORTED,
+        conditions.ROLLOUT_PAUSED, gates.HELD, gates.EDITED, gates.STALE, gates.WITHDRAWN, gates.NOT_IN_GIT,
+        gates.RETRY_NOT_IN_GIT,
+    ],
+)  # fmt: skip
+def test_each_condition_and_reason_is_documented(word: str) -> None:
+    assert word in PAGES
