@@ -1,0 +1,263 @@
+"""Reads one GitSync's part of a commit: objects, attempts, and the lines in force. Cheap when nothing changed."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gitops_rollouts.api.names import ABORT
+from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
+from gitops_rollouts.decisions.grammar import format_line
+from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.intent import Base, IntentReader
+from gitops_rollouts.decisions.lines import InForce, judge
+from gitops_rollouts.decisions.overlay import overlay_path
+from gitops_rollouts.decisions.state import Attempt, InGit, Key, Placement, TargetAt, TargetSpec
+from gitops_rollouts.errors import DecisionError, RefMissing
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.render.files import below
+from gitops_rollouts.render.objects import RenderedObject
+from gitops_rollouts.render.renderer import Renderer
+
+_HEADS: Final = 6
+"""So many commits of a target are kept: what was synced, what the writer saw, and a few between."""
+_FACTS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The first-parent commit that brought a line in, and its author. Empty where history doesn't tell."""
+
+    commit: str = ""
+    author: str = ""
+
+
+class TargetReader:
+    """Reads the targets of one repository. Blocks; any number of threads may use it.
+
+    ``others``: all GitSyncs of this repository and branch, to know which files are shared.
+    """
+
+    def __init__(self, mirror: Mirror, renderer: Renderer, others: Callable[[], Iterable[TargetSpec]] = tuple) -> None:
+        self.mirror = mirror
+        self.contents = ContentHistory(mirror, renderer)
+        self._renderer = renderer
+        self._others = others
+        self._intents = IntentReader(mirror, self.contents)
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.RLock] = {}
+        self._heads: dict[TargetSpec, OrderedDict[str, TargetAt]] = {}
+        self._origins: OrderedDict[tuple[str, str, str], Origin] = OrderedDict()
+        self._approvals: OrderedDict[tuple[TargetSpec, str, str], frozenset[Key]] = OrderedDict()
+
+    def read(
+        self,
+        spec: TargetSpec,
+        head: str,
+        previous_head: str | None = None,
+        known: Mapping[Key, Attempt] | None = None,
+    ) -> TargetAt:
+        """What the target is at ``head``.
+
+        ``previous_head``: the head that was synced last; None: what this reader read last, if anything. ``known``:
+        the attempts that were applied then (from the stamps of live objects), used after a restart. If the render
+        failed, no Rollout is in the result. Raises RefMissing if ``head`` isn't in the mirror.
+        """
+        with self._lock(spec.name):
+            heads = self._heads.setdefault(spec, OrderedDict())
+            base = self._base(spec, heads, head, previous_head, known or {})
+            done = heads.get(head)
+            if done is not None and (base is None or base.commit in (done.previous, head)):
+                return done
+            at = self._read(spec, head, base, {})
+            self._keep(heads, at)
+            return at
+
+    def forget(self, name: str) -> None:
+        """A GitSync is gone."""
+        with self._lock(name):
+            for spec in [spec for spec in self._heads if spec.name == name]:
+                del self._heads[spec]
+
+    def origin(self, text: str, head: str, paths: Iterable[str]) -> Origin:
+        """Who brought a piece of text into these files, or else into any file; cached, for text that stands there."""
+        key = (text, head, "\n".join(paths))
+        with self._guard:
+            if key in self._origins:
+                return self._origins[key]
+        found = self.mirror.history.introduced(text, None, head, paths=_literal(paths), limit=1)
+        found = found or self.mirror.history.introduced(text, None, head, limit=1)
+        origin = Origin(found[0], self.mirror.info(found[0]).author) if found else Origin()
+        with self._guard:
+            self._origins[key] = origin
+            while len(self._origins) > _FACTS:
+                self._origins.popitem(last=False)
+        return origin
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _lock(self, name: str) -> threading.RLock:
+        with self._guard:
+            return self._locks.setdefault(name, threading.RLock())
+
+    def _base(
+        self,
+        spec: TargetSpec,
+        heads: OrderedDict[str, TargetAt],
+        head: str,
+        previous_head: str | None,
+        known: Mapping[Key, Attempt],
+    ) -> TargetAt | None:
+        """What was synced before: from memory, or read again after a restart."""
+        if previous_head is None:
+            return next(reversed(heads.values()), None)
+        if previous_head not in heads:
+            try:
+                at = self._read(spec, self.mirror.tree(previous_head).commit, None, known)
+            except RefMissing:
+                return None
+            self._keep(heads, at)
+        return heads.get(previous_head)
+
+    @staticmethod
+    def _keep(heads: OrderedDict[str, TargetAt], at: TargetAt) -> None:
+        if at.rendered.failed:
+            return
+        heads[at.commit] = at
+        heads.move_to_end(at.commit)
+        while len(heads) > _HEADS:
+            heads.popitem(last=False)
+
+    def _read(self, spec: TargetSpec, head: str, base: TargetAt | None, known: Mapping[Key, Attempt]) -> TargetAt:
+        tree = self.mirror.tree(head)
+        rendered = self._renderer.render(tree, target=spec.name, path=spec.path, target_namespace=spec.target_namespace)
+        previous = base.commit if base else None
+        if rendered.failed:
+            return TargetAt(spec, head, rendered, {}, previous)
+        now = self.contents.digester.snapshot(rendered)
+        carried = {key: state.attempt for key, state in base.rollouts.items()} if base else dict(known)
+        intents = self._intents.intents(
+            spec, head, now.found, Base(base.commit if base else head, carried) if base or known else None
+        )
+        descends = base is not None and self.mirror.is_ancestor(base.commit, head)
+        rollouts: dict[Key, InGit] = {}
+        for item in rendered.objects:
+            key = (item.namespace, item.name)
+            if item.is_rollout and key in intents:
+                before = base.rollouts.get(key) if base and descends else None
+                rollouts[key] = self._rollout(spec, head, item, Attempt(*now.found[key], intents[key]), now, before)
+        if base:
+            rollouts.update(_still_there(base, now, head))
+        return TargetAt(spec, head, rendered, rollouts, previous)
+
+    def _rollout(
+        self, spec: TargetSpec, head: str, item: RenderedObject, attempt: Attempt, now: Snapshot, before: InGit | None
+    ) -> InGit:
+        key = (item.namespace, item.name)
+        subject = Subject(spec.name, *key)
+        annotations = item.raw["metadata"].get("annotations") or {}
+
+        def approves(prefix: str) -> bool:
+            since = self.mirror.history.resolve(prefix)
+            return since is not None and key in self._unbroken(spec, since, head, now)
+
+        lines = judge(annotations, subject, attempt, approves)
+        placement = self._placement(spec, item, subject, annotations)
+        origin = self._abort_origin(lines, annotations, head, placement)
+        return InGit(
+            target=spec.name,
+            namespace=item.namespace,
+            name=item.name,
+            head=head,
+            attempt=attempt,
+            placement=placement,
+            promote=lines.promote,
+            approved_through=lines.approved_through,
+            full=lines.full,
+            abort=lines.abort,
+            abort_commit=origin.commit,
+            abort_by=origin.author,
+            record=lines.record,
+            ignored=lines.ignored,
+            image=image_of(item.raw),
+            lifted_abort=_lifted(before, lines, attempt),
+        )
+
+    def _unbroken(self, spec: TargetSpec, since: str, head: str, now: Snapshot) -> frozenset[Key]:
+        key = (spec, since, head)
+        with self._guard:
+            if key in self._approvals:
+                return self._approvals[key]
+        found = self._intents.holds_since(spec, since, head, now.found)
+        with self._guard:
+            self._approvals[key] = found
+            while len(self._approvals) > _FACTS:
+                self._approvals.popitem(last=False)
+        return found
+
+    def _placement(
+        self, spec: TargetSpec, item: RenderedObject, subject: Subject, annotations: Mapping[str, Any]
+    ) -> Placement:
+        try:
+            overlay = overlay_path(subject)
+        except DecisionError:
+            overlay = ""
+        path = item.source.path
+        why = ""
+        sharing = [other.name for other in self._others() if other.name != spec.name and below(path, other.path)]
+        if not item.source.literal:
+            why = "the manifest is rendered, not written by hand"
+        elif sharing:
+            why = f"the file is read by GitSync {sharing[0]} too"
+        elif any(_is_foreign(value, subject) for value in annotations.values()):
+            why = "the file holds another GitSync's line"
+        return Placement(not why, path, overlay, why)
+
+    def _abort_origin(self, lines: InForce, annotations: Mapping[str, Any], head: str, placement: Placement) -> Origin:
+        if lines.abort is None:
+            return Origin()
+        text = f"id={lines.abort.id}" if lines.abort.id else str(annotations.get(ABORT, ""))
+        paths = [path for path in (placement.path, placement.overlay) if path]
+        return self.origin(text, head, paths) if text.strip() else Origin()
+
+
+def image_of(raw: Mapping[str, Any]) -> str:
+    """The first container's image, for people; ``""`` if that can't be said."""
+    value: Any = raw
+    for step in ("spec", "template", "spec", "containers", 0, "image"):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return value if isinstance(value, str) else ""
+
+
+def _is_foreign(value: object, subject: Subject) -> bool:
+    """Whether an annotation is a line that names another target."""
+    if not isinstance(value, str) or " for=" not in value or not value.startswith("template="):
+        return False
+    token = next((part for part in value.split(" ") if part.startswith("for=")), "for=")
+    return not token.startswith(f"for={subject.target}/")
+
+
+def _lifted(before: InGit | None, lines: InForce, attempt: Attempt) -> str:
+    """The abort that was in force for the same (T, S) at the last synced head, if none is now."""
+    if before is None or before.abort is None or lines.abort is not None or before.attempt.content != attempt.content:
+        return ""
+    return before.abort.id or format_line(before.abort)
+
+
+def _still_there(base: TargetAt, now: Snapshot, head: str) -> dict[Key, InGit]:
+    """Rollouts that the tree still names but that can't be used: they stay as they were."""
+    return {
+        key: replace(state, head=head, blocked=True, lifted_abort="")
+        for key, state in base.rollouts.items()
+        if key not in now.found and (now.incomplete or key in now.unknown)
+    }
+
+
+def _literal(paths: Iterable[str]) -> list[str]:
+    return [f":(top,literal){path}" for path in paths]
