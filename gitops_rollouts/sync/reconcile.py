@@ -14,7 +14,7 @@ from gitops_rollouts.api.gitsync import GitSync, Hold, encode_gitsync_status, pa
 from gitops_rollouts.api.names import APPLIED, APPLY_MANAGER, STAMP_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.state import Key, TargetSpec
+from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
 from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -34,7 +34,7 @@ from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.repositories import Repositories
 from gitops_rollouts.sync.status import Facts, compose, worth_writing
-from gitops_rollouts.sync.tree_pass import Cluster, Reader, Source, TreePass
+from gitops_rollouts.sync.tree_pass import FULL_PASS, Cluster, Reader, Source, TreePass
 
 FINALIZER: Final = "gitops-rollouts.io/delete-objects"
 _REBUILD_SECONDS: Final = 1.0
@@ -74,7 +74,8 @@ class _Target:
 class GitSyncReconciler:
     """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
 
-    ``reader`` makes the reader of a mirror; ``opened`` is told when a GitSync has got one (for the decision writer).
+    ``reader`` makes the reader of a mirror; ``opened`` is told of both, ``looked`` of each answer of the remote (for
+    the decision writer). ``stamped``: what the stamps of a GitSync's live Rollouts say.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class GitSyncReconciler:
         credentials: Credentials | None = None,
         opened: Callable[[GitSync, Mirror, Reader], None] | None = None,
         looked: Callable[[str, Seen], None] | None = None,
+        stamped: Callable[[str], Mapping[Key, Attempt]] | None = None,
+        full_pass: timedelta = FULL_PASS,
     ) -> None:
         self._client = client
         self._fence = fence
@@ -103,11 +106,12 @@ class GitSyncReconciler:
         self._credentials = credentials
         self._opened = opened
         self._looked = looked
+        self._stamped = stamped
         self._targets: dict[str, _Target] = {}
         self._claims = Claims()
         remover = Remover(client, discovery, fence)
         applier = Applier(client, discovery, fence)
-        self._cluster = Cluster(client, applier, remover, fence, self._claims, board, renderer)
+        self._cluster = Cluster(client, applier, remover, fence, self._claims, board, renderer, full_pass)
         self.poller = Poller(clock, wake, self._touched)
 
     # --- what others ask ---------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ class GitSyncReconciler:
         if not sync.spec.apply:
             return interval  # what applies may come any time
         full = target.memory.full_pass_at
-        return max(full - now, _SHORTEST_RETRY) if full is not None else None
+        return max(full - now, timedelta(0)) if full is not None else None
 
     async def gone(self, name: str) -> None:
         """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
@@ -236,7 +240,8 @@ class GitSyncReconciler:
         if self._opened is not None:
             self._opened(sync, target.mirror, target.reader)
         self.poller.watch(name, target.mirror, spec.branch, interval)
-        return Source(TargetSpec(name, spec.branch, spec.path, spec.target_namespace), target.mirror, target.reader)
+        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
+        return Source(what, target.mirror, target.reader, lambda: self._stamped(name) if self._stamped else {})
 
     def _touched(self, name: str, at: datetime) -> None:
         """The remote answered: what the board shows is as fresh as the question, if it could be read."""

@@ -13,7 +13,7 @@ import structlog
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.names import STAMP_MANAGER
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
+from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.errors import GitError, InputError, KubeError, NotFound
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
@@ -44,7 +44,13 @@ log = structlog.get_logger(__name__)
 class Reader(Protocol):
     """Reads a GitSync's part of a commit; `decisions.reading.TargetReader` is one. Blocks."""
 
-    def read(self, spec: TargetSpec, head: str, previous_head: str | None = None) -> TargetAt: ...
+    def read(
+        self,
+        spec: TargetSpec,
+        head: str,
+        previous_head: str | None = None,
+        known: Mapping[Key, Attempt] | None = None,
+    ) -> TargetAt: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Cluster:
     claims: Claims
     board: Board
     renderer: Renderer
+    full_pass: timedelta = FULL_PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Source:
     spec: TargetSpec
     mirror: Mirror
     reader: Reader
+    stamped: Callable[[], Mapping[Key, Attempt]] = dict
+    """The attempts that the stamps of live Rollouts name: what was applied before this process began."""
 
 
 class TreePass:
@@ -127,11 +136,11 @@ class TreePass:
     async def _read(self, head: str) -> TargetAt:
         memory, spec, reader = self._memory, self._source.spec, self._source.reader
         await self.recall()
-        if memory.at is not None and memory.knows(spec, head):
-            return memory.at
-        last = memory.at.commit if memory.at is not None and memory.at.spec == spec else None
-        previous = last or self._sync.status.last_applied_commit or None
-        memory.at = await asyncio.to_thread(reader.read, spec, head, previous)
+        if memory.at is None or not memory.knows(spec, head):
+            # the reader remembers what it read last; what was before it, the stamps say
+            last = self._sync.status.last_applied_commit or None if memory.at is None else None
+            known = self._source.stamped() if memory.at is None else None
+            memory.at = await asyncio.to_thread(reader.read, spec, head, last, known)
         return memory.at
 
     async def recall(self) -> None:
@@ -145,7 +154,9 @@ class TreePass:
             return
         memory.begun = True
         try:
-            base = await asyncio.to_thread(self._source.reader.read, self._source.spec, commit, None)
+            base = await asyncio.to_thread(
+                self._source.reader.read, self._source.spec, commit, None, self._source.stamped()
+            )
         except (GitError, InputError) as err:
             log.info("the last applied commit can't be read", gitsync=self._source.spec.name, error=str(err))
             return
@@ -187,11 +198,11 @@ class TreePass:
         """What the board shows: of a Rollout whose manifest can't be used, what it last was."""
         usable = {(item.namespace, item.name) for item in items if item.is_rollout}
         before = self._memory.published
-        states = {key: state for key, state in at.rollouts.items() if key in usable}
+        states = {key: state for key, state in at.rollouts.items() if key in usable or state.blocked}
         unusable = {(one.namespace, one.name) for one in self._blocked if one.kind == "Rollout"}
         for key, state in before.items():
             if key not in states and (key in unusable or at.rendered.incomplete):
-                states[key] = state
+                states[key] = replace(state, head=at.commit, blocked=True, lifted_abort="")
         return states
 
     def _publish(self, at: TargetAt) -> None:
@@ -272,7 +283,7 @@ class TreePass:
         for line in self._report.taken:
             log.warning("fields taken over", gitsync=self._source.spec.name, what=line)
         if full:
-            memory.full_pass_at = self._now + FULL_PASS
+            memory.full_pass_at = self._now + self._cluster.full_pass
 
     async def _watched(self, items: list[RenderedObject], fresh: list[RenderedObject]) -> Watched:
         autoscalers: list[Mapping[str, Any]] = [item.raw for item in items if item.kind == HPAS.kind]
