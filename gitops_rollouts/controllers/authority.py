@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -20,7 +20,7 @@ _SETTLE: Final = timedelta(seconds=3)
 
 
 class GitView(Protocol):
-    """What the controllers read of Git; `decisions.board.Board` fits."""
+    """What the controllers read of Git: a `decisions.board.Board`, and which GitSyncs there are."""
 
     def get(self, namespace: str, name: str) -> InGit | None: ...
 
@@ -29,6 +29,10 @@ class GitView(Protocol):
     def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None: ...
 
     def withdrawn(self, namespace: str, name: str) -> frozenset[str]: ...
+
+    def expects(self, target: str) -> bool:
+        """A GitSync of this name exists, whether or not its tree could be read yet."""
+        ...
 
 
 class Staleness(Protocol):
@@ -68,28 +72,32 @@ class AuthorityReader:
         aborted_at = live.status.get("abortedAt")
         self._git.see_abort(namespace, name, aborted_at if isinstance(aborted_at, str) else None)
         state = self._git.get(namespace, name)
-        if state is None:
-            return Reading()
         stamp = read_stamp(live.stamp)
+        target = state.target if state is not None else stamp.get("target", "")
+        if state is None and not (target and self._git.expects(target)):
+            return Reading()
         digests = self._digests_of(live, now)
-        applied = stamp.get("target") == state.target and digests.matches(stamp)
+        applied = stamp.get("target") == target and digests.matches(stamp)
         if not applied and now - digests.seen < _SETTLE:
             return Reading(wait=_SETTLE - (now - digests.seen))
-        fetched = self._git.fetched_at(state.target)
-        authority = Authority(
-            target=state.target,
-            fresh=fetched is not None and now - fetched <= self._staleness(state.target),
-            applied=applied,
-            approved_through=state.approved_through,
-            full=state.full,
-            abort=TreeAbort(state.abort_commit, state.abort_text) if state.abort is not None else None,
-            withdrawn=self._git.withdrawn(namespace, name),
-            promote_command=f"gor promote {name} -n {namespace}",
+        command = f"gor promote {name} -n {namespace}"
+        if state is None or (applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content):
+            # the tree can't be read, or speaks of another attempt than the one that runs (§1.1):
+            # nothing goes on, and nothing looks withdrawn
+            return Reading(Authority(target, False, applied, _ALL_GATES, promote_command=command))
+        fetched = self._git.fetched_at(target)
+        return Reading(
+            Authority(
+                target=target,
+                fresh=fetched is not None and now - fetched <= self._staleness(target),
+                applied=applied,
+                approved_through=state.approved_through,
+                full=state.full,
+                abort=TreeAbort(state.abort_commit, state.abort_text) if state.abort is not None else None,
+                withdrawn=self._git.withdrawn(namespace, name),
+                promote_command=command,
+            )
         )
-        if applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content:
-            # the tree speaks of another attempt than the one that runs: nothing goes on, nothing looks withdrawn
-            authority = replace(authority, fresh=False, approved_through=_ALL_GATES, full=False, abort=None)
-        return Reading(authority)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""

@@ -32,6 +32,8 @@ class WebServer:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
+            # two sockets may be bound to one port as long as neither listens
+            self._socket.listen(128)
         except OSError as error:
             self._socket.close()
             raise ConfigError(

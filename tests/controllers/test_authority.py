@@ -26,6 +26,7 @@ class _Git:
         self.state = state
         self.fetched = fetched
         self.aborts: list[str | None] = []
+        self.expected = ""
 
     def get(self, namespace: str, name: str) -> InGit | None:
         return self.state
@@ -35,6 +36,9 @@ class _Git:
 
     def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
         self.aborts.append(aborted_at)
+
+    def expects(self, target: str) -> bool:
+        return target == self.expected
 
     def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
         return frozenset({"2026-05-01T00:00:00Z"})
@@ -132,6 +136,17 @@ def test_a_tree_that_speaks_of_another_version_neither_grants_nor_withdraws() ->
     assert authority is not None
     assert (authority.applied, authority.fresh, authority.full, authority.abort) == (True, False, False, None)
     assert authority.approved_through > 1000
+
+
+def test_a_tree_that_cant_be_read_freezes_what_it_applied() -> None:
+    git = _Git(None)
+    git.expected = "prod"
+    authority = _read(git, _live())
+    assert authority is not None
+    assert (authority.applied, authority.fresh, authority.abort) == (True, False, None)
+    edited = _read(git, _live(image="app:edited", generation=2))
+    assert edited is not None
+    assert (edited.applied, edited.fresh) == (False, False)
 
 
 @pytest.mark.parametrize("text", ["", "=", "a", "a=", "commit", " = = ", "x" * 5000, "hash=1 hash=2"])
