@@ -18,34 +18,51 @@ from gitops_rollouts import __version__
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.errors import GorError
 
-MODULES: Final = ("get", "status", "completion")
+MODULES: Final = (
+    *("get", "status"),
+    *("allow_prune",),
+    *("validate", "render", "diff", "doctor"),
+    *("run", "crds"),
+    *("demo", "cluster", "completion"),
+)
 """The command modules, in the order in which ``--help`` lists them."""
 
 HELP: Final = """From a Git repository to a progressively delivered workload, and back into Git.
 
-[bold]gor run[/bold] keeps a cluster at what Git says and moves every Rollout forward step by step. A push starts a
-rollout, a merge promotes it, a failed canary becomes a commit, [bold]git revert[/bold] rolls back.
+[bold]gor run[/bold] keeps a cluster at what Git says and moves every Rollout forward,
+step by step. A push starts a rollout, a merge promotes it, a failed canary
+becomes a commit, [bold]git revert[/bold] rolls back.
 
 \b
-  gor get rollouts                   what runs, how far it is, who it waits for
-  gor why web                        in a paragraph: what Git wants, what serves, what comes next
-  gor promote web                    let the canary go on: writes the line into Git, as you
-  gor abort web                      back to the stable version now; the commit follows
-  gor validate envs/prod             check manifests before they are pushed; needs no cluster
-  gor cluster up                     a real Kubernetes control plane on this machine, to try it all
+  gor get rollouts          what runs, how far it is, who it waits for
+  gor why web               in a paragraph: what Git wants, what serves, why
+  gor promote web           let the canary go on: writes the line into Git
+  gor abort web             back to the stable version now
+  gor validate envs/prod    check manifests before a push, without a cluster
+  gor demo                  the whole loop on this machine, to try it
 """
 EPILOG: Final = """\b
-Exit codes: 0 ok · 1 the answer is no (Degraded, problems, a difference) · 2 usage · 3 cluster · 4 Git
-5 time-out · 6 not found · 7 not finished yet · 70 a bug (run again with --debug) · 130 interrupted
+Exit codes: 0 ok, 1 the answer is no (Degraded, problems, a difference),
+2 usage, 3 cluster, 4 Git, 5 time-out, 6 not found, 7 not finished yet,
+70 a bug (run again with --debug), 130 interrupted
 """
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists commands in the order of `MODULES`; typer itself puts groups last."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override] # typer's Context is click's
+        order = {module.replace("_", "-"): position for position, module in enumerate(MODULES)}
+        return sorted(super().list_commands(ctx), key=lambda name: order.get(name, len(order)))
 
 
 def build() -> typer.Typer:
     """The whole command line."""
     app = typer.Typer(
         name="gor",
+        cls=_InOrder,
         help=HELP,
         epilog=EPILOG,
         no_args_is_help=True,

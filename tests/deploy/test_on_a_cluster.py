@@ -1,0 +1,186 @@
+"""deploy/ on a real API server: every object is accepted, and the roles are enough to run, and no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops_rollouts.cli.permissions import ENGINE
+from gitops_rollouts.local.cluster import Cluster
+from gitops_rollouts.render.kustomize import find_kubectl
+from waiting import wait_for
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+OWN = "gitops-rollouts"
+ACCOUNT = f"system:serviceaccount:{OWN}:gitops-rollouts"
+REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+def kubectl(cluster: Cluster, *argv: str) -> str:
+    done = subprocess.run(
+        [find_kubectl(), "--kubeconfig", str(cluster.kubeconfig), *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(crds: Cluster) -> Iterator[Cluster]:
+    """The base, applied for real: its pods are simulated."""
+    kubectl(crds, "apply", "--server-side", "--force-conflicts", "-k", str(DEPLOY / "base"))
+    yield crds
+    kubectl(crds, "delete", "clusterrole,clusterrolebinding", "gitops-rollouts-engine", "--ignore-not-found")
+    kubectl(crds, "delete", "clusterrole", "gitops-rollouts-apply")
+    kubectl(crds, "delete", "namespace", OWN, "--wait=false")
+
+
+@pytest.mark.parametrize("folder", ["base", "examples/apply-cluster-wide", "examples/gitsync"])
+def test_every_object_is_accepted(installed: Cluster, folder: str) -> None:
+    done = kubectl(
+        installed,
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "-k",
+        str(DEPLOY / folder),
+        "-o",
+        "name",
+    )
+    assert len(done.splitlines()) >= 2
+
+
+def test_the_example_binding_of_one_namespace_is_accepted(installed: Cluster, namespace: str) -> None:
+    binding = yaml.safe_load((DEPLOY / "examples/apply-one-namespace/binding.yaml").read_text())
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings?dryRun=All"
+    binding["metadata"]["namespace"] = namespace
+    installed.api_server().request("POST", path, binding)
+
+
+def test_the_pods_pass_the_restricted_pod_security_standard(installed: Cluster) -> None:
+    api = installed.api_server()
+
+    def pods() -> list[Any]:
+        found: list[Any] = api.request("GET", f"/api/v1/namespaces/{OWN}/pods")["items"]
+        return found
+
+    wait_for(lambda: len(pods()) == 2, what="both replicas' pods, which admission lets in only if they are restricted")
+
+
+def may(cluster: Cluster, group: str, resource: str, verb: str, namespace: str = "") -> bool:
+    kind, _, subresource = resource.partition("/")
+    attributes = {"group": group, "resource": kind, "subresource": subresource, "verb": verb, "namespace": namespace}
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{OWN}", "system:authenticated"]
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": ACCOUNT, "groups": groups, "resourceAttributes": attributes},
+    }
+    return bool(cluster.api_server().request("POST", REVIEWS, body)["status"]["allowed"])
+
+
+def test_the_engine_has_every_right_that_it_uses(installed: Cluster) -> None:
+    missing = [
+        each.full_name
+        for each in ENGINE
+        if not may(installed, each.group, each.resource, each.verb, OWN if each.own else "")
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("group", "resource", "verb", "namespace"),
+    [
+        ("", "secrets", "get", "default"),
+        ("", "secrets", "list", OWN),
+        ("", "configmaps", "patch", "default"),
+        ("", "pods", "delete", ""),
+        ("argoproj.io", "rollouts", "delete", ""),
+        ("argoproj.io", "rollouts", "create", ""),
+        ("apps", "deployments", "patch", ""),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "patch", ""),
+        ("rbac.authorization.k8s.io", "clusterroles", "escalate", ""),
+    ],
+)
+def test_the_engine_has_no_right_that_only_applying_needs(
+    installed: Cluster, group: str, resource: str, verb: str, namespace: str
+) -> None:
+    assert not may(installed, group, resource, verb, namespace)
+
+
+@pytest.fixture
+def as_engine(installed: Cluster, tmp_path: Path) -> Path:
+    """A kubeconfig that holds a token of the engine's ServiceAccount."""
+    path = f"/api/v1/namespaces/{OWN}/serviceaccounts/gitops-rollouts/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    token = installed.api_server().request("POST", path, request)["status"]["token"]
+    config = json.loads(installed.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    config["contexts"][0]["context"]["namespace"] = OWN
+    mine = tmp_path / "kubeconfig"
+    mine.write_text(json.dumps(config))
+    mine.chmod(0o600)
+    return mine
+
+
+ROLLOUT = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {"name": "web"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "web", "image": "web:v1"}]},
+        },
+        "strategy": {"canary": {"stableService": "web", "steps": [{"setWeight": 50}, {"pause": {"duration": 1}}]}},
+    },
+}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+}
+
+
+def test_the_roles_are_enough_to_run(installed: Cluster, as_engine: Path, namespace: str, tmp_path: Path) -> None:
+    api = installed.api_server()
+    rollouts = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
+    api.request("POST", f"/api/v1/namespaces/{namespace}/services", SERVICE)
+    api.request("POST", rollouts, ROLLOUT)
+    log = tmp_path / "log"
+    ports = ("--metrics-port", "0", "--healthz-port", "0")
+    argv = [sys.executable, "-m", "gitops_rollouts.cli.main", "run", "--kubeconfig", str(as_engine), *ports]
+    with log.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=out) as engine:
+        try:
+
+            def healthy(image: str) -> bool:
+                seen = api.request("GET", f"{rollouts}/web")
+                running = seen["spec"]["template"]["spec"]["containers"][0]["image"] == image
+                status = seen.get("status") or {}
+                observed = status.get("observedGeneration") == str(seen["metadata"]["generation"])
+                return running and observed and status.get("phase") == "Healthy"
+
+            wait_for(lambda: healthy("web:v1"), 60, what="the first deployment")
+            change = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:v2"}]}}}}
+            api.request("PATCH", f"{rollouts}/web", change, content_type="application/merge-patch+json")
+            wait_for(lambda: healthy("web:v2"), 60, what="the update")
+        finally:
+            engine.terminate()
+            engine.wait(30)
+    assert "orbidden" not in log.read_text()
