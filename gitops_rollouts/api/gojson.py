@@ -22,6 +22,8 @@ Hook = Callable[[Raw], None]
 
 _WRONG: Final = object()
 _INT64: Final = 2**63
+_DEEPEST: Final = 100
+"""What is nested deeper in a plugin's configuration is as if absent."""
 _ESCAPES: Final = (
     (b"<", b"\\u003c"),
     (b">", b"\\u003e"),
@@ -203,17 +205,25 @@ def _moment(raw: Any) -> Any:
         return _WRONG
 
 
-def _any(raw: Any) -> Any:
+def _any(raw: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        return None
     if isinstance(raw, Mapping):
-        return {_text(key): _any(raw[key]) for key in sorted(key for key in raw if isinstance(key, str))}
+        return {_text(key): _any(raw[key], depth + 1) for key in sorted(key for key in raw if isinstance(key, str))}
     if isinstance(raw, list | tuple):
-        return [_any(item) for item in raw]
-    if isinstance(raw, float) or (isinstance(raw, int) and not isinstance(raw, bool) and not -_INT64 <= raw < _INT64):
-        try:
-            return orjson.Fragment(go_number(float(raw)))
-        except (ValueError, OverflowError):
-            return None
-    return _text(raw) if isinstance(raw, str) else raw
+        return [_any(item, depth + 1) for item in raw]
+    return _text(raw) if isinstance(raw, str) else _number(raw)
+
+
+def _number(raw: Any) -> Any:
+    """Floats, and integers beyond 64 bits, as Go writes a float; everything else as it is."""
+    whole = isinstance(raw, int) and (isinstance(raw, bool) or -_INT64 <= raw < _INT64)
+    if whole or not isinstance(raw, int | float):
+        return raw
+    try:
+        return orjson.Fragment(go_number(float(raw)))
+    except (ValueError, OverflowError):
+        return None
 
 
 _SCALARS: Final[Mapping[str, _Kind]] = {

@@ -125,6 +125,8 @@ def _layout(kind: type[BaseModel]) -> tuple[tuple[str, bool, bool, str], ...]:
 
 M = TypeVar("M", bound=BaseModel)
 _ROUNDS: Final = 16
+_MANY: Final = 200
+"""With more wrong fields than this, the whole of what holds them goes: dropping one by one would take too long."""
 
 
 def parse_tolerant(kind: type[M], raw: Mapping[str, Any]) -> M:
@@ -139,6 +141,8 @@ def parse_tolerant(kind: type[M], raw: Mapping[str, Any]) -> M:
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
         wrong = {_existing(remaining, problem["loc"]) for problem in problems}
+        if len(wrong) > _MANY:
+            wrong = {path[:2] for path in wrong}
         for path in sorted(wrong, key=len, reverse=True):
             remaining = _without(remaining, path) or {}
     return kind.model_validate({})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,7 +251,27 @@ def test_columns(api: ApiServer, namespace: str) -> None:
     assert next(resource for resource in resources if resource["name"] == "rollouts")["shortNames"] == ["ro"]
 
 
-def test_gitsync(api: ApiServer) -> None:
+def kubectl(kubeconfig: Path, *arguments: str) -> list[list[str]]:
+    command = [Path(sys.executable).with_name("kubectl"), "--kubeconfig", kubeconfig, *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return [line.split() for line in output.splitlines()]
+
+
+def test_kubectl_shows_the_columns(api: ApiServer, kubeconfig: Path, namespace: str) -> None:
+    api.request("POST", rollouts(namespace), rollout())
+    status = {"replicas": 4, "updatedReplicas": 2, "availableReplicas": 3}
+    api.request(
+        "PATCH",
+        f"{rollouts(namespace, 'web')}/status",
+        {"status": status},
+        content_type="application/merge-patch+json",
+    )
+    header, row = kubectl(kubeconfig, "get", "ro", "-n", namespace)
+    assert header == ["NAME", "DESIRED", "CURRENT", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert row[:5] == ["web", "3", "4", "2", "3"]
+
+
+def test_gitsync(api: ApiServer, kubeconfig: Path) -> None:
     base = "/apis/gitops-rollouts.io/v1alpha1/gitsyncs"
     body = {
         "apiVersion": "gitops-rollouts.io/v1alpha1",
@@ -258,6 +281,7 @@ def test_gitsync(api: ApiServer) -> None:
     }
     assert apply(api, f"{base}/api-test", body, "tests")["spec"] == body["spec"]
     try:
+        assert kubectl(kubeconfig, "get", "gs")[0] == ["NAME", "REPO", "BRANCH", "PATH", "READY", "COMMIT", "AGE"]
         for key, value in (("repo", ""), ("write", "some"), ("gates", "no"), ("deletion", "all"), ("prune", "yes")):
             api.request(
                 "PATCH",

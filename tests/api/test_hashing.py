@@ -126,6 +126,14 @@ def test_templates_as_go_writes_them(text: str, written: str) -> None:
     assert encode_go(canonical_template(json.loads(text))).decode() == written
 
 
+def test_deep_nesting_is_cut() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+    assert step_hash([{"plugin": {"name": "p", "config": deep}}])
+    assert pod_template_hash({"metadata": {"managedFields": [{"fieldsV1": {"a": deep}}]}, "spec": deep})
+
+
 def test_quantities_have_a_value() -> None:
     assert parse_quantity("1.5Gi").value == 1536 * 2**20
     assert parse_quantity("-5m").negative

@@ -89,6 +89,12 @@ def test_parsing_is_total_deeper(spec: dict[str, Any]) -> None:
     assert isinstance(parse_rollout({"spec": spec}), Rollout)
 
 
+def test_a_very_wrong_object_takes_no_time() -> None:
+    spec = {"replicas": 2, "strategy": {"canary": {"steps": [1] * 50_000}}}
+    rollout = parse_rollout({"metadata": {"name": "web"}, "spec": spec})
+    assert (rollout.metadata.name, rollout.spec.replicas, rollout.spec.steps) == ("web", 2, ())
+
+
 def test_keys_in_python_case_are_not_the_api() -> None:
     assert parse_rollout({"spec": {"min_ready_seconds": 5}}).spec.min_ready_seconds == 0
 

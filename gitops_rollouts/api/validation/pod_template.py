@@ -109,4 +109,4 @@ def _check_quantity(raw: Any, path: str) -> Iterator[FieldError]:
     try:
         parse_quantity(raw if isinstance(raw, str | int | float) and not isinstance(raw, bool) else "")
     except ValueError as error:
-        yield FieldError(path, str(error), raw)
+        yield FieldError(path, str(error), raw if isinstance(raw, str | int | float) else "(no number)")
