@@ -78,7 +78,7 @@ class IntentReader:
         Main merged into a branch and pushed fast-forward puts commits on the chain that don't.
         """
         commits = self._mirror.first_parents(head, ancestor)
-        oldest_parents = self._mirror.info(commits[-1]).parents
+        oldest_parents = self._mirror.history.parents(commits[-1])
         if oldest_parents and oldest_parents[0] == ancestor:
             return Chain(tuple(commits), True)
         low, high = 1, len(commits)  # commits[:low] descend; whoever descends, all newer ones do

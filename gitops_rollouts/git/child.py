@@ -7,6 +7,7 @@ value ever stands in an argument list.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -56,14 +57,16 @@ class GitChild:
     ) -> Finished:
         """Run to the end, whatever the exit code. Raises GitError only if git itself can't be started."""
         wanted = {**self.environment.variables, **(variables or {})}
-        with tempfile.TemporaryFile() as source:
+        with contextlib.ExitStack() as stack:
+            source = None
             if stdin is not None:
+                source = stack.enter_context(tempfile.TemporaryFile())
                 source.write(stdin)
                 source.seek(0)
             try:
                 result = git.Git(str(self._cwd())).execute(
                     self._argv(args, wanted),
-                    istream=source if stdin is not None else None,
+                    istream=source,
                     env=wanted,
                     with_extended_output=True,
                     with_exceptions=False,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gitops_rollouts.errors import GitError, RefMissing
 from gitops_rollouts.git.child import GitChild
+from gitops_rollouts.git.objects import ObjectReader
 
 _OBJECT: Final = re.compile(r"[0-9a-f]{4,64}")
 _TRAILER: Final = re.compile(r"^(?P<key>[A-Z][A-Za-z-]+): (?P<value>.*)$")
 _PAGE: Final = 1000
+_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +69,38 @@ class CommitInfo:
 
 
 class History:
-    """Reads one repository's commit graph. Stateless; any number of threads may use it."""
+    """Reads one repository's commit graph. Any number of threads may use it; remembers only what can't change."""
 
-    def __init__(self, child: GitChild) -> None:
+    def __init__(self, child: GitChild, objects: ObjectReader) -> None:
         self._child = child
+        self._objects = objects
+        self._descents: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._lock = threading.Lock()
 
     def resolve(self, prefix: str) -> str | None:
         """The full id of the one commit that starts so; None if there is none, or more than one."""
-        if not _OBJECT.fullmatch(prefix):
-            return None
-        found = self._child.run("rev-parse", "--verify", "--quiet", f"{prefix}^{{commit}}")
-        return found.text.splitlines()[-1] if found.code == 0 and found.text else None
+        found = self._objects.info(f"{prefix}^{{commit}}") if _OBJECT.fullmatch(prefix) else None
+        return found.oid if found else None
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """A commit's parents, the first first."""
+        return self._objects.parents(commit)
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether ``ancestor`` is ``descendant`` or is reachable from it. False if either isn't there."""
         if ancestor == descendant:
             return True
-        return self._child.run("merge-base", "--is-ancestor", _object(ancestor), _object(descendant)).code == 0
+        key = (_object(ancestor), _object(descendant))
+        with self._lock:
+            if key in self._descents:
+                return self._descents[key]
+        code = self._child.run("merge-base", "--is-ancestor", *key).code
+        if code in (0, 1):
+            with self._lock:
+                self._descents[key] = code == 0
+                while len(self._descents) > _REMEMBERED:
+                    self._descents.popitem(last=False)
+        return code == 0
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor, None if there is none."""
@@ -130,7 +149,15 @@ class History:
 
         ``since`` None: the whole history of ``head``.
         """
-        args = ["log", "--first-parent", "--diff-merges=first-parent", "--root", "--no-patch", "--format=%H", f"-S{text}"]
+        args = [
+            "log",
+            "--first-parent",
+            "--diff-merges=first-parent",
+            "--root",
+            "--no-patch",
+            "--format=%H",
+            f"-S{text}",
+        ]
         if limit is not None:
             args.append(f"--max-count={limit}")
         args.append(_object(head))

@@ -6,18 +6,19 @@ import re
 import shutil
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from gitops_rollouts.errors import ConfigError, GitError, RefMissing
 from gitops_rollouts.git.address import parse_address, strip_user_info
-from gitops_rollouts.git.blobs import BlobReader
 from gitops_rollouts.git.child import Finished, GitChild
 from gitops_rollouts.git.credentials import Credentials, install
 from gitops_rollouts.git.environment import ChildEnvironment, engine_environment
 from gitops_rollouts.git.failures import check_push, remote_failure
 from gitops_rollouts.git.history import CommitInfo, History
+from gitops_rollouts.git.objects import ObjectReader
 from gitops_rollouts.git.tree import Tree, clean_path
 from gitops_rollouts.git.writing import Author, build_commit
 
@@ -31,6 +32,7 @@ FETCH_TIMEOUT: Final = 300.0
 FIRST_FETCH_TIMEOUT: Final = 1800.0
 PUSH_TIMEOUT: Final = 120.0
 _UPKEEP_EVERY: Final = 200
+_TREES: Final = 16
 _BRANCH: Final = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,199}")
 
 
@@ -83,11 +85,12 @@ class Mirror:
 
         self._child = child(credentials, "read")
         self._pusher = child(write_credentials, "write") if write_credentials else self._child
-        self._blobs = BlobReader(self._child)
+        self._objects = ObjectReader(self._child)
         self._lock = threading.RLock()
         self._changes = 0
         self._ready = False
-        self.history = History(self._child)
+        self._trees: OrderedDict[str, Tree] = OrderedDict()
+        self.history = History(self._child, self._objects)
 
     # --- talking to the remote ---------------------------------------------------------------------------------
 
@@ -166,16 +169,24 @@ class Mirror:
         """The branch's head as last fetched or pushed."""
         check_branch(branch)
         self._prepare()
-        found = self._child.run("rev-parse", "--verify", "--quiet", f"{_LOCAL}{branch}^{{commit}}")
-        return found.text or None if found.code == 0 else None
+        found = self._objects.info(f"{_LOCAL}{branch}^{{commit}}")
+        return found.oid if found else None
 
     def tree(self, commit: str) -> Tree:
         """The files of a commit. ``commit`` is a full id; raises RefMissing if it isn't here."""
         self._prepare()
+        with self._lock:
+            if commit in self._trees:
+                self._trees.move_to_end(commit)
+                return self._trees[commit]
         full = self.history.resolve(commit)
         if full is None:
             raise RefMissing(f"commit {commit[:12]} isn't in the repository")
-        return Tree(self._child, self._blobs, full)
+        with self._lock:
+            self._trees[full] = Tree(self._child, self._objects, full)
+            while len(self._trees) > _TREES:
+                self._trees.popitem(last=False)
+            return self._trees[full]
 
     def list_refs(self, prefix: str = REQUEST_PREFIX) -> dict[str, str]:
         """Branches whose names start so, as last fetched: short name → id."""
@@ -185,7 +196,7 @@ class Mirror:
     def read_blob(self, oid: str, *, cap: int) -> bytes:
         """A blob by id."""
         self._prepare()
-        return self._blobs.read(oid, cap=cap)
+        return self._objects.read(oid, cap=cap)
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """See `History.is_ancestor`."""
@@ -244,7 +255,7 @@ class Mirror:
 
     def close(self) -> None:
         """End the child that reads blobs and remove the private files. The mirror itself stays on disk."""
-        self._blobs.close()
+        self._objects.close()
         shutil.rmtree(self._secrets, ignore_errors=True)
 
     # --- inside ------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gitops_rollouts.errors import InputError
-from gitops_rollouts.git.blobs import MAX_BLOB, BlobReader
 from gitops_rollouts.git.child import GitChild
+from gitops_rollouts.git.objects import MAX_BLOB, ObjectReader
 
 FILE_MODES: Final = ("100644", "100755", "100664")
 LINK_MODE: Final = "120000"
@@ -42,10 +42,10 @@ def clean_path(path: str) -> str:
 class Tree:
     """The files of one commit. Immutable in effect; listings are kept as long as the object lives."""
 
-    def __init__(self, child: GitChild, blobs: BlobReader, commit: str) -> None:
+    def __init__(self, child: GitChild, objects: ObjectReader, commit: str) -> None:
         self.commit = commit
         self._child = child
-        self._blobs = blobs
+        self._objects = objects
         self._listings: dict[str, tuple[Entry, ...]] = {}
         self._oids: dict[str, str | None] = {}
 
@@ -85,20 +85,18 @@ class Tree:
         if entry.size > cap:
             message = f"the file has {entry.size / 2**20:.1f} MiB, more than the {cap / 2**20:.0f} MiB that are read"
             raise InputError(message, path=entry.path, remedy="split it, or keep it out of the synced directory")
-        return self._blobs.read(entry.oid, cap=cap)
+        return self._objects.read(entry.oid, cap=cap)
 
     def read_blob(self, oid: str, *, cap: int = MAX_BLOB) -> bytes:
         """A blob by its id, whatever commit holds it."""
-        return self._blobs.read(oid, cap=cap)
+        return self._objects.read(oid, cap=cap)
 
     def subtree_oid(self, path: str) -> str | None:
         """The object id of a directory (or file): equal ids, equal content. None if it isn't there."""
         clean = clean_path(path)
         if clean not in self._oids:
-            name = f"{self.commit}:{clean}" if clean else f"{self.commit}^{{tree}}"
-            found = self._child.run("rev-parse", "--verify", "--quiet", "--end-of-options", name)
-            # --end-of-options is echoed by some versions of rev-parse
-            self._oids[clean] = found.text.splitlines()[-1] if found.code == 0 and found.text else None
+            found = self._objects.info(f"{self.commit}:{clean}" if clean else f"{self.commit}^{{tree}}")
+            self._oids[clean] = found.oid if found else None
         return self._oids[clean]
 
     def oid_without(self, name: str) -> str:

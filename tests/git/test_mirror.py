@@ -268,8 +268,8 @@ def test_a_reader_that_died_is_started_again(remote: Remote, mirror: Mirror) -> 
     mirror.fetch("main")
     tree = mirror.tree(commit)
     assert tree.read("a") == b"1\n"
-    mirror._blobs._process.proc.kill()
-    mirror._blobs._process.proc.wait()
+    mirror._objects._process.proc.kill()
+    mirror._objects._process.proc.wait()
     assert tree.read("a") == b"1\n"
     later = remote.put({"a": "2\n"})
     mirror.fetch("main")

@@ -1,4 +1,4 @@
-"""Reads blobs by id from one ``git cat-file`` that stays: no process for each file, no filter, no work tree."""
+"""Reads objects from one ``git cat-file`` that stays: no process for each file, no filter, no work tree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from gitops_rollouts.errors import GitError, InputError
@@ -17,7 +17,16 @@ MAX_BLOB: Final = 16 * 2**20
 _ANSWER_TIMEOUT: Final = 60.0
 
 
-class BlobReader:
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a name stands for. ``kind``: blob, tree, commit or tag; ``size`` in bytes."""
+
+    oid: str
+    kind: str
+    size: int
+
+
+class ObjectReader:
     """Thread-safe. The child is started at the first read and again if it has died."""
 
     def __init__(self, child: GitChild) -> None:
@@ -26,47 +35,58 @@ class BlobReader:
         self._process: Any = None
         self._buffer = bytearray()
 
-    def read(self, oid: str, *, cap: int = MAX_BLOB) -> bytes:
-        """The blob's content. Raises InputError if it is larger than ``cap`` bytes, GitError if it isn't there."""
+    def read(self, oid: str, *, cap: int = MAX_BLOB, kind: str = "blob") -> bytes:
+        """An object's content. Raises InputError if it is larger than ``cap`` bytes, GitError if it isn't there."""
         with self._lock:
             try:
-                return self._read(oid, cap)
+                return self._read(oid, cap, kind)
             except OSError:
                 self._stop()
-                return self._read(oid, cap)
+                return self._read(oid, cap, kind)
 
-    def read_many(self, oids: Iterable[str], *, cap: int = MAX_BLOB) -> dict[str, bytes | None]:
-        """Many blobs; None for each that is larger than ``cap``."""
-        found: dict[str, bytes | None] = {}
-        for oid in oids:
-            if oid not in found:
-                try:
-                    found[oid] = self.read(oid, cap=cap)
-                except InputError:
-                    found[oid] = None
-        return found
+    def info(self, name: str) -> ObjectInfo | None:
+        """What a name such as ``<commit>:<path>`` stands for; None if there is no such object, or more than one."""
+        if not name or "\n" in name or name.startswith("-"):
+            return None
+        with self._lock:
+            try:
+                return self._info(name)
+            except OSError:
+                self._stop()
+                return self._info(name)
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """A commit's parents, the first first."""
+        header, _, _ = self.read(commit, kind="commit").partition(b"\n\n")
+        lines = header.decode("utf-8", "replace").splitlines()
+        return tuple(line.removeprefix("parent ") for line in lines if line.startswith("parent "))
 
     def close(self) -> None:
         """End the child."""
         with self._lock:
             self._stop()
 
-    def _read(self, oid: str, cap: int) -> bytes:
-        header = self._ask(b"info", oid)
-        if len(header) != 3 or header[1] != b"blob":
-            raise GitError(f"object {oid[:12]} isn't a file in this repository")
-        size = int(header[2])
-        if size > min(cap, MAX_BLOB):
-            raise InputError(f"the file has {size / 2**20:.1f} MiB, more than is read")
-        self._ask(b"contents", oid)
-        return self._take(size + 1)[:-1]
+    def _read(self, oid: str, cap: int, kind: str) -> bytes:
+        info = self._info(oid)
+        if info is None or info.kind != kind:
+            raise GitError(f"{oid[:12]} is no {kind} of this repository")
+        if info.size > min(cap, MAX_BLOB):
+            raise InputError(f"the file has {info.size / 2**20:.1f} MiB, more than is read")
+        self._ask(b"contents", info.oid)
+        return self._take(info.size + 1)[:-1]
 
-    def _ask(self, verb: bytes, oid: str) -> list[bytes]:
+    def _info(self, name: str) -> ObjectInfo | None:
+        answer = self._ask(b"info", name)
+        if len(answer) != 3 or not answer[2].isdigit():
+            return None
+        return ObjectInfo(answer[0].decode(), answer[1].decode(), int(answer[2]))
+
+    def _ask(self, verb: bytes, name: str) -> list[bytes]:
         if self._process is None:
             self._process = self._child.start("cat-file", "--batch-command")
             self._buffer.clear()
         pipe: IO[bytes] = self._process.proc.stdin
-        pipe.write(verb + b" " + oid.encode("ascii") + b"\n")
+        pipe.write(verb + b" " + name.encode("utf-8", "surrogateescape") + b"\n")
         pipe.flush()
         return self._line().split(b" ")
 
