@@ -88,9 +88,10 @@ async def _definition(client: Client, wanted: Raw) -> Check:
 
 
 def _says(live: Any, wanted: Any) -> bool:
-    """Whether ``live`` says all that ``wanted`` says; the server adds defaults of its own."""
+    """Whether ``live`` says all that ``wanted`` says; the server adds defaults and drops what is empty."""
     if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(key in live and _says(live[key], value) for key, value in wanted.items())
+        said = {key: value for key, value in wanted.items() if value not in ({}, [], None)}
+        return isinstance(live, dict) and all(key in live and _says(live[key], value) for key, value in said.items())
     if isinstance(wanted, list):
         same_length = isinstance(live, list) and len(live) == len(wanted)
         return same_length and all(_says(one, other) for one, other in zip(live, wanted, strict=True))

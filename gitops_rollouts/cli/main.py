@@ -19,7 +19,7 @@ from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.errors import GorError
 
 MODULES: Final = (
-    *("get", "status"),
+    *("get", "status", "why"),
     *("allow_prune",),
     *("validate", "render", "diff", "doctor"),
     *("run", "crds"),

@@ -109,7 +109,7 @@ def _tree(place: Place) -> Iterator[tuple[Tree, str]]:
 @contextmanager
 def _revision_tree(root: Path, revision: str) -> Iterator[Tree]:
     from gitops_rollouts.errors import RefMissing
-    from gitops_rollouts.git.blobs import BlobReader
+    from gitops_rollouts.git.objects import ObjectReader
     from gitops_rollouts.git.child import GitChild
     from gitops_rollouts.git.environment import person_environment
     from gitops_rollouts.git.tree import Tree
@@ -118,11 +118,11 @@ def _revision_tree(root: Path, revision: str) -> Iterator[Tree]:
     found = child.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.code != 0 or not found.text:
         raise RefMissing(f"{revision} is no commit, branch or tag of {root}")
-    blobs = BlobReader(child)
+    objects = ObjectReader(child)
     try:
-        yield Tree(child, blobs, found.text.splitlines()[-1])
+        yield Tree(child, objects, found.text.splitlines()[-1])
     finally:
-        blobs.close()
+        objects.close()
 
 
 @contextmanager

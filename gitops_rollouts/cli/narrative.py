@@ -23,8 +23,8 @@ class CommitNote:
 
     sha: str
     author: str
-    date: datetime
-    subject: str
+    date: datetime | None
+    """As its author says; None: unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ def _wanted(seen: RolloutView) -> str:
 def _note(commit: CommitNote | None, sha: str, now: datetime) -> str:
     if commit is None:
         return sha[:7] or "an unknown commit"
-    return f"{commit.sha[:7]} by {commit.author}, {age(commit.date, now)} ago"
+    ago = f", {age(commit.date, now)} ago" if commit.date else ""
+    return f"{commit.sha[:7]} by {commit.author}{ago}"
 
 
 def _wants(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:

@@ -61,6 +61,8 @@ class CommitInfo:
     subject: str
     body: str
     """The whole message."""
+    authored: str
+    """The author's date as ISO 8601, for people only: nothing is ever decided by it."""
 
     def trailers(self, key: str) -> tuple[str, ...]:
         """The values of a trailer, in order."""
@@ -168,12 +170,18 @@ class History:
     def info(self, commit: str) -> CommitInfo:
         """A commit's author, subject and message. Raises RefMissing if it isn't there."""
         shown = self._child.run(
-            "show", "--no-patch", "--no-color", "--format=%H%x00%P%x00%an%x00%ae%x00%s%x00%B", _object(commit), "--"
+            "show",
+            "--no-patch",
+            "--no-color",
+            "--format=%H%x00%P%x00%an%x00%ae%x00%s%x00%aI%x00%B",
+            _object(commit),
+            "--",
         )
         fields = shown.text.split("\x00")
-        if shown.code != 0 or len(fields) != 6:
+        if shown.code != 0 or len(fields) != 7:
             raise RefMissing(f"commit {commit[:12]} isn't in the repository")
-        return CommitInfo(fields[0], tuple(fields[1].split()), fields[2], fields[3], fields[4], fields[5].strip("\n"))
+        oid, parents, author, email, subject, authored, body = fields
+        return CommitInfo(oid, tuple(parents.split()), author, email, subject, body.strip("\n"), authored)
 
     def merges_cleanly(self, one: str, other: str) -> bool:
         """Whether git can merge two commits without a conflict."""

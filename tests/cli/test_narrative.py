@@ -25,7 +25,7 @@ def in_git(commits: dict[str, CommitNote] | None = None, **more: Any) -> FromGit
 
 
 def note(sha: str, author: str, at: str = "2026-05-04T11:30:00+00:00") -> CommitNote:
-    return CommitNote(sha, author, datetime.fromisoformat(at), "subject")
+    return CommitNote(sha, author, datetime.fromisoformat(at))
 
 
 def why(raw: dict[str, Any], git: FromGit | None = None, sync: dict[str, Any] | None = None) -> str:

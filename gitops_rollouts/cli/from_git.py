@@ -1,0 +1,54 @@
+"""What the repository says of one Rollout, read as the person who asks: for ``gor why``."""
+
+from __future__ import annotations
+
+from gitops_rollouts.api.gitsync import GitSyncSpec
+from gitops_rollouts.api.meta import parse_time
+from gitops_rollouts.cli.manifests import own_mirror
+from gitops_rollouts.cli.narrative import CommitNote, FromGit
+from gitops_rollouts.cli.view import Stamp
+from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.render.renderer import Renderer
+
+
+def target_spec(name: str, spec: GitSyncSpec) -> TargetSpec:
+    """The part of the repository that a GitSync reads."""
+    return TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
+
+
+def read_from_git(name: str, spec: GitSyncSpec, namespace: str, rollout: str, stamp: Stamp | None) -> FromGit | None:
+    """Fetch the branch and read the Rollout; None if the tree doesn't have it. Blocks. Raises `GitError`.
+
+    ``stamp``: what was applied, so that the intent is the one that sync found.
+    """
+    key = (namespace, rollout)
+    with own_mirror(spec.repo) as mirror:
+        head = mirror.fetch(spec.branch)
+        reader = TargetReader(mirror, Renderer())
+        applied = stamp is not None and stamp.commit and mirror.is_ancestor(stamp.commit, head)
+        known = {key: Attempt(stamp.template, stamp.steps, stamp.intent)} if applied and stamp else {}
+        previous = stamp.commit if applied and stamp else None
+        state = reader.read(target_spec(name, spec), head, previous, known).rollouts.get(key)
+        return FromGit(state, _commits(mirror, reader, state)) if state is not None else None
+
+
+def _commits(mirror: Mirror, reader: TargetReader, state: InGit) -> dict[str, CommitNote]:
+    paths = tuple(each for each in (state.placement.path, state.placement.overlay) if each)
+    wanted = {"intent": state.attempt.intent, "abort": state.abort_commit}
+    if state.promote is not None:
+        wanted[state.promote.id] = reader.origin(f"id={state.promote.id}", state.head, paths).commit
+    if state.record is not None:
+        line = f"template={state.record.template} commit={state.record.commit}"
+        wanted["stable"] = reader.origin(line, state.head, paths).commit
+    return {key: _note(mirror, commit) for key, commit in wanted.items() if commit}
+
+
+def _note(mirror: Mirror, commit: str) -> CommitNote:
+    info = mirror.info(commit)
+    try:
+        date = parse_time(info.authored)
+    except ValueError:
+        date = None
+    return CommitNote(info.commit, info.author, date)
