@@ -108,9 +108,18 @@ def _descend(node: Any, step: str) -> tuple[Any, Any] | None:
     if isinstance(node, yaml.MappingNode):
         wanted = step.strip("\"'")
         for key, value in node.value:
-            if key.value == wanted:
+            if wanted in (key.value, _as_key(key)):
                 return key.start_mark, value
     return None
+
+
+def _as_key(node: Any) -> str:
+    """A key as it was read: a bare ``on`` is ``true``."""
+    plain = isinstance(node, yaml.ScalarNode) and not node.style
+    try:
+        return go_scalars.key(go_scalars.plain(node.value)) if plain else ""
+    except go_scalars.ScalarError:
+        return ""
 
 
 def _segments(text: str) -> Iterator[tuple[int, str]]:
