@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from gitops_rollouts.api.names import ARGO_API_VERSION, DECISION_KEYS, OVERLAY_ROOT, OWN_PREFIX
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.splice import RolloutId, annotations_of, remove_annotation, set_annotation
+from gitops_rollouts.decisions.place import RolloutId
+from gitops_rollouts.decisions.splice import annotations_of, remove_annotation, set_annotation
 from gitops_rollouts.errors import DecisionError
 
 
