@@ -171,23 +171,23 @@ def _progressing(
     name, now = scene.new.name, scene.now
     if not new.abort and scene.aborted and scene.status.promote_full:
         return result  # stays RolloutAborted until the RolloutRetry patch (§11.9)
+    completed = new.stable_rs != "" and new.stable_rs == new.current_pod_hash
+    status, refresh = "True", False
     if new.abort:
         text = f"Rollout aborted update to revision {scene.revision}"
         text = f"{text}: {abort_message}" if abort_message else text
-        return with_condition(result, PROGRESSING, "False", ROLLOUT_ABORTED, text, now)
-    if healthy:
-        text = f'ReplicaSet "{name}" has successfully progressed.'
-        return with_condition(result, PROGRESSING, "True", "NewReplicaSetAvailable", text, now)
-    completed = new.stable_rs != "" and new.stable_rs == new.current_pod_hash
-    if lost and completed:
-        text = "Rollout does not have minimum availability"
-        return with_condition(result, PROGRESSING, "True", "ReplicaSetNotAvailable", text, now, refresh=True)
-    if lost or progressed(scene.status, new):
-        text = f'ReplicaSet "{name}" is progressing.'
-        return with_condition(result, PROGRESSING, "True", "ReplicaSetUpdated", text, now, refresh=True)
-    if timed_out(scene, new):
-        return with_condition(result, PROGRESSING, "False", DEADLINE_EXCEEDED, timed_out_text(scene), now)
-    return result
+        status, reason = "False", ROLLOUT_ABORTED
+    elif healthy:
+        reason, text = "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
+    elif lost and completed:
+        reason, text, refresh = "ReplicaSetNotAvailable", "Rollout does not have minimum availability", True
+    elif lost or progressed(scene.status, new):
+        reason, text, refresh = "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.', True
+    elif timed_out(scene, new):
+        status, reason, text = "False", DEADLINE_EXCEEDED, timed_out_text(scene)
+    else:
+        return result
+    return with_condition(result, PROGRESSING, status, reason, text, now, refresh=refresh)
 
 
 def timed_out_text(scene: Scene) -> str:

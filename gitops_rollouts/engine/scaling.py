@@ -139,7 +139,8 @@ def _scale_others(scene: Scene) -> Scaled:
     newest_first = sorted(
         (other for other in scene.others if other.replicas), key=lambda other: (-revision_of(other), other.name)
     )
-    removable = sum(replica_set.available for replica_set in scene.all)
+    # A pod beyond its ReplicaSet's size is as good as gone, though it is still counted as available.
+    removable = sum(min(replica_set.available, replica_set.replicas) for replica_set in scene.all)
     removable -= scene.replicas - scene.bounds.unavailable
     sizes = surplus_sizes(tuple(_pods(other) for other in newest_first), removable)
     actions: list[Action] = []

@@ -1,4 +1,4 @@
-"""Progress deadline, resizing, restart, history, adoption, collisions (docs/behaviour.md §2.1, §6, §7.6, §11.2, §12)."""
+"""Deadline, resizing, restart, history, adoption, collisions (docs/behaviour.md §2.1, §6, §7.6, §11.2, §12)."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_full_approval_skips_everything() -> None:
 
 
 def test_a_withdrawn_approval_brings_stable_back_first() -> None:
-    """R3: freeze, stable up first, then the gate's weight, then Paused at the gate; the revert of the revert resumes."""
+    """R3: freeze, stable up first, then the gate's weight, then Paused there; the revert of the revert resumes."""
     world = at_gate()
     allow(world, approved_through=1)
     world.settle()
