@@ -183,9 +183,10 @@ class History:
         oid, parents, author, email, subject, authored, body = fields
         return CommitInfo(oid, tuple(parents.split()), author, email, subject, body.strip("\n"), authored)
 
-    def merges_cleanly(self, one: str, other: str) -> bool:
-        """Whether git can merge two commits without a conflict."""
-        return self._child.run("merge-tree", "--write-tree", "--no-messages", _object(one), _object(other)).code == 0
+    def merged_tree(self, one: str, other: str) -> str | None:
+        """The tree that merging two commits gives; None: a conflict, or no common history."""
+        merged = self._child.run("merge-tree", "--write-tree", "--no-messages", _object(one), _object(other))
+        return merged.text.splitlines()[0] if merged.code == 0 and merged.text else None
 
 
 def _object(name: str) -> str:

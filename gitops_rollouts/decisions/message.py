@@ -1,0 +1,91 @@
+"""Commit messages: subjects for people, trailers for ``git log --grep`` (docs/decisions.md §7).
+
+What comes from the cluster is quoted only after control characters and whatever a forge would act on is taken out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set"]
+
+SKIP_CI: Final = "[skip ci]"
+MAX_TEXT: Final = 4096
+_ACTIVE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_MARKUP: Final = re.compile(r"<!--|-->|[@#`<>\[\]]")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One decision as a commit tells it. Empty fields are left out. ``why``: a sentence for people."""
+
+    verb: Verb
+    subject: str
+    headline: str
+    """What stands behind the subject's colon: ``abort v2 at step 4, back on v1``."""
+    where: str = ""
+    """``gate=2`` or ``step=4``."""
+    ids: tuple[str, ...] = ()
+    intent: str = ""
+    image: str = ""
+    why: str = ""
+    evidence: tuple[str, ...] = ()
+    actor: str = ""
+
+
+def safe_text(text: str, limit: int = 400) -> str:
+    """Text from the cluster as one harmless line."""
+    line = " ".join(_MARKUP.sub(" ", _ACTIVE.sub(" ", text)).split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def version_of(image: str, template: str = "") -> str:
+    """What people call a version: the image's tag, the start of its digest, or of the template's digest."""
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    version = tag or digest.removeprefix("sha256:")[:12] or template[:8]
+    return safe_text(version, 80) or "a version without a name"
+
+
+def short_image(image: str, template: str = "") -> str:
+    """``web:v2`` of ``ghcr.io/acme/web:v2``."""
+    name = image.rpartition("/")[2].partition("@")[0]
+    return safe_text(name, 80) if name else version_of(image, template)
+
+
+def commit_message(notes: Sequence[Note], *, target: str, engine: str = "", skip_ci: bool = False) -> str:
+    """The whole message of a commit that carries these decisions. ``engine``: empty for a person's commit."""
+    if not notes:
+        raise ValueError("a commit without a decision")
+    one = notes[0]
+    if len(notes) == 1:
+        subject = f"rollout({one.subject}): {one.headline}"
+        paragraphs = [safe_text(one.why)] if one.why else []
+    else:
+        subject = f"rollouts: {len(notes)} decisions in {target}"
+        paragraphs = ["\n".join(f"- {note.subject}: {note.headline}" for note in notes)]
+    if skip_ci:
+        paragraphs.append(SKIP_CI)
+    trailers = [line for note in notes for line in _trailers(note)]
+    if engine:
+        trailers.append(f"Rollout-Engine: {safe_text(engine, 100)}")
+    return "\n\n".join([subject, *paragraphs, "\n".join(trailers)]) + "\n"
+
+
+def _trailers(note: Note) -> list[str]:
+    where = f" {note.where}" if note.where else ""
+    lines = [f"Rollout-Decision: {note.verb} {note.subject}{where}"]
+    lines += [f"Rollout-Decision-Id: {one}" for one in note.ids if one]
+    if note.intent:
+        lines.append(f"Rollout-Intent: {note.intent}")
+    if note.image:
+        lines.append(f"Rollout-Image: {safe_text(note.image, 300)}")
+    lines += [f"Rollout-Evidence: {safe_text(text)}" for text in note.evidence]
+    if note.verb in ("abort", "retry") and note.why:
+        lines.append(f"Rollout-Reason: {safe_text(note.why)}")
+    if note.actor:
+        lines.append(f"Rollout-Actor: {safe_text(note.actor, 100)}")
+    return lines

@@ -1,0 +1,220 @@
+"""Wants → files, on one tree (docs/decisions.md §2, §4). Planned anew for each tree; nothing is ever rebased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE
+from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
+from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
+from gitops_rollouts.decisions.message import Note, safe_text, short_image, version_of
+from gitops_rollouts.decisions.place import RolloutId
+from gitops_rollouts.decisions.reading import TargetReader, image_of
+from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt
+from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
+from gitops_rollouts.errors import GorError
+from gitops_rollouts.render.yaml_reader import LIMITS, Document, read_documents
+
+State = Literal["written", "there", "withdrawn", "gone", "stuck"]
+_CHECKED: Final = 20
+"""So many lines of a commit are checked for another engine's hand; each check is a look into history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one want. ``stuck`` carries the problem; everything else needs nothing more."""
+
+    key: Key
+    want: Want
+    state: State
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Planned:
+    """What one commit will hold for one target."""
+
+    notes: list[Note] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    taken: str = ""
+    """Another engine that writes under this target's name; then nothing is planned."""
+
+
+class Planner:
+    """Plans for one repository. Blocks."""
+
+    def __init__(self, reader: TargetReader, engine: str) -> None:
+        self._reader = reader
+        self._engine = engine
+
+    def plan(self, draft: Draft, at: TargetAt, wanted: Iterable[tuple[Key, Want]]) -> Planned:
+        """Put aborts and records of one target into the draft; requests are planned by `Requests`."""
+        planned = Planned()
+        entries = [(key, want) for key, want in wanted if not isinstance(want, WantRequest)]
+        todo: list[tuple[InGit, WantAbort | WantRecord]] = []
+        for key, want in entries:
+            state = at.rollouts.get(key)
+            settled = self._settled(at, state, want)
+            if settled is None and state is not None:
+                todo.append((state, want))
+            elif settled is not None:
+                planned.outcomes.append(Outcome(key, want, settled))
+        planned.taken = self._taken(draft, at, [state for state, _ in todo])
+        if planned.taken:
+            text = f"another engine ({planned.taken}) writes as {at.spec.name!r}"
+            planned.outcomes += [Outcome(state.key, want, "stuck", text) for state, want in todo]
+            return planned
+        for state, want in todo:
+            self._put(draft, at, state, want, planned)
+        return planned
+
+    def _settled(self, at: TargetAt, state: InGit | None, want: WantAbort | WantRecord) -> State | None:
+        """What the tree already says of a want; None: it must be written."""
+        if state is None or state.attempt.content != want.attempt.content:
+            return "gone"
+        if isinstance(want, WantRecord):
+            return "there" if state.recorded else ("gone" if state.abort is not None else None)
+        if state.abort is not None:
+            return "there"
+        intent = want.attempt.intent
+        since = intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
+        made = self._reader.mirror.introduced(f"id={want.id(state.subject)}", since, at.commit)
+        return "withdrawn" if made else None
+
+    def _put(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort | WantRecord, planned: Planned) -> None:
+        if state.blocked:
+            problem = f"{state.placement.path or 'its manifest'} can't be read"
+            planned.outcomes.append(Outcome(state.key, want, "stuck", problem))
+            return
+        try:
+            note = (
+                self._abort(draft, at, state, want) if isinstance(want, WantAbort) else self._record(draft, at, state)
+            )
+        except GorError as err:
+            planned.outcomes.append(Outcome(state.key, want, "stuck", str(err)))
+            return
+        planned.outcomes.append(Outcome(state.key, want, "written"))
+        planned.notes.append(note)
+        planned.keys.append(state.key)
+
+    def _abort(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort) -> Note:
+        made = want.id(state.subject)
+        line = Abort(state.attempt.template, state.attempt.steps, want.at, state.subject, made)
+        what = short_image(state.image, state.attempt.template)
+        reason = safe_text(want.reason, 63)
+        set_line(draft, at.spec, state, line, f"{what} aborted at step {want.at}: {reason}")
+        version = version_of(state.image, state.attempt.template)
+        return Note(
+            verb="abort",
+            subject=str(state.subject),
+            headline=f"abort {version} at step {want.at}, back on {self._stable_version(at, state)}",
+            where=f"step={want.at}",
+            ids=(made,),
+            intent=state.attempt.intent,
+            image=state.image,
+            why=safe_text(f"{reason}: {want.message}" if want.message else reason),
+            actor=want.actor,
+        )
+
+    def _stable_version(self, at: TargetAt, state: InGit) -> str:
+        """What people call the recorded version, as far as a manifest of that commit tells."""
+        if state.record is not None and state.placement.literal:
+            rollout = RolloutId(state.namespace, state.name, at.spec.target_namespace)
+            try:
+                data = self._reader.mirror.tree(state.record.commit).read(state.placement.path, cap=LIMITS.file_bytes)
+            except GorError:
+                data = b""  # renamed since, or the history was rewritten: the name is only for people
+            for document in read_documents(data):
+                if isinstance(document, Document) and rollout.matches(document.data) and image_of(document.data):
+                    return version_of(image_of(document.data))
+        return "the stable version"
+
+    def _record(self, draft: Draft, at: TargetAt, state: InGit) -> Note:
+        ids = tuple(line.id for line in own_decisions(draft, at, state) if line.id)
+        for key in (PROMOTE, ABORT):
+            if is_own_line(lines_of(draft, at.spec, state).get(key), key, state):
+                remove_line(draft, at.spec, state, key)
+        line = Stable(state.attempt.template, state.attempt.intent[:INTENT_LENGTH], state.subject)
+        set_line(draft, at.spec, state, line)
+        return Note(
+            verb="promoted",
+            subject=str(state.subject),
+            headline=f"{version_of(state.image, state.attempt.template)} is stable",
+            ids=ids,
+            intent=state.attempt.intent,
+            image=state.image,
+            actor="engine",
+        )
+
+    def _taken(self, draft: Draft, at: TargetAt, states: Sequence[InGit]) -> str:
+        """The engine, other than this one, that wrote a line of this target which is in force now."""
+        mine = self._engine.partition("/")[0]
+        for state in states[:_CHECKED]:
+            lines = lines_of(draft, at.spec, state)
+            for key, value in lines.items():
+                if not is_own_line(value, key, state):
+                    continue
+                paths = [path for path in (state.placement.path, state.placement.overlay) if path]
+                origin = self._reader.origin(value, at.commit, paths)
+                engines = self._reader.mirror.info(origin.commit).trailers("Rollout-Engine") if origin.commit else ()
+                names = {engine.partition("/")[0] for engine in engines}
+                if names and mine not in names:
+                    return sorted(names)[0]
+        return ""
+
+
+def own_decisions(draft: Draft, at: TargetAt, state: InGit) -> list[Promote | Abort]:
+    """The well-formed decisions for this Rollout that stand in its files, in force or not."""
+    found = [
+        parse_line(key, value) for key, value in lines_of(draft, at.spec, state).items() if key in (ABORT, PROMOTE)
+    ]
+    return [line for line in found if isinstance(line, Promote | Abort) and line.subject == state.subject]
+
+
+def is_own_line(value: str | None, key: str, state: InGit) -> bool:
+    """Whether a value is for this Rollout: not one that names another target, which is somebody else's."""
+    if value is None or key not in DECISION_KEYS:
+        return False
+    line = parse_line(key, value)
+    return isinstance(line, Malformed) or line.subject == state.subject
+
+
+def promotion(state: InGit, gate: int | str) -> Promote:
+    """The line that approves all gates up to ``gate`` for the attempt in the tree."""
+    attempt: Attempt = state.attempt
+    made = decision_id(state.subject, "promote", attempt.template, attempt.steps, gate, attempt.intent, "")
+    intent = attempt.intent[:INTENT_LENGTH]
+    return Promote(attempt.template, attempt.steps, str(gate), intent, state.subject, made)
+
+
+def promotion_note(
+    state: InGit, gate: int | str, *, weight: int | None = None, next_weight: int | None = None, actor: str
+) -> tuple[Note, str]:
+    """How a promotion is told, and the comment of its line."""
+    version = version_of(state.image, state.attempt.template)
+    what = short_image(state.image, state.attempt.template)
+    weights = f"{weight}% -> {next_weight}%" if weight is not None and next_weight is not None else ""
+    if gate == "full":
+        headline, comment = f"promote {version} past all gates", f"approves {what} past all steps"
+    else:
+        headline, comment = f"promote {version} past gate {gate}", f"approves {what} past step {gate}"
+    note = Note(
+        verb="promote",
+        subject=str(state.subject),
+        headline=f"{headline} (canary {weights})" if weights else headline,
+        where=f"gate={gate}",
+        ids=(promotion(state, gate).id,),
+        intent=state.attempt.intent,
+        image=state.image,
+        actor=actor,
+    )
+    return note, f"{comment}: {weights}" if weights else comment
+
+
+def unwritable(outcomes: Iterable[Outcome]) -> Mapping[Key, str]:
+    """The problems among outcomes, by Rollout."""
+    return {outcome.key: outcome.problem for outcome in outcomes if outcome.state == "stuck"}

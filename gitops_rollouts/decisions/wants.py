@@ -1,0 +1,171 @@
+"""What the engine wants to be in Git, derived each time afresh from the live Rollout and the tree.
+
+Level-triggered: a want exists as long as the tree lacks what it asks for, whatever was pushed, lost or forgotten.
+Source: docs/decisions.md §1.4, §2, §4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.api.names import OUTBOX
+from gitops_rollouts.api.phase import phase_of
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.status import HEALTHY, PAUSED, PROGRESSING
+from gitops_rollouts.decisions.identity import decision_id
+from gitops_rollouts.decisions.state import Attempt, InGit
+
+GATE_REASON: Final = "CanaryPauseStep"
+"""The reason of a pause condition that a step made (docs/behaviour.md §10)."""
+UNTOLD: Final = "Aborted"
+"""The reason of an abort that no outbox entry explains."""
+_MAX_OUTBOX: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WantAbort:
+    """The live Rollout is aborted and the tree doesn't say so. ``at``: index of the step where it happened."""
+
+    attempt: Attempt
+    at: int
+    aborted_at: str
+    """``status.abortedAt`` as stored."""
+    reason: str
+    message: str
+    actor: str = "engine"
+
+    @property
+    def cause(self) -> str:
+        """What makes this abort another than the one before it."""
+        return f"{self.reason}@{self.aborted_at}"
+
+    def id(self, subject: object) -> str:
+        """The decision's id."""
+        return decision_id(
+            str(subject), "abort", self.attempt.template, self.attempt.steps, self.at, self.attempt.intent, self.cause
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WantRecord:
+    """The attempt is at rest and healthy, and the tree has another record, or none."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class WantRequest:
+    """The Rollout waits at a gate that nobody has approved. Weights in percent, None if there is none to name."""
+
+    attempt: Attempt
+    gate: int
+    weight: int | None = None
+    next_weight: int | None = None
+
+
+Want = WantAbort | WantRecord | WantRequest
+
+
+def wants(
+    rollout: Rollout,
+    state: InGit | None,
+    *,
+    applied: bool,
+    withdrawn: Set[str] = frozenset(),
+    gates: Literal["request", "commit"] = "request",
+) -> tuple[Want, ...]:
+    """What Git should be told of one Rollout.
+
+    ``applied``: template and steps of the live object are those that sync applied from this attempt. ``withdrawn``:
+    `Board.withdrawn`.
+    """
+    status = rollout.status
+    if state is None or state.blocked or not applied:
+        return ()
+    if status.observed_generation != str(rollout.metadata.generation):
+        return ()  # the status still speaks of the version before
+    if status.abort:
+        abort = _abort(rollout, state, withdrawn)
+        return (abort,) if abort else ()
+    if state.abort is not None:
+        return ()
+    if at_rest(rollout):
+        return () if state.recorded else (WantRecord(state.attempt),)
+    request = _request(rollout, state) if gates == "request" else None
+    return (request,) if request else ()
+
+
+def at_rest(rollout: Rollout) -> bool:
+    """Healthy, and the version in the spec serves everything."""
+    status = rollout.status
+    promoted = bool(status.stable_rs) and status.stable_rs == status.current_pod_hash
+    return promoted and phase_of(rollout)[0] == HEALTHY
+
+
+def is_moving(rollout: Rollout) -> bool:
+    """Whether the Rollout is on its way by itself: records of its target wait for it."""
+    phase = phase_of(rollout)[0]
+    if phase == PAUSED:
+        return not rollout.spec.paused and _gate(rollout) is None
+    return phase == PROGRESSING
+
+
+def _gate(rollout: Rollout) -> int | None:
+    """The index of the gate at which the Rollout waits."""
+    status, steps = rollout.status, rollout.spec.steps
+    index = status.current_step_index
+    if index is None or not 0 <= index < len(steps) or not steps[index].is_indefinite_pause:
+        return None
+    return index if any(pause.reason == GATE_REASON for pause in status.pause_conditions) else None
+
+
+def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | None:
+    status = rollout.status
+    if state.abort is not None or status.aborted_at is None or status.stable_rs in ("", status.current_pod_hash):
+        return None
+    aborted_at = format_time(status.aborted_at)
+    if aborted_at in withdrawn:
+        return None
+    entry = outbox_entry(rollout.metadata.annotations.get(OUTBOX, ""), aborted_at)
+    at = entry.get("at")
+    index = at if isinstance(at, int) and 0 <= at <= 9999 else max(0, status.current_step_index or 0)
+    return WantAbort(
+        attempt=state.attempt,
+        at=index,
+        aborted_at=aborted_at,
+        reason=_word(entry.get("reason")) or UNTOLD,
+        message=str(entry.get("message") or status.message)[:1024],
+        actor=str(entry.get("actor") or "engine")[:100],
+    )
+
+
+def outbox_entry(text: str, aborted_at: str) -> dict[str, Any]:
+    """The outbox' entry of the abort of that moment; empty if there is none, or it can't be read."""
+    if not text or len(text) > _MAX_OUTBOX:
+        return {}
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("verb") == "abort" and entry.get("abortedAt") == aborted_at:
+            return entry
+    return {}
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= 63 else ""
+
+
+def _request(rollout: Rollout, state: InGit) -> WantRequest | None:
+    gate = _gate(rollout)
+    if gate is None or state.full or state.approved_through >= gate:
+        return None
+    weights = [step.set_weight for step in rollout.spec.steps]
+    before = next((weight for weight in reversed(weights[:gate]) if weight is not None), None)
+    after = next((weight for weight in weights[gate + 1 :] if weight is not None), 100)
+    return WantRequest(state.attempt, gate, before or 0, after)
