@@ -55,7 +55,7 @@ metadata: {{name: {name}, namespace: {namespace}}}
 spec: {{selector: {{app: {name}}}, ports: [{{port: 80}}]}}
 """
 
-CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{n: '{n}'}}\n"
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{value: '{n}'}}\n"
 
 
 class Bench:
