@@ -118,7 +118,8 @@ def scale(scene: Scene) -> Scaled:
 
 
 def _pods(replica_set: ReplicaSet) -> Pods:
-    return Pods(replica_set.replicas, replica_set.available)
+    """A pod beyond its ReplicaSet's size is as good as gone, though it is still counted as available."""
+    return Pods(replica_set.replicas, min(replica_set.available, replica_set.replicas))
 
 
 def _sized(scene: Scene, replica_set: ReplicaSet, size: int) -> tuple[Action, ...]:
@@ -139,8 +140,7 @@ def _scale_others(scene: Scene) -> Scaled:
     newest_first = sorted(
         (other for other in scene.others if other.replicas), key=lambda other: (-revision_of(other), other.name)
     )
-    # A pod beyond its ReplicaSet's size is as good as gone, though it is still counted as available.
-    removable = sum(min(replica_set.available, replica_set.replicas) for replica_set in scene.all)
+    removable = sum(_pods(replica_set).available for replica_set in scene.all)
     removable -= scene.replicas - scene.bounds.unavailable
     sizes = surplus_sizes(tuple(_pods(other) for other in newest_first), removable)
     actions: list[Action] = []
