@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -128,7 +129,11 @@ class Demo:
             api.request("PATCH", path, definition, content_type="application/apply-patch+yaml")
         for definition in crds():
             path = f"{base}/{definition['metadata']['name']}"
-            self.wait(lambda path=path: _established(api.request("GET", path)), "the CRDs to be served", 30)
+            self.wait(partial(self._is_served, path), "the CRDs to be served", 30)
+
+    def _is_served(self, path: str) -> bool:
+        conditions = (self.api().request("GET", path).get("status") or {}).get("conditions") or []
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     def _first_push(self) -> None:
         shutil.copytree(self.sample, self.clone)
@@ -191,11 +196,6 @@ class Demo:
             self.say(line)
         if self._process is not None and (code := self._process.wait()):
             raise GorError(f"gor run ended with exit code {code}", remedy=f"its log says why: {self.log}")
-
-
-def _established(definition: dict[str, Any]) -> bool:
-    conditions = (definition.get("status") or {}).get("conditions") or []
-    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
 _HINTS: Final = """
