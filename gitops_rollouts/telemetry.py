@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -176,6 +176,9 @@ class Metrics:
             1
         )
         self._seen: dict[tuple[str, str], RolloutFacts] = {}
+        # finding a series by its labels costs more than counting
+        self._request_series: dict[tuple[str, str, str, int], Counter] = {}
+        self._queue_series: dict[str, tuple[Counter, Counter]] = {}
 
     def text(self) -> bytes:
         """The Prometheus text format."""
@@ -231,15 +234,23 @@ class Metrics:
 
     def request(self, verb: str, kind: str, namespace: str, status: int) -> None:
         """A request to the API server; ``status`` 0: no answer. Names are left out, they would pile up for ever."""
-        self._requests.labels(kind, namespace, "", verb, str(status)).inc()
+        key = (kind, namespace, verb, status)
+        series = self._request_series.get(key)
+        if series is None:
+            series = self._request_series[key] = self._requests.labels(kind, namespace, "", verb, str(status))
+        series.inc()
 
-    def queue(self, name: str, *, depth: int, added: int = 0, retried: int = 0) -> None:
-        """A work queue changed."""
-        self._queue_depth.labels(name).set(depth)
-        if added:
-            self._queue_adds.labels(name).inc(added)
-        if retried:
-            self._queue_retries.labels(name).inc(retried)
+    def queue_depth(self, name: str, depth: Callable[[], int]) -> None:
+        """Where to ask how many keys wait in a work queue."""
+        self._queue_depth.labels(name).set_function(depth)
+
+    def queue(self, name: str, *, added: int = 0, retried: int = 0) -> None:
+        """Keys were added to a work queue, or put back after a failure."""
+        series = self._queue_series.get(name)
+        if series is None:
+            series = self._queue_series[name] = self._queue_adds.labels(name), self._queue_retries.labels(name)
+        series[0].inc(added)
+        series[1].inc(retried)
 
 
 def _remove(metric: MetricWrapperBase, labels: Iterable[str]) -> None:

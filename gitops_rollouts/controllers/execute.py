@@ -30,6 +30,7 @@ from gitops_rollouts.engine.plan import (
 from gitops_rollouts.errors import AlreadyExists, KubeError, NotFound, TooManyRequests
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
+from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
@@ -146,7 +147,9 @@ class _Run:
 
     async def write_status(self, status: RolloutStatus | None) -> None:
         """Only the keys that changed, and only onto the version that was observed: a race is a Conflict."""
-        patch = None if status is None else status_patch(self._live.status, encode_status(status))
+        if status is None or status == self._live.rollout.status:
+            return
+        patch = status_patch(self._live.status, encode_status(status))
         if patch is None:
             return
         self._fence.fence()
@@ -188,7 +191,7 @@ class _Run:
             # ours already: the cache was late. The next pass sees it
             raise
         except KubeError as error:
-            if error.status in {400, 403, 422}:
+            if error.status in {400, 403, 422} and error.reason != NAMESPACE_TERMINATING:
                 raise CreateRefusedError(action.name, error) from error
             raise
 

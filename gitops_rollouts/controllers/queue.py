@@ -22,7 +22,9 @@ K = TypeVar("K")
 class QueueMetrics(Protocol):
     """What a queue tells of itself; `telemetry.Metrics` fits."""
 
-    def queue(self, name: str, *, depth: int, added: int = 0, retried: int = 0) -> None: ...
+    def queue_depth(self, name: str, depth: Callable[[], int]) -> None: ...
+
+    def queue(self, name: str, *, added: int = 0, retried: int = 0) -> None: ...
 
 
 class DelayQueue(Generic[K]):
@@ -50,6 +52,8 @@ class DelayQueue(Generic[K]):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closed = False
+        if metrics is not None:
+            metrics.queue_depth(name, self.__len__)
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -116,7 +120,6 @@ class DelayQueue(Generic[K]):
                 key = self._ready.popleft()
                 self._waiting.discard(key)
                 self._working.add(key)
-                self._note()
                 return key
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -183,4 +186,4 @@ class DelayQueue(Generic[K]):
 
     def _note(self, *, added: int = 0, retried: int = 0) -> None:
         if self._metrics is not None:
-            self._metrics.queue(self._name, depth=len(self._ready), added=added, retried=retried)
+            self._metrics.queue(self._name, added=added, retried=retried)

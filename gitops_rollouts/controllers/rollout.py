@@ -19,6 +19,7 @@ import structlog
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
+from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import CreateRefusedError, Executor, NameTakenError, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
@@ -29,6 +30,7 @@ from gitops_rollouts.engine.step import create_failed, step
 from gitops_rollouts.errors import AlreadyExists, Conflict, KubeError, KubeUnreachable, LeadershipLost, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
+from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.resources import PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.telemetry import Metrics
 
@@ -38,6 +40,7 @@ Clock = Callable[[], datetime]
 WORKERS: Final = 16
 RESYNC_SECONDS: Final = 900.0
 _GUARD_SECONDS: Final = 0.1
+_DYING_SECONDS: Final = 30.0
 COALESCE_SECONDS: Final = 0.05
 """Replica counts of a ReplicaSet that grows change many times a second; one pass tells clients of several."""
 
@@ -45,9 +48,12 @@ log = structlog.get_logger(__name__)
 
 
 class WantSink(Protocol):
-    """Is told after each pass of a Rollout that a GitSync applies, and when one is gone."""
+    """Is told after each pass of a Rollout that a GitSync applies, and when one is gone.
 
-    def observed(self, live: LiveRollout) -> None: ...
+    ``live`` is what the pass saw; a pass that wrote something is followed by another.
+    """
+
+    def observed(self, live: LiveRollout, authority: Authority) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -89,6 +95,7 @@ class RolloutController:
         self._authority = authority
         self._wants = wants
         self._workers = workers
+        self._patience = Patience()
         self._late: dict[Key, _Late] = {}
         self._uids: dict[Key, About] = {}
 
@@ -128,7 +135,11 @@ class RolloutController:
             log.info("object vanished during a pass", namespace=key[0], name=key[1], error=str(error))
             failed = False
         except KubeError as error:
-            self._failed(key, error)
+            if error.reason == NAMESPACE_TERMINATING:
+                # everything in it is going, this Rollout too
+                self.queue.add_after(key, _DYING_SECONDS)
+            else:
+                self._failed(key, error)
         except Exception:  # one bad object never stops the others
             log.exception("pass failed", namespace=key[0], name=key[1])
             self.queue.add_failed(key)
@@ -158,10 +169,10 @@ class RolloutController:
         if reading.wait is not None:
             return reading.wait
         observed = await self._observe(key, live, reading.authority, now)
-        plan = step(observed, now)
+        plan = self._patience.hold(key, live.rollout.status, step(observed, now))
         await self._execute(key, live, observed, plan, now)
-        if self._wants is not None:
-            self._wants.observed(live)
+        if self._wants is not None and reading.authority is not None:
+            self._wants.observed(live, reading.authority)
         return plan.look_again
 
     async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> None:
@@ -232,6 +243,7 @@ class RolloutController:
     def _gone(self, key: Key) -> None:
         self.queue.forget(key)
         self._late.pop(key, None)
+        self._patience.forget(key)
         about = self._uids.pop(key, None)
         if self._authority is not None:
             self._authority.forget(key)

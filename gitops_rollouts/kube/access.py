@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import yaml
 from kubernetes.aio.client import Configuration
@@ -124,7 +126,7 @@ class Access:
         configuration = Configuration()
         try:
             incluster_config.load_incluster_config(configuration)
-            rest = RESTClientObject(configuration)
+            rest = _rest(configuration)
             namespace = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
         except (ConfigException, OSError) as error:
             raise ConfigError(f"The service account of this Pod can't be used: {error}") from error
@@ -141,7 +143,7 @@ class Access:
                 _data_to_files(loader, Path(folder))
                 await loader.read(configuration)
                 # reads the files into an SSL context now, while they exist
-                rest = RESTClientObject(configuration)
+                rest = _rest(configuration)
             except (ConfigException, yaml.YAMLError, binascii.Error, OSError, *_SHAPE) as error:
                 raise ConfigError(f"The kubeconfig {path} can't be used: {error}") from error
         chosen = loader.current_context
@@ -193,6 +195,18 @@ class Access:
 
 _SHAPE = (KeyError, TypeError, ValueError, AttributeError)
 """What the library's loader raises on a kubeconfig whose parts have unexpected types."""
+
+
+def _rest(configuration: Configuration) -> RESTClientObject:
+    """The REST client, with the environment's proxy looked up here and once.
+
+    aiohttp would ask environment and ~/.netrc in a thread for each request, and a netrc entry could replace our token.
+    """
+    host = urlsplit(configuration.host)
+    if not configuration.proxy and not proxy_bypass(host.netloc):
+        configuration.proxy = getproxies().get(host.scheme)
+    configuration.client_session_kwargs = {"trust_env": False}
+    return RESTClientObject(configuration)
 
 
 def _any_exists(paths: str) -> bool:

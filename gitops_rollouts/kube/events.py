@@ -21,6 +21,7 @@ import structlog
 from gitops_rollouts.api.names import EVENT_COMPONENT
 from gitops_rollouts.errors import KubeError, KubeUnreachable, NotFound
 from gitops_rollouts.kube.client import Client, Raw
+from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.resources import EVENTS
 
 _BURST: Final = 100
@@ -150,7 +151,9 @@ class EventRecorder:
             try:
                 await self._send(event)
             except KubeError as error:
-                log.warning("event not sent", reason=event.reason, error=str(error))
+                # in a namespace that is going nobody will read it
+                level = log.debug if error.reason == NAMESPACE_TERMINATING else log.warning
+                level("event not sent", reason=event.reason, error=str(error))
             finally:
                 lane.task_done()
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from gitops_rollouts import errors
 from gitops_rollouts.kube.resources import Resource
 
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
+"""The ``reason`` of the `Forbidden` for a create in a namespace that is being deleted."""
 _MAX_MESSAGE = 2000
 _QUOTED_OBJECT = re.compile(r'Invalid value: "\{.*\}": ', re.DOTALL)
 _BY_STATUS: dict[int, type[errors.KubeError]] = {
@@ -41,7 +43,7 @@ def failure(
 ) -> errors.KubeError:
     """The exception for one refused request. Never raises: whatever the body is, there is an answer."""
     answer = _decode(body)
-    reason = str(answer.get("reason") or "")
+    reason = NAMESPACE_TERMINATING if _in_a_dying_namespace(answer) else str(answer.get("reason") or "")
     said = _without_body(str(answer.get("message") or ""), answer, resource)[:_MAX_MESSAGE]
     what = f"Can't {verb} {subject(resource, namespace, name)}"
     if answer.get("kind") != "Status":
@@ -101,6 +103,12 @@ def conflicting_managers(answer: Mapping[str, Any]) -> dict[str, tuple[str, ...]
         fields = held.setdefault(found[1] if found else "unknown", [])
         fields.append(str(cause.get("field") or "").removeprefix("."))
     return {manager: tuple(fields) for manager, fields in held.items()}
+
+
+def _in_a_dying_namespace(answer: Mapping[str, Any]) -> bool:
+    details = answer.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return any(isinstance(cause, dict) and cause.get("reason") == NAMESPACE_TERMINATING for cause in causes or [])
 
 
 def _without_body(said: str, answer: Mapping[str, Any], resource: Resource | None) -> str:

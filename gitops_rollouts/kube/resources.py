@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
 from gitops_rollouts.errors import Invalid
+
+_PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,12 @@ class Resource:
             parts.append(name)
         if subresource:
             parts.append(subresource)
-        for part in parts:
-            if part in {"", ".", ".."} or "/" in part:
-                raise Invalid(f"{part!r} can't be part of a {self.kind}'s address", reason="BadName")
-        return "/" + "/".join(quote(part, safe=":") for part in parts)
+        return "/" + "/".join(part if _PLAIN.fullmatch(part) else self._quoted(part) for part in parts)
+
+    def _quoted(self, part: str) -> str:
+        if part in {"", ".", ".."} or "/" in part:
+            raise Invalid(f"{part!r} can't be part of a {self.kind}'s address", reason="BadName")
+        return quote(part, safe=":")
 
 
 ROLLOUTS: Final = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout", namespaced=True)
