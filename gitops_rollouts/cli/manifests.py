@@ -108,13 +108,14 @@ def _tree(place: Place) -> Iterator[tuple[Tree, str]]:
 
 @contextmanager
 def _revision_tree(root: Path, revision: str) -> Iterator[Tree]:
+    from gitops_rollouts.cli.worktree import git_directory
     from gitops_rollouts.errors import RefMissing
-    from gitops_rollouts.git.objects import ObjectReader
     from gitops_rollouts.git.child import GitChild
     from gitops_rollouts.git.environment import person_environment
+    from gitops_rollouts.git.objects import ObjectReader
     from gitops_rollouts.git.tree import Tree
 
-    child = GitChild(root / ".git", person_environment())
+    child = GitChild(git_directory(root), person_environment())
     found = child.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.code != 0 or not found.text:
         raise RefMissing(f"{revision} is no commit, branch or tag of {root}")

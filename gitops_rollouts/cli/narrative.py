@@ -240,7 +240,8 @@ def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
         revert = f" or `git revert {git.state.abort_commit[:7]}`" if git and git.state.abort_commit else ""
         again = f"`gor retry {name}`{revert} tries this one again"
         what = "pushed" if seen.stamp else "applied"
-        yield f"{seen.message.rstrip('.')}. It stays so until another version is {what}; {again}."
+        said = seen.message.removeprefix("RolloutAborted: ").rstrip(".")
+        yield f"{said}. It stays so until another version is {what}; {again}."
     else:
         ways = f"It goes on by itself once the new pods are available; `gor abort {name}` goes back."
         yield f"{seen.message.rstrip('.')}. {ways}"

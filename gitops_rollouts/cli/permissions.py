@@ -36,15 +36,17 @@ ENGINE: Final = (
     *_rights("argoproj.io", "rollouts", "get list watch patch", "progress Rollouts"),
     *_rights("argoproj.io", "rollouts/status", "patch", "say how far a Rollout is"),
     *_rights("argoproj.io", "rollouts/finalizers", "update", "own ReplicaSets"),
-    *_rights("gitops-rollouts.io", "gitsyncs", "get list watch", "follow Git"),
+    *_rights(
+        "gitops-rollouts.io", "gitsyncs", "list watch create patch", "follow Git, and keep what --config and --repo say"
+    ),
     *_rights("gitops-rollouts.io", "gitsyncs/status", "patch", "say what was fetched and applied"),
     *_rights("apps", "replicasets", "get list watch create patch delete", "create, size and clean up ReplicaSets"),
-    *_rights("", "services", "get list watch patch", "point Services at a version"),
-    *_rights("", "pods", "get list watch", "see which pods are available"),
+    *_rights("", "services", "list watch patch", "point Services at a version"),
+    *_rights("", "pods", "list", "find the pods that a restart replaces"),
     *_rights("", "pods/eviction", "create", "restart pods"),
     *_rights("", "events", "create patch", "tell what happened"),
-    *_rights("autoscaling", "horizontalpodautoscalers", "get list watch", "leave autoscaled replicas alone"),
-    *_rights("coordination.k8s.io", "leases", "get create patch update", "elect one leader", own=True),
+    *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),
+    *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
     *_rights("", "secrets", "get", "read Git credentials", own=True),
 )
 """The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

@@ -16,7 +16,7 @@ from gitops_rollouts.api import names
 from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
 from gitops_rollouts.cli.view import PodView, ReplicaSetView, RolloutView
 
-PHASE_SIGNS: Final = {"Healthy": "✔", "Progressing": "◌", "Paused": "॥", "Degraded": "✖"}
+PHASE_SIGNS: Final = {"Healthy": "✔", "Progressing": "◌", "Paused": "‖", "Degraded": "✖"}
 _POD_STYLES: Final = {"Running": "green", "Succeeded": "green", "Pending": "cyan", "Terminating": "dim"}
 
 

@@ -64,6 +64,14 @@ def repository_root(path: Path) -> Path:
     return Path(os.fsdecode(top.stdout).removesuffix("\n")) if top.returncode == 0 and top.stdout.strip() else path
 
 
+def git_directory(root: Path) -> Path:
+    """The repository behind a work tree. Raises `ConfigError` if there is none."""
+    found = _git(root, "rev-parse", "--absolute-git-dir")
+    if found.returncode != 0 or not found.stdout.strip():
+        raise ConfigError(f"{root} is in no Git repository", remedy="leave --rev out")
+    return Path(os.fsdecode(found.stdout).removesuffix("\n"))
+
+
 def relative_to_root(path: Path) -> tuple[Path, str]:
     """(the repository's root, the path inside it) of an existing directory. Raises `ConfigError` if it is none."""
     if not path.is_dir():

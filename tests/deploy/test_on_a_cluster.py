@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,14 @@ def test_the_roles_are_enough_to_run(installed: Cluster, as_engine: Path, namesp
             change = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:v2"}]}}}}
             api.request("PATCH", f"{rollouts}/web", change, content_type="application/merge-patch+json")
             wait_for(lambda: healthy("web:v2"), 60, what="the update")
+            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            restart = {"spec": {"restartAt": moment}}
+            api.request("PATCH", f"{rollouts}/web", restart, content_type="application/merge-patch+json")
+
+            def restarted() -> bool:
+                return bool(api.request("GET", f"{rollouts}/web")["status"].get("restartedAt") == moment)
+
+            wait_for(restarted, 90, what="the restart of every pod")
         finally:
             engine.terminate()
             engine.wait(30)
