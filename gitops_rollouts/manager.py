@@ -73,7 +73,7 @@ def system_clock() -> datetime:
 class Settings:
     """What ``gor run`` was told. A port of 0 is off; ``namespace`` None: all namespaces.
 
-    ``bind``: the address of the health and metrics ports.
+    ``bind``: the address of the health and metrics ports, ``""`` for every one.
     """
 
     kubeconfig: str | None = None

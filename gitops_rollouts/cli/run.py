@@ -77,7 +77,7 @@ def run(  # noqa: PLR0917  typer makes options of them
         instance_id=instance_id,
         metrics_port=metrics_port,
         healthz_port=healthz_port,
-        bind=bind_address or ("::" if in_pod else "127.0.0.1"),
+        bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
     )
     asyncio.run(_until_signal(Manager(settings)))

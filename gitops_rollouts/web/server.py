@@ -21,23 +21,20 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Listens from the start; `run` answers until `stop`. ``port`` 0 takes a free one, see the attribute.
+    """Listens from the start; `run` answers until `stop`. ``host`` ``""`` is every address of the machine.
 
-    Raises `ConfigError` if the port can't be had.
+    ``port`` 0 takes a free one, see the attribute. Raises `ConfigError` if the port can't be had.
     """
 
     def __init__(self, app: Any, host: str, port: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        both = not host and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
-            # two sockets may be bound to one port as long as neither listens
-            self._socket.listen(128)
+            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=both)
         except OSError as error:
-            self._socket.close()
             raise ConfigError(
-                f"Can't listen on {host}:{port}: {error.strerror or error}", remedy="choose another port"
+                f"Can't listen on {host or 'any address'}, port {port}: {error.strerror or error}",
+                remedy="choose another port",
             ) from error
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
