@@ -1,0 +1,180 @@
+"""One round of writing: fetch, plan on the newest tree, commit, push (docs/decisions.md §2). Blocks; keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from gitops_rollouts.decisions.drafting import Draft
+from gitops_rollouts.decisions.message import Note, commit_message
+from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
+from gitops_rollouts.decisions.planning import Outcome, Planned, Planner
+from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.requests import RequestReport, Requests
+from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
+from gitops_rollouts.decisions.wants import Want, WantRequest
+from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.writing import Author
+
+RECORD_PREFIX: Final = "rollouts/record/"
+
+
+@dataclass(frozen=True, slots=True)
+class WriterTarget:
+    """A GitSync as far as writing goes. ``write`` False: its remote is only read."""
+
+    spec: TargetSpec
+    write: bool = True
+    gates: Literal["request", "commit"] = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is due for one target. ``synced``: the head that sync published last."""
+
+    target: WriterTarget
+    synced: str | None
+    decisions: tuple[tuple[Key, Want], ...]
+    requests: Mapping[Key, WantRequest]
+
+
+@dataclass(slots=True)
+class RoundResult:
+    """What came of a round. ``refused``: why the branch itself took nothing; the decisions then wait on a branch."""
+
+    head: str
+    commit: str = ""
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Targets whose tree can't be rendered, and why."""
+    refused: PushRefused | GitAccessDenied | None = None
+    offered: dict[str, str] = field(default_factory=dict)
+    """Target → the branch on which its refused decisions wait."""
+    requests: RequestReport | None = None
+    request_error: str = ""
+    requests_again: bool = False
+    """The requests' part of the round failed in passing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Who writes, where, and how."""
+
+    branch: str
+    engine: str
+    """``<name>/<version>``, the ``Rollout-Engine`` trailer."""
+    author: Author
+    sign: str | None = None
+    skip_ci: bool = True
+
+
+class Round:
+    """Runs rounds for one (repository, branch)."""
+
+    def __init__(self, mirror: Mirror, reader: TargetReader, requests: Requests, writing: Writing) -> None:
+        self._mirror = mirror
+        self._reader = reader
+        self._requests = requests
+        self._writing = writing
+        self._planner = Planner(reader, writing.engine)
+        self._branches = OwnBranches(mirror, writing.author, writing.sign)
+
+    def run(self, jobs: Sequence[Job], now: datetime, *, requests: bool) -> RoundResult:
+        """One round. Raises PushRaced (run again at once) and the GitErrors of fetch and push."""
+        head = self._mirror.fetch(self._writing.branch)
+        result = RoundResult(head)
+        ats = self._read(jobs, head, result)
+        planned = self._plan(jobs, ats, result)
+        if any(draft.edits for draft, _ in planned.values()):
+            self._push(head, planned, result)
+        if requests and not isinstance(result.refused, GitAccessDenied):
+            self._do_requests(jobs, result, now)
+        return result
+
+    def _read(self, jobs: Sequence[Job], head: str, result: RoundResult) -> dict[str, TargetAt]:
+        ats: dict[str, TargetAt] = {}
+        for job in jobs:
+            name = job.target.spec.name
+            at = self._reader.read(job.target.spec, head, job.synced)
+            if at.rendered.failed:
+                problem = str(at.rendered.problems[0]) if at.rendered.problems else "the tree can't be rendered"
+                result.failed[name] = problem
+                result.outcomes[name] = [Outcome(key, want, "stuck", problem) for key, want in job.decisions]
+            else:
+                ats[name] = at
+        return ats
+
+    def _plan(
+        self, jobs: Sequence[Job], ats: Mapping[str, TargetAt], result: RoundResult
+    ) -> dict[str, tuple[Draft, Planned]]:
+        """A draft a target: their files are disjoint, since a file that two of them read isn't written to."""
+        plans: dict[str, tuple[Draft, Planned]] = {}
+        for job in jobs:
+            at = ats.get(job.target.spec.name)
+            if at is None or not job.decisions:
+                continue
+            draft = Draft(self._mirror.tree(at.commit))
+            planned = self._planner.plan(draft, at, job.decisions)
+            plans[at.spec.name] = (draft, planned)
+            result.outcomes[at.spec.name] = planned.outcomes
+            if planned.taken:
+                result.taken[at.spec.name] = planned.taken
+        return plans
+
+    def _push(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
+        edits: dict[str, bytes | None] = {}
+        notes: list[Note] = []
+        for draft, planned in plans.values():
+            edits |= draft.edits
+            notes += planned.notes
+        message = self._message(notes, ", ".join(sorted(plans)), skip_ci=self._writing.skip_ci)
+        commit = self._mirror.commit(head, edits, message, self._writing.author, sign=self._writing.sign)
+        try:
+            self._mirror.push(commit, self._writing.branch, head)
+            result.commit = commit
+        except (PushRefused, GitAccessDenied) as err:
+            result.refused = err
+            if isinstance(err, PushRefused):
+                self._offer(head, plans, result)
+
+    def _offer(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
+        """The branch is protected: what was decided waits on a branch of ours that a person can merge."""
+        for name, (draft, planned) in plans.items():
+            if not draft.edits:
+                continue
+            message = self._message(planned.notes, name, skip_ci=False)
+            branch = f"{RECORD_PREFIX}{name}"
+            try:
+                self._branches.put(Offer(branch, head, draft.edits, message))
+            except (PushRefused, GitAccessDenied):
+                continue  # not even that: the refusal of the branch itself is what is reported
+            result.offered[name] = branch
+
+    def _do_requests(self, jobs: Sequence[Job], result: RoundResult, now: datetime) -> None:
+        """Requests stand on what was just pushed; a target that isn't synced yet is left alone.
+
+        Their failure doesn't undo the rest of the round.
+        """
+        base = result.commit or result.head
+        targets: dict[str, TargetAt] = {}
+        for job in jobs:
+            if job.target.spec.name not in result.failed and job.synced is not None:
+                at = self._reader.read(job.target.spec, base, job.synced)
+                if not at.rendered.failed:
+                    targets[at.spec.name] = at
+        wanted = {job.target.spec.name: job.requests if job.target.gates == "request" else {} for job in jobs}
+        try:
+            result.requests = self._requests.round(base, targets, wanted, now)
+        except (PushRefused, GitAccessDenied) as err:
+            result.request_error = str(err)
+        except GitError:
+            if not result.outcomes:
+                raise
+            result.requests_again = True
+
+    def _message(self, notes: Sequence[Note], target: str, *, skip_ci: bool) -> str:
+        return commit_message(notes, target=target, engine=self._writing.engine, skip_ci=skip_ci)
