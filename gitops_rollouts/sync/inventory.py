@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from gitops_rollouts.render.objects import Identity, RenderedObject
@@ -46,39 +46,46 @@ def written(entries: Mapping[Identity, Entry]) -> tuple[str, ...]:
 
 
 class Claims:
-    """Which GitSync has which object in its tree: two can't share one. Belongs to the event loop."""
+    """Which GitSync has which object in its tree: two can't share one. Belongs to the event loop.
 
-    def __init__(self) -> None:
+    ``granted`` is called with a GitSync's name when it gets an object that another one had until now.
+    """
+
+    def __init__(self, granted: Callable[[str], None] = lambda name: None) -> None:
+        self._granted = granted
         self._holders: dict[Identity, str] = {}
-        self._held: dict[str, set[Identity]] = {}
+        self._asked: dict[str, set[Identity]] = {}
 
     def remember(self, target: str, inventory: Iterable[Identity]) -> None:
         """Take over what a GitSync's status says that it holds, before its tree was read in this process."""
-        if target not in self._held:
+        if target not in self._asked:
             self.claim(target, inventory)
 
     def claim(self, target: str, wanted: Iterable[Identity]) -> dict[Identity, str]:
         """Replace a GitSync's claims. Returns those that another one holds, with its name; they aren't claimed.
 
-        What its tree no longer names is given up, so that an object can move from one GitSync to another.
+        What its tree no longer names goes to whoever waits for it, so an object can move without being deleted.
         """
-        held = self._held.setdefault(target, set())
-        asked = set(wanted)
-        for identity in held - asked:
-            del self._holders[identity]
-        refused: dict[Identity, str] = {}
-        for identity in asked:
-            holder = self._holders.setdefault(identity, target)
-            if holder != target:
-                refused[identity] = holder
-        self._held[target] = asked - refused.keys()
-        return refused
+        before, asked = self._asked.get(target, set()), set(wanted)
+        self._asked[target] = asked
+        self._pass_on(target, before - asked)
+        holders = {identity: self._holders.setdefault(identity, target) for identity in asked}
+        return {identity: holder for identity, holder in holders.items() if holder != target}
 
     def holder(self, identity: Identity) -> str | None:
-        """The GitSync whose tree has the object."""
+        """The GitSync that has the object."""
         return self._holders.get(identity)
 
     def release(self, target: str) -> None:
         """A GitSync is gone."""
-        for identity in self._held.pop(target, set()):
+        self._pass_on(target, self._asked.pop(target, set()))
+
+    def _pass_on(self, target: str, given_up: set[Identity]) -> None:
+        for identity in given_up:
+            if self._holders.get(identity) != target:
+                continue
             del self._holders[identity]
+            waiting = sorted(name for name, asked in self._asked.items() if name != target and identity in asked)
+            if waiting:
+                self._holders[identity] = waiting[0]
+                self._granted(waiting[0])

@@ -108,7 +108,7 @@ class GitSyncReconciler:
         self._looked = looked
         self._stamped = stamped
         self._targets: dict[str, _Target] = {}
-        self._claims = Claims()
+        self._claims = Claims(wake)
         remover = Remover(client, discovery, fence)
         applier = Applier(client, discovery, fence)
         self._cluster = Cluster(client, applier, remover, fence, self._claims, board, renderer, full_pass)
@@ -188,7 +188,8 @@ class GitSyncReconciler:
         if seen.head is None:
             if seen.asked:
                 await tree_pass.recall()
-            await self._write(live, target, Facts(seen))
+            if seen.asked or not live.sync.status.conditions:
+                await self._write(live, target, Facts(seen))
             return None
         facts = await tree_pass.run(seen.head)
         await self._write(target.written or live, target, facts)

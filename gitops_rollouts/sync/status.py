@@ -121,7 +121,7 @@ def _fetched(facts: Facts) -> Condition:
 def _rendered(facts: Facts) -> Condition:
     if not facts.rendered:
         why = str(facts.problems[0]) if facts.problems else "the tree can't be rendered"
-        return _condition(RENDERED, "False", "RenderFailed", why)
+        return _condition(RENDERED, "False", "RenderFailed", f"{facts.commit[:12]}: {why}")
     return _condition(RENDERED, "True", "Rendered", f"{_objects(facts.total)} at {facts.commit[:12]}")
 
 
@@ -175,7 +175,8 @@ def _ready_after_fetch(sync: GitSync, facts: Facts, by_kind: Mapping[str, Condit
     if facts.rendered is False:
         last = sync.status.last_applied_commit[:12]
         stays = f"{last} stays applied" if last else "nothing is applied"
-        message = f"{head} can't be rendered: {by_kind[RENDERED].message}. {stays.capitalize()}; push a correction."
+        why = by_kind[RENDERED].message.removeprefix(f"{head}: ")
+        message = f"{head} can't be rendered: {why}. {stays[0].upper()}{stays[1:]}; push a correction."
         return _condition(READY, "False", "RenderFailed", message)
     applied = by_kind.get(APPLIED)
     if applied is None or applied.status != "True":

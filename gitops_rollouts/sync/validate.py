@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gitops_rollouts.api.names import GOR_GROUP
 from gitops_rollouts.api.validation import (
@@ -34,6 +35,21 @@ def problems_of(item: RenderedObject) -> list[Problem]:
 
 
 def _problem(item: RenderedObject, error: FieldError) -> Problem:
-    line = item.source.line_of(error.path)
+    path = _as_written(item.raw, error.path)
+    line = item.source.line_of(path)
     message = f"{error.kind}: {error.message}" if error.message else error.kind  # never the value: it may be secret
-    return Problem(item.source.path, line, error.path, message, "correct the field", item.identity)
+    return Problem(item.source.path, line, path, message, "correct the field", item.identity)
+
+
+def _as_written(raw: Mapping[str, Any], path: str) -> str:
+    """The path as it stands in the manifest: the rules of §20 leave out which strategy a field belongs to."""
+    start, _, rest = path.partition("spec.strategy.")
+    spec = raw.get("spec")
+    strategy = spec.get("strategy") if isinstance(spec, Mapping) else None
+    if start or not rest or not isinstance(strategy, Mapping):
+        return path
+    name = rest.partition(".")[0].partition("[")[0]
+    if name in strategy:
+        return path
+    kind = next((kind for kind in ("canary", "blueGreen") if isinstance(strategy.get(kind), Mapping)), "")
+    return f"spec.strategy.{kind}.{rest}" if kind else path

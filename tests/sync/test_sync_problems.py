@@ -1,0 +1,235 @@
+"""What is wrong in Git or with Git costs only itself, is told once, and never takes away what runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gitops_rollouts.kube.resources import SECRETS
+from gitops_rollouts.local.git_server import GitServer
+from gitops_rollouts.sync.stamp import stamp_of
+from sync.sync_bench import Bench
+from waiting import eventually
+
+pytestmark = pytest.mark.cluster
+
+
+async def image(bench: Bench) -> str:
+    live = await bench.rollout()
+    assert live is not None
+    return str(live["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+async def problems(bench: Bench, name: str) -> dict[str, tuple[str, int]]:
+    found = (await bench.status(name)).get("problems") or []
+    return {one["path"]: (one.get("field", ""), one.get("line", 0)) for one in found}
+
+
+async def test_bad_files_are_one_problem_each_and_the_rest_syncs(bench: Bench) -> None:
+    name = await bench.sync()
+    typo = bench.manifest(name="typo").replace("setWeight", "setWeigth")
+    rule = bench.manifest(name="rule").replace("setWeight: 20", "setWeight: 200")
+    later = bench.manifest(name="later").replace("- setWeight: 20", "- analysis: {templates: [{templateName: t}]}")
+    files: dict[str, str | bytes | None] = {
+        "envs/prod/web.yaml": bench.manifest(),
+        "envs/prod/typo.yaml": typo,
+        "envs/prod/rule.yaml": rule,
+        "envs/prod/later.yaml": later,
+        "envs/prod/twice.yaml": bench.config_map("t") + "---\n" + bench.config_map("t"),
+        "envs/prod/brackets.yaml": "[" * 30_000 + "]" * 30_000,
+        "envs/prod/unknown.yaml": "apiVersion: example.org/v9\nkind: Flux\nmetadata: {name: f}\n",
+        "envs/prod/server.yaml": bench.service("bad").replace("port: 80", "port: 800000"),
+        "envs/prod/good.yaml": bench.config_map("good"),
+    }
+    commit = await bench.put(files, name)
+    assert await problems(bench, name) == {
+        "envs/prod/typo.yaml": ("spec.strategy.canary.steps[0].setWeigth", 19),
+        "envs/prod/rule.yaml": ("spec.strategy.canary.steps[0].setWeight", 19),
+        "envs/prod/later.yaml": ("spec.strategy.canary.steps[0].analysis", 19),
+        "envs/prod/twice.yaml": ("metadata.name", 6),
+        "envs/prod/brackets.yaml": ("", 1),
+        "envs/prod/unknown.yaml": ("kind", 2),
+        "envs/prod/server.yaml": ("", 1),
+    }
+    status = await bench.status(name)
+    assert status["problemCount"] == 7
+    assert "lastAppliedCommit" not in status
+    assert await bench.config("good")
+    assert await image(bench) == "web:v1"
+    assert await bench.rollout("typo") is None
+    ready = await bench.condition(name, "Ready")
+    assert ready["status"] == "False"
+    assert commit[:12] in ready["message"]
+    gone: dict[str, str | bytes | None] = dict.fromkeys(await problems(bench, name))
+    clean = await bench.put(gone, name)
+    status = await bench.status(name)
+    assert "problems" not in status
+    assert status["lastAppliedCommit"] == clean
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("setWeight: 20", "setWeight: twenty"),
+        ("kind: Rollout", "kind: Rollout\nkind: Rollout"),
+        ("spec:\n", "spec: [\n"),
+    ],
+)
+async def test_a_bad_edit_keeps_the_last_good_state(bench: Bench, old: str, new: str) -> None:
+    name = await bench.sync(prune=True)
+    first = await bench.put({"envs/prod/web.yaml": bench.manifest(), "envs/prod/a.yaml": bench.config_map("a")}, name)
+    bad = bench.manifest("v2").replace(old, new, 1)
+    await bench.put({"envs/prod/web.yaml": bad, "envs/prod/b.yaml": bench.config_map("b")}, name)
+    assert await image(bench) == "web:v1"
+    assert await bench.config("b")
+    state = bench.board.get(bench.namespace, "web")
+    assert state is not None
+    assert state.blocked
+    assert state.attempt.intent == first
+    await bench.put({"envs/prod/web.yaml": bench.manifest("v2")}, name)
+    assert await image(bench) == "web:v2"
+    state = bench.board.get(bench.namespace, "web")
+    assert state is not None
+    assert not state.blocked
+
+
+async def test_a_failed_render_changes_nothing(bench: Bench) -> None:
+    name = await bench.sync(prune=True, path="app")
+    first = await bench.put(
+        {"app/kustomization.yaml": "resources: [a.yaml]\n", "app/a.yaml": bench.config_map("a")}, name
+    )
+    bad = await bench.put({"app/kustomization.yaml": "resources: [b.yaml]\n"}, name)
+    assert (await bench.condition(name, "Rendered"))["reason"] == "RenderFailed"
+    assert await problems(bench, name) == {"app/kustomization.yaml": ("resources[0]", 1)}
+    status = await bench.status(name)
+    assert (status["lastFetchedCommit"], status["lastAppliedCommit"]) == (bad, first)
+    assert await bench.config("a")
+    fetched = bench.board.fetched_at(name)
+    bench.reconciler.look_now(name)
+    await eventually(lambda: asked_again(bench, name, fetched), what="another answer of the remote")
+    assert bench.board.fetched_at(name) == fetched, "a tree that can't be rendered isn't fresh"
+
+
+async def asked_again(bench: Bench, name: str, before: Any) -> bool:
+    at = bench.reconciler.poller.seen(name).at
+    return at is not None and (before is None or at > before)
+
+
+async def test_a_branch_that_is_gone_changes_nothing(bench: Bench) -> None:
+    name = await bench.sync(prune=True)
+    commit = await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    bench.remote.git("push", "-q", "origin", ":refs/heads/main")
+    bench.reconciler.look_now(name)
+
+    async def told() -> bool:
+        return (await bench.condition(name, "Fetched")).get("reason") == "RefMissing"
+
+    await eventually(told, what="the missing branch to be told")
+    assert await bench.rollout()
+    assert bench.board.get(bench.namespace, "web") is not None
+    status = await bench.status(name)
+    assert status["lastFetchedCommit"] == commit
+    assert "nothing is pruned" in status["message"]
+    # a process that starts now has nothing but the mirror
+    await bench.stop()
+    await bench.start()
+
+    async def shown() -> bool:
+        return bench.board.get(bench.namespace, "web") is not None
+
+    await eventually(shown, what="the last applied commit on the board")
+    fetched = bench.board.fetched_at(name)
+    assert fetched is not None
+    assert fetched.year == 1970
+    bench.remote.push()
+    bench.reconciler.look_now(name)
+
+    async def ready() -> bool:
+        return (await bench.condition(name, "Ready")).get("status") == "True"
+
+    await eventually(ready, what="the branch to be back")
+
+
+@pytest.mark.parametrize(
+    ("spec", "phrase"),
+    [
+        ({"repo": "ext::sh -c true"}, "repository"),
+        ({"repo": "https://user:pass@example.org/x"}, ""),
+        ({"branch": "--upload-pack=x"}, "branch"),
+        ({"readSecretRef": {"name": "none", "namespace": "default"}}, "Secret default/none"),
+        ({"path": "../.."}, "leaves the repository"),
+        ({"path": "nowhere"}, "no such directory"),
+    ],
+)
+async def test_a_bad_spec_is_told(bench: Bench, spec: dict[str, Any], phrase: str) -> None:
+    bench.remote.put({"envs/prod/a.yaml": bench.config_map("a")})
+    name = await bench.sync(**spec)
+
+    async def told() -> bool:
+        ready = await bench.condition(name, "Ready")
+        return ready.get("status") == "False" and phrase in ready["message"]
+
+    await eventually(told, what=f"{phrase!r}: {await bench.status(name)}")
+    assert "pass@" not in str(await bench.status(name))
+
+
+async def test_credentials_come_from_a_secret(bench: Bench, git_server: GitServer, namespace: str) -> None:
+    git_server.user, git_server.password = "reader", "hush-hush"
+    url = git_server.create_repository("private", {"envs/prod/a.yaml": bench.config_map("a")})
+    name = await bench.sync(repo=url, readSecretRef={"name": "git", "namespace": namespace}, interval="1s")
+    reason = {"name": "git", "namespace": namespace}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": reason,
+        "stringData": {"username": git_server.user, "password": git_server.password},
+    }
+    await bench.client.create(SECRETS, namespace, secret)
+    await bench.set(name, interval="2s")
+
+    async def applied() -> bool:
+        return await bench.config("a") is not None
+
+    await eventually(applied, what=f"the object: {await bench.status(name)}")
+    assert git_server.password not in str(await bench.status(name))
+
+
+async def test_suspended(bench: Bench) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    await bench.set(name, suspend=True)
+
+    async def suspended() -> bool:
+        return (await bench.condition(name, "Ready")).get("reason") == "Suspended"
+
+    await eventually(suspended, what="the suspension")
+    commit = bench.remote.put({"envs/prod/web.yaml": bench.manifest("v2")})
+    bench.reconciler.look_now(name)
+    assert await image(bench) == "web:v1"
+    await bench.set(name, suspend=False)
+    await bench.seen(commit, name)
+    assert await image(bench) == "web:v2"
+
+
+async def test_a_restart_sends_the_same_again_and_keeps_the_intent(bench: Bench) -> None:
+    name = await bench.sync()
+    first = await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    second = await bench.put({"envs/prod/a.yaml": bench.config_map("a")}, name)
+    await bench.stop()
+    before = (await bench.rollout() or {})["metadata"]["resourceVersion"]
+    written = (await bench.status(name))["conditions"]
+    await bench.start()
+    await bench.seen(second, name)
+
+    async def published() -> bool:
+        return bench.board.fetched_at(name) is not None
+
+    await eventually(published, what="the board")
+    live = await bench.rollout()
+    assert live is not None
+    stamp = stamp_of(live)
+    assert stamp is not None
+    assert stamp.intent == first
+    assert live["metadata"]["resourceVersion"] == before, "nothing was written"
+    assert (await bench.status(name))["conditions"] == written
