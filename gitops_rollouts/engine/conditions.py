@@ -152,10 +152,11 @@ def _healthy_rule(scene: Scene, new: RolloutStatus) -> bool:
 
 
 def progressed(old: RolloutStatus, new: RolloutStatus) -> bool:
-    """The progress rule of §4.1."""
+    """The progress rule of §4.1. A new template is progress too, or an abort's message would outlive its version."""
     indices = (old.current_step_index, new.current_step_index)
     return (
-        new.updated_replicas != old.updated_replicas
+        new.current_pod_hash != old.current_pod_hash
+        or new.updated_replicas != old.updated_replicas
         or new.replicas - new.updated_replicas < old.replicas - old.updated_replicas
         or new.ready_replicas > old.ready_replicas
         or new.available_replicas > old.available_replicas
