@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from controllers.running import Shown, rollout, running
-from gitops_rollouts.errors import NotFound
+from gitops_rollouts.errors import LeadershipLost, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import EVENTS, LEASES, REPLICA_SETS, ROLLOUTS, SERVICES
 from gitops_rollouts.manager import LOCK_NAME, Manager, Settings
+from kube.line import Line
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -215,6 +218,53 @@ async def test_one_of_two_replicas_works_and_the_other_takes_over(
     await asyncio.wait_for(waiting, 30)
     lease = await client.get(LEASES, web.namespace, LOCK_NAME)
     assert not lease["spec"].get("holderIdentity")
+
+
+async def test_a_lost_lease_ends_the_process(client: Client, settings: Settings, web: Shown) -> None:
+    settings = replace(settings, leader_elect=True, retry_seconds=0.05)
+    manager, stop = Manager(settings), asyncio.Event()
+    running_manager = asyncio.create_task(manager.run(stop))
+    await asyncio.wait_for(manager.leading.wait(), 60)
+    await client.patch(LEASES, web.namespace, LOCK_NAME, {"spec": {"holderIdentity": "somebody-else"}})
+    with pytest.raises(LeadershipLost):
+        await asyncio.wait_for(running_manager, 60)
+    lease = await client.get(LEASES, web.namespace, LOCK_NAME)
+    assert lease["spec"]["holderIdentity"] == "somebody-else"
+
+
+async def test_a_line_that_breaks_again_and_again_delays_and_spoils_nothing(
+    client: Client, settings: Settings, web: Shown, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(Path(settings.kubeconfig or "").read_text())
+    host, _, port = config["clusters"][0]["cluster"]["server"].removeprefix("https://").partition(":")
+    line = Line(host, int(port))
+    await line.start()
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{line.port}"
+    (tmp_path / "lined").write_text(yaml.safe_dump(config))
+    await client.create(ROLLOUTS, web.namespace, rollout())
+    try:
+        async with running(replace(settings, kubeconfig=str(tmp_path / "lined"))):
+            await web.phase("Healthy")
+            await web.set_image("app:v2")
+
+            async def cut_until(phase: str) -> None:
+                async def there() -> bool:
+                    line.cut()
+                    status = (await web.get())["status"]
+                    return bool(status["phase"] == phase)
+
+                await eventually(there, deadline=60)
+
+            await cut_until("Progressing")
+            line.cut()
+            await web.phase("Paused", step=1)
+            line.cut()
+            await web.patch_status(pauseConditions=None)
+            await web.phase("Healthy", image="app:v2")
+            await web.has_sizes({"app:v2": 4})
+    finally:
+        await line.stop()
+    assert len(await client.list(REPLICA_SETS, web.namespace)) == 2
 
 
 async def test_an_update_costs_few_requests_and_rest_costs_none(client: Client, settings: Settings, web: Shown) -> None:

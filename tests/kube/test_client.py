@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes.aio.config import incluster_config
 
 from gitops_rollouts import errors
 from gitops_rollouts.kube.client import Client
@@ -211,4 +213,28 @@ async def test_a_kubeconfig_that_is_none_is_a_config_error(tmp_path: Path, conte
     with pytest.raises(errors.ConfigError, match="kubeconfig"):
         await Client.connect(str(path))
     with pytest.raises(errors.ConfigError):
+        await Client.connect()
+
+
+@pytest.mark.usefixtures("no_kubeconfig")
+async def test_a_pods_service_account(kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
+    host, _, port = cluster["server"].removeprefix("https://").partition(":")
+    authority = cluster.get("certificate-authority-data")
+    certificate = base64.b64decode(authority) if authority else Path(cluster["certificate-authority"]).read_bytes()
+    (tmp_path / "ca.crt").write_bytes(certificate)
+    (tmp_path / "token").write_text("expired")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    async with await Client.connect() as stale:
+        with pytest.raises(errors.Unauthorized):
+            await stale.list(NAMESPACES)
+    (tmp_path / "token").write_text(_token(kubeconfig))
+    async with await Client.connect() as client:
+        assert await client.list(NAMESPACES)
+        assert client.where == "the Pod's service account"
+    (tmp_path / "token").unlink()
+    with pytest.raises(errors.ConfigError, match="service account"):
         await Client.connect()
