@@ -51,7 +51,7 @@ def calculate_phase(spec: RolloutSpec, status: RolloutStatus) -> Phase:
 
 
 def _while_running(spec: RolloutSpec, status: RolloutStatus) -> Phase:
-    if spec.restart_at is not None and spec.restart_at != status.restarted_at:
+    if spec.restart_at is not None and spec.restart_at.replace(microsecond=0) != status.restarted_at:
         return PROGRESSING, "rollout is restarting"
     if status.updated_replicas < spec.desired_replicas:
         return PROGRESSING, "more replicas need to be updated"

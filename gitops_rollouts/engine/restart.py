@@ -24,7 +24,8 @@ class Restarted:
 
 def restart(scene: Scene) -> Restarted:
     """What this pass does for the restart that is wanted."""
-    wanted, done = scene.spec.restart_at, scene.status.restarted_at
+    asked, done = scene.spec.restart_at, scene.status.restarted_at
+    wanted = None if asked is None else asked.replace(microsecond=0)
     if wanted is None or wanted == done:
         return Restarted(restarted_at=done)
     if scene.now < wanted:
@@ -34,9 +35,9 @@ def restart(scene: Scene) -> Restarted:
         return Restarted(restarted_at=done, look_again=_AGAIN)
     owners = {replica_set.uid for replica_set in scene.all}
     ours = [pod for pod in pods if pod.owner_uid in owners]
-    asked = max(scene.replicas, sum(replica_set.replicas for replica_set in scene.all))
+    wanted_pods = max(scene.replicas, sum(replica_set.replicas for replica_set in scene.all))
     available = sum(1 for pod in ours if pod.available and not pod.deleting)
-    allowed = available - (asked - max(scene.bounds.unavailable, 1))
+    allowed = available - (wanted_pods - max(scene.bounds.unavailable, 1))
     old = [pod for pod in ours if pod.created < wanted]
     evicted = [pod for pod in old if not pod.deleting][: max(0, allowed)]
     if not old:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gitops_rollouts.api.names import DESIRED_REPLICAS
+from gitops_rollouts.api.names import DESIRED_REPLICAS, SCALE_DOWN_DEADLINE
 from gitops_rollouts.engine import events
 from gitops_rollouts.engine.arithmetic import Pods, Wanted, approximate_weighted, next_sizes, surplus_sizes
 from gitops_rollouts.engine.observed import ReplicaSet
@@ -124,11 +124,13 @@ def _pods(replica_set: ReplicaSet) -> Pods:
 
 def _sized(scene: Scene, replica_set: ReplicaSet, size: int) -> tuple[Action, ...]:
     """Tell a ReplicaSet its size, or only what the Rollout's size is."""
-    annotations = {DESIRED_REPLICAS: str(scene.replicas)}
+    annotations: dict[str, str | None] = {DESIRED_REPLICAS: str(scene.replicas)}
+    if SCALE_DOWN_DEADLINE in replica_set.annotations and (size == 0 or replica_set not in scene.others):
+        annotations[SCALE_DOWN_DEADLINE] = None
     if replica_set.replicas != size:
         event = events.scaled(replica_set.name, revision_of(replica_set), replica_set.replicas, size)
         return PatchReplicaSet(replica_set.name, replicas=size, annotations=annotations), event
-    if desired_of(replica_set) != scene.replicas:
+    if desired_of(replica_set) != scene.replicas or SCALE_DOWN_DEADLINE in annotations:
         return (PatchReplicaSet(replica_set.name, annotations=annotations),)
     return ()
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from engine.world import World, at, deployed, manifest
 from gitops_rollouts.api.defaulting import default_template
-from gitops_rollouts.api.names import APPLIED, DESIRED_REPLICAS, POD_TEMPLATE_HASH, REVISION, REVISION_HISTORY
+from gitops_rollouts.api.names import (
+    APPLIED,
+    DESIRED_REPLICAS,
+    POD_TEMPLATE_HASH,
+    REVISION,
+    REVISION_HISTORY,
+    SCALE_DOWN_DEADLINE,
+)
 from gitops_rollouts.engine.plan import DeleteReplicaSet, EvictPod
 from gitops_rollouts.engine.step import create_failed
 
@@ -234,6 +241,26 @@ def test_restart_replaces_old_pods_within_the_bound() -> None:
     assert not old & {pod.name for kept in world.sets.values() for pod in kept.pods}
     assert world.status["restartedAt"] == at(5)
     assert world.status["phase"] == "Healthy"
+
+
+def test_a_restart_between_two_seconds_ends() -> None:
+    """§3: stored times have whole seconds."""
+    world = deployed(manifest(replicas=1))
+    world.wait(10)
+    world.edit(restartAt="2026-03-01T12:00:05.5Z")
+    world.settle()
+    world.pass_time(31)
+    assert world.status["restartedAt"] == at(5)
+    assert world.status["phase"] == "Healthy"
+
+
+def test_a_left_over_scale_down_deadline_goes() -> None:
+    """§8.7: on the new or stable ReplicaSet, and when one reaches 0."""
+    world = deployed(manifest(replicas=1))
+    kept = world.by_image("web:v1")
+    kept.spec = replace(kept.spec, annotations={**kept.spec.annotations, SCALE_DOWN_DEADLINE: at(0)})
+    world.settle()
+    assert SCALE_DOWN_DEADLINE not in kept.spec.annotations
 
 
 def test_restart_in_the_future_waits() -> None:
