@@ -7,7 +7,7 @@ holds never grows once it is open, later Rollouts get a branch of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -218,7 +218,7 @@ class Requests:
         if not left:
             self._waiting.pop(group, None)
             return
-        until = self._ready(group, left, at, now)
+        until = self._ready(group, left, at, now, asked=covered | set(members))
         if until is not None:
             report.wait = until if report.wait is None else min(report.wait, until)
             return
@@ -231,8 +231,10 @@ class Requests:
         open_now[name] = frozenset(Subject(group.target, *key) for key in left)
         self._waiting.pop(group, None)
 
-    def _ready(self, group: Group, members: Mapping[Key, WantRequest], at: TargetAt, now: datetime) -> datetime | None:
-        """None if the group may open now, else when to look again."""
+    def _ready(
+        self, group: Group, members: Mapping[Key, WantRequest], at: TargetAt, now: datetime, asked: Set[Key]
+    ) -> datetime | None:
+        """None if the group may open now, else when to look again. ``asked``: whom nobody has to wait for."""
         keys = frozenset(members)
         waiting = self._waiting.get(group)
         if waiting is None:
@@ -242,7 +244,7 @@ class Requests:
         others = {
             key
             for key, state in at.rollouts.items()
-            if key not in keys and _waits(state, group.intent, group.gate) and state.abort is None
+            if key not in asked and _waits(state, group.intent, group.gate) and state.abort is None
         }
         until = min(waiting.newest + self._settings.quiet, waiting.first + self._settings.longest)
         return until if others and now < until else None

@@ -169,12 +169,23 @@ class Round:
         wanted = {job.target.spec.name: job.requests if job.target.gates == "request" else {} for job in jobs}
         try:
             result.requests = self._requests.round(base, targets, wanted, now)
+            self._clear_offers(base, targets, result)
         except (PushRefused, GitAccessDenied) as err:
             result.request_error = str(err)
         except GitError:
             if not result.outcomes:
                 raise
             result.requests_again = True
+
+    def _clear_offers(self, head: str, targets: Mapping[str, TargetAt], result: RoundResult) -> None:
+        """A branch of refused decisions goes once it is merged, or the branch itself took them after all."""
+        refs = self._mirror.list_refs(RECORD_PREFIX)
+        for name in targets:
+            tip = refs.get(f"{RECORD_PREFIX}{name}")
+            written = any(outcome.state == "written" for outcome in result.outcomes.get(name, ()))
+            taken = written and result.refused is None
+            if tip is not None and (taken or self._mirror.is_ancestor(tip, head)):
+                self._branches.delete(f"{RECORD_PREFIX}{name}", head)
 
     def _message(self, notes: Sequence[Note], target: str, *, skip_ci: bool) -> str:
         return commit_message(notes, target=target, engine=self._writing.engine, skip_ci=skip_ci)

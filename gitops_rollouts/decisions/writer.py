@@ -147,6 +147,14 @@ class DecisionWriter:
             self._look_at_requests()
         elif moved or [entry.want for entry in before] != [entry.want for entry in after]:
             self._wake.set()
+            self._forget_trouble(target)
+
+    def _forget_trouble(self, name: str) -> None:
+        """Once nothing of a target is stuck any more, its refusal is history."""
+        report = self._reports.get(name)
+        if report is not None and not report.ok and not any(entry.problem for entry in self._all(name)):
+            self._refusals.pop(name, None)
+            self._report_all()
 
     def _note_moving(self, target: str, key: Key, moving: bool) -> bool:
         movers = self._moving.setdefault(target, set())
@@ -267,7 +275,7 @@ class DecisionWriter:
     def _tripped(self, name: str, key: Key, now: datetime) -> bool:
         """The circuit breaker (§1.4)."""
         made = self._commits.get((name, key))
-        while made and now - made[0] > self._settings.breaker_window:
+        while made and now - made[0] >= self._settings.breaker_window:
             made.popleft()
         return bool(made) and len(made or ()) >= self._settings.breaker
 
@@ -328,12 +336,12 @@ class DecisionWriter:
             outcomes = result.outcomes.get(name, [])
             if result.refused is not None and any(outcome.state == "written" for outcome in outcomes):
                 self._refusals[name] = self._refusal(result, name)
-            elif any(outcome.state == "written" for outcome in outcomes):
-                self._refusals.pop(name, None)
             for outcome in outcomes:
                 self._settle(name, outcome, result, now)
             if name in result.taken:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
+            elif not any(entry.problem for entry in self._all(name)):
+                self._refusals.pop(name, None)
         if result.requests is not None and result.requests.wait is not None:
             at = result.requests.wait
             self._requests_at = min(self._requests_at, at) if self._requests_at else at
