@@ -101,7 +101,11 @@ class PushRaced(GitError):
 
 
 class PushRefused(GitError):
-    """The server's policy forbids this push; trying again changes nothing."""
+    """The server's policy forbids this push; trying again changes nothing. ``diff``: what a person may propose."""
+
+    def __init__(self, message: str, *, remedy: str = "", diff: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.diff = diff
 
 
 class DecisionError(GorError):

@@ -19,8 +19,9 @@ from gitops_rollouts.git.environment import ChildEnvironment, engine_environment
 from gitops_rollouts.git.failures import check_push, remote_failure
 from gitops_rollouts.git.history import CommitInfo, History
 from gitops_rollouts.git.objects import ObjectReader
+from gitops_rollouts.git.reverting import revert_tree
 from gitops_rollouts.git.tree import Tree, clean_path
-from gitops_rollouts.git.writing import Author, build_commit
+from gitops_rollouts.git.writing import Author, build_commit, commit_tree
 
 REQUEST_PREFIX: Final = "rollouts/"
 """Branches under it are the engine's: requests and records that wait for a merge."""
@@ -237,6 +238,37 @@ class Mirror:
         self._prepare()
         checked = {clean_path(path): data for path, data in edits.items()}
         return build_commit(self._child, self.path, base, checked, message, author, sign=sign)
+
+    def reverted(self, head: str, commit: str, parent: str, message: str, author: Author) -> str | tuple[str, ...]:
+        """A commit on ``head`` that takes back what ``commit`` changed against ``parent``; no ref moves.
+
+        Where it conflicts with what came later: the files. Returns ``head`` itself if there is nothing to take back.
+        """
+        self._prepare()
+        found = revert_tree(self._child, head, commit, parent)
+        if found.conflicts:
+            return found.conflicts
+        if found.tree == self.tree(head).subtree_oid(""):
+            return head
+        return commit_tree(self._child, found.tree, head, message, author)
+
+    def commit_again(self, draft: str, parent: str, message: str) -> str:
+        """The same files as a commit by, and signed as, the person whose environment this mirror has."""
+        self._prepare()
+        return commit_tree(self._child, f"{draft}^{{tree}}", parent, message, None)
+
+    def difference(self, base: str, commit: str) -> str:
+        """What changed between two commits, as a patch that ``git apply`` takes."""
+        self._prepare()
+        args = ["-p", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color"]
+        args += ["--src-prefix=a/", "--dst-prefix=b/", base, commit]
+        return self._child.require("diff-tree", *args, "--").out.decode("utf-8", "replace")
+
+    def changed(self, base: str, commit: str) -> tuple[str, ...]:
+        """The paths that differ between two commits, sorted."""
+        self._prepare()
+        listed = self._child.require("diff-tree", "-r", "--no-renames", "--name-only", "-z", base, commit, "--").out
+        return tuple(sorted(path.decode("utf-8", "backslashreplace") for path in listed.split(b"\x00") if path))
 
     def mark(self, name: str, commit: str) -> None:
         """Remember a commit under a name in this mirror only: survives restarts, lost with the disk."""

@@ -1,0 +1,163 @@
+"""Changes what is wanted: an image, a restart, a pause. Where a person would edit it, and nothing but that scalar."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gitops_rollouts.decisions.field_edit import Scalar, set_field
+from gitops_rollouts.decisions.identity import canonical_json
+from gitops_rollouts.decisions.image_edit import (
+    containers_of,
+    set_in_kustomization,
+    set_in_manifest,
+    wanted_images,
+    with_images,
+)
+from gitops_rollouts.decisions.message import safe_text, version_of
+from gitops_rollouts.decisions.place import RolloutId
+from gitops_rollouts.decisions.state import TargetAt
+from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
+from gitops_rollouts.errors import ConfigError, DecisionError, InputError
+from gitops_rollouts.render.files import clean_path, joined
+from gitops_rollouts.render.kustomize_inputs import MAX_DIRECTORIES, kustomization_in
+from gitops_rollouts.render.objects import Identity
+from gitops_rollouts.render.yaml_reader import LIMITS, Document, read_documents
+
+FIELDS: Final = ("paused", "restartAt")
+"""What may be set in ``spec``: neither is part of the version, so no update starts."""
+
+
+def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Outcome:
+    """Give containers other images, ``*`` meaning all.
+
+    Raises ConfigError for a container or an image that can't be, DecisionError if no file holds it as plain text.
+    """
+    state, item = view.state, view.item
+    wanted = wanted_images(item.raw, images)
+    if not wanted:
+        return Nothing(f"{state.subject} has that image already.")
+    named = ", ".join(dict.fromkeys(version_of(image) for image in wanted.values()))
+    message = _message(f"{state.name}: {named}", reason)
+    expected = with_images(item.raw, wanted)
+
+    def finish(at: TargetAt) -> tuple[str, ...]:
+        changed = _changed(view, at, expected)
+        start = (
+            f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} starts to bring out {named}."
+        )
+        more = (f"The same entry changes {', '.join(changed)}.",) if changed else ()
+        shared = (state.placement.why,) if item.source.literal and state.placement.why else ()
+        return (start, *more, *shared)
+
+    if item.source.literal:
+        data = view.tree.read(item.source.path, cap=LIMITS.file_bytes)
+        edited = set_in_manifest(data, _rollout(view).matches, wanted)
+        if edited is None:
+            raise _tangled("the image", item.source.path)
+        return (Plan(message, finish, {item.source.path: edited}),)
+    plans = tuple(Plan(message, finish, edits) for edits in _kustomizations(view, wanted))
+    if not plans:
+        path = item.source.path
+        own = ", ".join(_kustomization_paths(view)) or "no kustomization"
+        message = f"{state.subject} gets its image from {path}, and no one entry of images: in {own} sets it"
+        raise DecisionError(message, remedy=f"edit {path} by hand, or give images: an entry for it")
+    return plans
+
+
+def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -> Outcome:
+    """Set ``spec.<name>``, or with None take it out. Raises DecisionError if no manifest holds it as plain text."""
+    if name not in FIELDS:
+        raise ConfigError(f"spec.{name} can't be set by a command", remedy="edit the manifest")
+    state, item = view.state, view.item
+    spec = item.raw["spec"]
+    if spec.get(name) == value or (value is False and not spec.get(name)):
+        return Nothing(f"{state.subject} is so already: nothing changes.")
+    path = item.source.path
+    if not item.source.literal:
+        remedy = f"edit {path}, or a patch of spec.{name}, by hand"
+        raise DecisionError(
+            f"{state.subject} is rendered from {path}, where no command edits spec.{name}", remedy=remedy
+        )
+    edited = set_field(view.tree.read(path, cap=LIMITS.file_bytes), _rollout(view).matches, name, value)
+    if edited is None:
+        raise _tangled(f"spec.{name}", path)
+    wanted = {key: one for key, one in spec.items() if key != name} | ({} if value is None else {name: value})
+
+    def finish(at: TargetAt) -> tuple[str, ...]:
+        _changed(view, at, {**item.raw, "spec": wanted})
+        what = _effect(name, value)
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {what}.",)
+
+    return (Plan(_message(f"{state.name}: {_effect(name, value)}", reason), finish, {path: edited}),)
+
+
+def _effect(name: str, value: Scalar | None) -> str:
+    if name == "restartAt":
+        return f"replaces its Pods that are older than {value}" if value else "has no restart pending any more"
+    return "stops where it is" if value else "goes on"
+
+
+def _rollout(view: View) -> RolloutId:
+    return RolloutId(view.key[0], view.key[1], view.spec.target_namespace)
+
+
+def _message(subject: str, reason: str) -> str:
+    return "\n\n".join([safe_text(subject, 200), *([safe_text(reason)] if reason else [])]) + "\n"
+
+
+def _tangled(what: str, path: str) -> DecisionError:
+    message = f"{what} in {path} can't be changed without touching more than that"
+    return DecisionError(message, remedy=f"edit {path} by hand")
+
+
+def _changed(view: View, at: TargetAt, expected: Mapping[str, Any]) -> list[str]:
+    """The other objects that change. Raises DecisionError if the Rollout isn't what was meant."""
+    state = at.rollouts.get(view.key)
+    after = {one.identity: one.raw for one in at.rendered.objects}
+    before = {one.identity: one.raw for one in view.at.rendered.objects}
+    mine = view.item.identity
+    found = after.get(mine)
+    if state is None or state.blocked or found is None or canonical_json(found) != canonical_json(expected):
+        message = f"after the edit, {view.label} would not be what was asked for"
+        raise DecisionError(message, remedy=f"edit {view.item.source.path} or what patches it by hand")
+    others: set[Identity] = {one for one in {*before, *after} if before.get(one) != after.get(one)} - {mine}
+    return [f"{one.kind} {one.name}" for one in sorted(others)]
+
+
+def _kustomizations(view: View, wanted: Mapping[str, str]) -> Iterator[dict[str, bytes | None]]:
+    """Edits, one for each kustomization that could be meant; the target's own first, then those that it names."""
+    now = containers_of(view.item.raw)
+    for path in _kustomization_paths(view):
+        edited: bytes | None = view.tree.read(path, cap=LIMITS.file_bytes)
+        for before, after in dict.fromkeys((now[name], image) for name, image in wanted.items()):
+            edited = set_in_kustomization(edited, before, after) if edited is not None and before else None
+        if edited is not None:
+            yield {path: edited}
+
+
+def _kustomization_paths(view: View) -> Iterator[str]:
+    seen = [clean_path(view.spec.path)]
+    for directory in seen:
+        try:
+            entry = kustomization_in(view.tree, directory)
+            data = view.tree.read(entry.path, cap=LIMITS.file_bytes) if entry else b""
+        except InputError:
+            continue  # the render has its own words for it
+        if entry is None:
+            continue
+        yield entry.path
+        for name in _named(data):
+            target = joined(posixpath.dirname(entry.path), name)
+            if target is not None and target not in seen and len(seen) < MAX_DIRECTORIES:
+                seen.append(target)
+
+
+def _named(kustomization: bytes) -> Iterator[str]:
+    """The directories and files that a kustomization names."""
+    for document in read_documents(kustomization):
+        data = document.data if isinstance(document, Document) else None
+        for key in ("resources", "bases", "components"):
+            listed = data.get(key) if isinstance(data, dict) else None
+            yield from (name for name in listed if isinstance(name, str)) if isinstance(listed, list) else ()

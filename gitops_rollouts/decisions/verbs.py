@@ -1,0 +1,306 @@
+"""What a person decides, planned on one tree: promote, abort, retry, withdraw (docs/decisions.md §7).
+
+A verb only reads. It gives the plan of one commit, or `Nothing` where Git says so already, and raises DecisionError
+where it makes no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, NoReturn
+
+from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.api.names import ABORT, PROMOTE
+from gitops_rollouts.api.rollout import parse_rollout
+from gitops_rollouts.api.steps import CanaryStep
+from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
+from gitops_rollouts.decisions.grammar import FULL, Abort, Promote, parse_line
+from gitops_rollouts.decisions.identity import BLUE_GREEN, decision_id
+from gitops_rollouts.decisions.message import Note, Verb, commit_message, short_image, version_of
+from gitops_rollouts.decisions.planning import is_own_line, promotion, promotion_note
+from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
+from gitops_rollouts.errors import DecisionError
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.tree import Tree
+from gitops_rollouts.render.objects import RenderedObject
+
+REQUESTED: Final = "Requested"
+"""The reason of an abort that a person asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One Rollout at the branch's tip. ``who``: the name of the person who decides."""
+
+    mirror: Mirror
+    spec: TargetSpec
+    at: TargetAt
+    key: Key
+    who: str
+
+    @property
+    def tree(self) -> Tree:
+        """The whole tree."""
+        return self.mirror.tree(self.at.commit)
+
+    @property
+    def label(self) -> str:
+        """``<target>/<namespace>/<name>``."""
+        return f"{self.spec.name}/{self.key[0]}/{self.key[1]}"
+
+    @property
+    def state(self) -> InGit:
+        """What Git says of it. Raises DecisionError if it isn't there, or can't be read."""
+        state = self.at.rollouts.get(self.key)
+        if state is None or state.blocked:
+            self._explain(state)
+        return state
+
+    @property
+    def item(self) -> RenderedObject:
+        """The Rollout as rendered. Raises DecisionError as `state` does."""
+        found = next((item for item in self.at.rendered.objects if item.is_rollout and _key(item) == self.key), None)
+        if found is None:
+            self._explain(self.at.rollouts.get(self.key))
+        return found
+
+    @property
+    def steps(self) -> tuple[CanaryStep, ...]:
+        """The canary's steps as they stand in Git."""
+        return parse_rollout(self.item.raw).spec.steps
+
+    @property
+    def version(self) -> str:
+        """What people call the version in Git."""
+        return version_of(self.state.image, self.state.attempt.template)
+
+    def _explain(self, state: InGit | None) -> NoReturn:
+        where = f"{self.spec.path or 'the root'} of {self.spec.branch} ({self.at.commit[:7]})"
+        problems = [problem for problem in self.at.rendered.problems if problem.identity is None or state is not None]
+        if self.at.rendered.failed or state is not None or self.at.rendered.incomplete:
+            why = f": {problems[0]}" if problems else ""
+            remedy = "correct it, or take the commit back: gor undo NAME --commit SHA"
+            raise DecisionError(f"{self.label} can't be read in {where}{why}", remedy=remedy)
+        raise DecisionError(f"there is no Rollout {self.key[1]} of namespace {self.key[0]} in {where}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One commit that is to be made: by ``edits`` of the tip's tree, or the ``draft`` that holds it already.
+
+    ``finish`` looks at the target as it will be. It raises DecisionError if that isn't what was meant, and else gives
+    sentences: what happens next, then what else is worth knowing.
+    """
+
+    message: str
+    finish: Callable[[TargetAt], tuple[str, ...]]
+    edits: Mapping[str, bytes | None] = field(default_factory=dict)
+    draft: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Git says so already. ``why``: a sentence."""
+
+    why: str
+
+
+Outcome = tuple[Plan, ...] | Nothing
+"""Plans to try in this order, the next one only if the one before isn't what was meant."""
+
+
+def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Outcome:
+    """Approve all gates up to step ``gate`` (None: the next one that isn't approved), or ``full``: all that is left."""
+    state = view.state
+    if state.abort is not None:
+        remedy = f"gor retry {state.name} starts it again, or push another version"
+        raise DecisionError(f"{state.subject} is {state.abort_text}, so nothing can be promoted", remedy=remedy)
+    if state.recorded:
+        return Nothing(f"{view.version} is the stable version already.")
+    if state.full:
+        return Nothing(f"Git approves all steps of {view.version} already.")
+    if state.attempt.steps == BLUE_GREEN:
+        raise DecisionError(f"{state.subject} is blue-green, which can't be promoted in Git yet")
+    chosen = len(view.steps) if full else _gate(view, gate)
+    if not full and state.approved_through >= chosen:
+        return Nothing(f"Git approves {view.version} past step {chosen} already.")
+    before, after = weights(view.steps, chosen)
+    where: int | str = FULL if full else chosen
+    line = promotion(state, where)
+    told = {} if full else {"weight": before, "next_weight": after}
+    note, comment = promotion_note(state, where, actor=view.who, **told)
+    draft = Draft(view.tree)
+    set_line(draft, view.spec, state, line, comment)
+
+    def finish(at: TargetAt) -> tuple[str, ...]:
+        now = _same_but_lines(view, at)
+        if not (now.full if full else now.approved_through >= chosen):
+            raise DecisionError(f"the approval of {state.subject} has no effect in this tree: {_ignored(now, PROMOTE)}")
+        to = "to the end" if full else f"past step {chosen}, to {after}%"
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} goes {to}.",)
+
+    return (Plan(_message(note, reason), finish, draft.edits),)
+
+
+def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcome:
+    """Take the version in Git out of service until somebody retries. ``at``: the index of the step where it is."""
+    state = view.state
+    if state.recorded:
+        remedy = f"gor undo {state.name} takes the last change back, or push another version"
+        raise DecisionError(f"{view.version} is the stable version of {state.subject}", remedy=remedy)
+    if state.abort is not None:
+        return Nothing(f"{view.version} is {state.abort_text} already.")
+    step = max(0, next_gate(view) or 0) if at is None else at
+    attempt = state.attempt
+    made = decision_id(state.subject, "abort", *attempt.content, step, attempt.intent, cause)
+    line = Abort(attempt.template, attempt.steps, step, state.subject, made)
+    draft = Draft(view.tree)
+    name = short_image(state.image, attempt.template)
+    set_line(draft, view.spec, state, line, f"{name} aborted by {view.who} at step {step}")
+
+    def finish(after: TargetAt) -> tuple[str, ...]:
+        now = _same_but_lines(view, after)
+        if now.abort is None or now.abort.id != made:
+            raise DecisionError(f"the abort of {state.subject} has no effect in this tree: {_ignored(now, ABORT)}")
+        return (
+            f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} goes back to its stable"
+            f" version. {view.version} stays out until gor retry {state.name}.",
+        )
+
+    headline = f"abort {view.version} at step {step}, back on the stable version"
+    note = _note(view, "abort", headline, f"step={step}", (made,))
+    return (Plan(_message(note, reason), finish, draft.edits),)
+
+
+def retry(view: View, *, reason: str = "") -> Outcome:
+    """Take the abort away, and the approvals with it: the version starts again at its first step."""
+    state = view.state
+    draft = Draft(view.tree)
+    aborts = _own_line(draft, view, ABORT)
+    if aborts is None:
+        return Nothing(f"Git holds no abort of {state.subject}.")
+    promotes = _own_line(draft, view, PROMOTE)
+    for key, line in ((ABORT, aborts), (PROMOTE, promotes)):
+        if line is not None:
+            remove_line(draft, view.spec, state, key)
+
+    def finish(at: TargetAt) -> tuple[str, ...]:
+        now = _same_but_lines(view, at)
+        if now.abort is not None or now.promote is not None:
+            raise DecisionError(f"a line of {state.subject} stands somewhere else too", remedy="remove it by hand")
+        again = "tries again from its first step, and asks at every gate"
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {view.version} {again}.",)
+
+    ids = tuple(one for one in (aborts, promotes) if one)
+    note = _note(view, "retry", f"retry {view.version}", "", ids)
+    return (Plan(_message(note, reason), finish, draft.edits),)
+
+
+def withdraw(view: View, *, reason: str = "") -> Outcome:
+    """Take the approvals away: the Rollout goes back to the gate that nobody approves any more."""
+    state = view.state
+    draft = Draft(view.tree)
+    line = _own_line(draft, view, PROMOTE)
+    if line is None:
+        return Nothing(f"Git holds no approval of {state.subject}.")
+    remove_line(draft, view.spec, state, PROMOTE)
+    gate = _gate_at(view.steps, -1)
+
+    def finish(at: TargetAt) -> tuple[str, ...]:
+        now = _same_but_lines(view, at)
+        if now.promote is not None:
+            raise DecisionError(f"an approval of {state.subject} stands somewhere else too", remedy="remove it by hand")
+        if state.promote is None:
+            return ("The line had no effect, so nothing moves.",)
+        back = (
+            "stops where it is" if gate is None else f"waits at the gate of step {gate}, and goes back if it is past it"
+        )
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {back}.",)
+
+    past = f"past gate {state.promote.gate}" if state.promote and state.promote.gate != FULL else "of all gates"
+    note = _note(view, "withdraw", f"withdraw the approval of {view.version} {past}", "", (line,))
+    return (Plan(_message(note, reason), finish, draft.edits),)
+
+
+def next_gate(view: View) -> int | None:
+    """The first gate that isn't approved."""
+    return _gate_at(view.steps, view.state.approved_through)
+
+
+def requested(now: datetime, aborted_at: datetime | None) -> str:
+    """The cause of an abort that a person asks for: the one that the cluster shows, or a new one."""
+    return f"{REQUESTED}@{format_time(aborted_at or now)}"
+
+
+def weights(steps: tuple[CanaryStep, ...], gate: int) -> tuple[int, int]:
+    """The canary's weight before and after a gate, in percent."""
+    before = [step.set_weight for step in steps[:gate] if step.set_weight is not None]
+    after = [step.set_weight for step in steps[gate + 1 :] if step.set_weight is not None]
+    return (before[-1] if before else 0), (after[0] if after else 100)
+
+
+def _key(item: RenderedObject) -> Key:
+    return item.namespace, item.name
+
+
+def _gate_at(steps: tuple[CanaryStep, ...], approved: int) -> int | None:
+    """The first gate behind the approved ones."""
+    return next((index for index, step in enumerate(steps) if index > approved and step.is_indefinite_pause), None)
+
+
+def _gate(view: View, wanted: int | None) -> int:
+    """The gate that is meant; one that is approved if there is no other."""
+    steps = view.steps
+    if wanted is not None:
+        if not 0 <= wanted < len(steps):
+            raise DecisionError(f"{view.label} has {len(steps)} steps in Git, so there is no step {wanted}")
+        return wanted
+    found = next_gate(view)
+    if found is None:
+        found = view.state.approved_through
+    if found < 0:
+        remedy = f"gor promote {view.key[1]} --full skips all that is left"
+        raise DecisionError(f"no step of {view.label} waits for an approval", remedy=remedy)
+    return found
+
+
+def _own_line(draft: Draft, view: View, key: str) -> str | None:
+    """The id of this Rollout's line under a key, ``""`` if it is malformed; None if there is none of its own."""
+    value = lines_of(draft, view.spec, view.state).get(key)
+    if value is None or not is_own_line(value, key, view.state):
+        return None
+    line = parse_line(key, value)
+    return line.id if isinstance(line, Promote | Abort) else ""
+
+
+def _same_but_lines(view: View, at: TargetAt) -> InGit:
+    """The Rollout as it will be, after making sure that no Rollout changes but in its lines (§4, I7)."""
+    now = at.rollouts.get(view.key)
+    contents = {key: state.attempt.content for key, state in view.at.rollouts.items()}
+    if now is None or now.blocked or {key: state.attempt.content for key, state in at.rollouts.items()} != contents:
+        raise DecisionError(f"the line of {view.label} would change more than itself, so it isn't written")
+    return now
+
+
+def _ignored(state: InGit, key: str) -> str:
+    return next((line.reason for line in state.ignored if line.key == key), "no reason is known")
+
+
+def _message(note: Note, reason: str) -> str:
+    return commit_message([replace(note, why=reason)], target=note.subject.partition("/")[0])
+
+
+def _note(view: View, verb: Verb, headline: str, where: str, ids: tuple[str, ...]) -> Note:
+    state = view.state
+    return Note(
+        verb=verb,
+        subject=str(state.subject),
+        headline=headline,
+        where=where,
+        ids=ids,
+        intent=state.attempt.intent,
+        image=state.image,
+        actor=view.who,
+    )
