@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gitops_rollouts.api.status import PauseCondition, RolloutStatus
-from gitops_rollouts.engine import duration, events, gates, persist, revisions, scaling, services
+from gitops_rollouts.engine import duration, events, gates, moments, persist, revisions, scaling, services
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
@@ -57,7 +57,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         if not changed:
             paused = _pause(scene)
     plan = persist.finish(scene, _draft(scene, paused, restarted), actions)
-    return replace(plan, look_again=persist.soonest(plan.look_again, paused.look_again, restarted.look_again))
+    return replace(plan, look_again=moments.soonest(plan.look_again, paused.look_again, restarted.look_again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,19 @@ def _pause(scene: Scene) -> _Paused:
     running = pause_of(status.pause_conditions)
     if running is not None:
         end = _pause_end(scene, running)
-        return _Paused(look_again=persist.until(end, scene.now) if end is not None else None)
+        return _Paused(look_again=moments.until(end, scene.now) if end is not None else None)
     if status.controller_pause or (step.pause.indefinite and gates.open_gate(scene, status.current_step_index or 0)):
         return _Paused()
     added = PauseCondition(reason=CANARY_PAUSE, start_time=scene.stamp)
     end = _pause_end(scene, added)
-    return _Paused(added, persist.until(end, scene.now) if end is not None else None)
+    return _Paused(added, moments.until(end, scene.now) if end is not None else None)
 
 
 def _pause_end(scene: Scene, pause: PauseCondition) -> datetime | None:
     seconds = scene.step.pause.seconds() if scene.step and scene.step.pause else None
     if seconds is None or pause.start_time is None or scene.leave.held:
         return None
-    return pause.start_time + timedelta(seconds=seconds)
+    return moments.after(pause.start_time, max(0, seconds))
 
 
 def _draft(scene: Scene, paused: _Paused, restarted: Restarted) -> persist.Draft:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from gitops_rollouts.api.status import Condition, RolloutStatus
-from gitops_rollouts.engine import events
+from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.engine.scene import Scene
 
@@ -226,7 +226,7 @@ def deadline(scene: Scene) -> datetime | None:
     condition = find(scene.status.conditions, PROGRESSING)
     if condition is None or condition.last_update_time is None:
         return None
-    return condition.last_update_time + timedelta(seconds=scene.spec.progress_deadline)
+    return moments.after(condition.last_update_time, max(0, scene.spec.progress_deadline))
 
 
 def _replica_failure(scene: Scene, result: Conditions) -> Conditions:

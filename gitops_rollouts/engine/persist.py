@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, duration, events
+from gitops_rollouts.engine import conditions, duration, events, moments
 from gitops_rollouts.engine.plan import Action, EmitEvent, Plan, RecordAbort
 from gitops_rollouts.engine.scene import Scene
 
@@ -159,15 +159,4 @@ def _look_again(scene: Scene, new: RolloutStatus, *, healthy: bool) -> timedelta
     if conditions.reason_of(new.conditions, conditions.PROGRESSING) == conditions.DEADLINE_EXCEEDED:
         return None
     due = conditions.deadline(scene)
-    return None if due is None else until(due + timedelta(seconds=1), scene.now)
-
-
-def until(moment: datetime, now: datetime) -> timedelta:
-    """How long from ``now``; never negative."""
-    return max(moment - now, timedelta())
-
-
-def soonest(*moments: timedelta | None) -> timedelta | None:
-    """The shortest wait; None if there is nothing to wait for."""
-    known = [moment for moment in moments if moment is not None]
-    return min(known) if known else None
+    return None if due is None else moments.until(moments.after(due, 1), scene.now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from gitops_rollouts.engine.persist import until
+from gitops_rollouts.engine.moments import until
 from gitops_rollouts.engine.plan import Action, EvictPod
 from gitops_rollouts.engine.scene import Scene
 

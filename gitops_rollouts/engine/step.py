@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gitops_rollouts.engine import canary, conditions, gates, invalid, persist, revisions, scaling
+from gitops_rollouts.api.status import RolloutStatus
+from gitops_rollouts.engine import canary, conditions, gates, invalid, moments, persist, revisions, scaling
 from gitops_rollouts.engine.observed import Observed
 from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
@@ -39,7 +40,7 @@ def step(observed: Observed, now: datetime) -> Plan:
     scene = Scene(
         observed=observed,
         now=now,
-        status=rollout.status,
+        status=rollout.status if leave.edited else _within(rollout.status, len(rollout.spec.steps)),
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
@@ -48,6 +49,14 @@ def step(observed: Observed, now: datetime) -> Plan:
     )
     plan = _pass(gates.obey(scene))
     return replace(plan, actions=(*claimed.actions, *plan.actions))
+
+
+def _within(status: RolloutStatus, steps: int) -> RolloutStatus:
+    """The stored status with an index that exists: a client may have written any number."""
+    index = status.current_step_index
+    if index is None or 0 <= index <= steps:
+        return status
+    return status.model_copy(update={"current_step_index": min(max(0, index), steps)})
 
 
 def _pass(scene: Scene) -> Plan:
@@ -59,7 +68,7 @@ def _pass(scene: Scene) -> Plan:
         return canary.reset(scene, actions)
     plan = (canary.scale_only if scaling.resized(scene) else canary.full)(scene, actions)
     if scene.leave.held:
-        return replace(plan, look_again=persist.soonest(plan.look_again, _HELD_AGAIN))
+        return replace(plan, look_again=moments.soonest(plan.look_again, _HELD_AGAIN))
     return plan
 
 
