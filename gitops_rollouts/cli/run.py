@@ -52,6 +52,16 @@ def run(  # noqa: PLR0917  typer makes options of them
     repo: Annotated[str, typer.Option(help="Sync this repository: https, ssh or file URL.")] = "",
     branch: Annotated[str, typer.Option(help="Its branch.")] = "main",
     path: Annotated[str, typer.Option(help="The directory in it.")] = ".",
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where repositories are kept between runs; else the user's cache folder.")
+    ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(help="Directory with a Git credential, a file a key as in a Secret, for GitSyncs that name none."),
+    ] = None,
+    cluster_name: Annotated[
+        str, typer.Option(help="This cluster's name in commits; keep it when the cluster is built anew.")
+    ] = "default",
     metrics_port: Annotated[int, typer.Option(help="Port of /metrics; 0: none.")] = 8090,
     healthz_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz; 0: none.")] = 8080,
     bind_address: Annotated[
@@ -66,6 +76,8 @@ def run(  # noqa: PLR0917  typer makes options of them
     import os
 
     from gitops_rollouts import telemetry
+    from gitops_rollouts.git.credentials import Credentials
+    from gitops_rollouts.gitside import GitOptions, git_factory, mirror_directory
     from gitops_rollouts.manager import Manager, Settings, controller_namespace
 
     telemetry.configure_logging(log_level.value, log_format.value)
@@ -80,7 +92,22 @@ def run(  # noqa: PLR0917  typer makes options of them
         bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
     )
-    asyncio.run(_until_signal(Manager(settings)))
+    git = GitOptions(
+        mirror_directory(state_dir, os.environ),
+        gitsyncs=_gitsyncs(config, repo, branch, path),
+        cluster=cluster_name,
+        credentials=Credentials.from_directory(credentials) if credentials else None,
+        allow_file=not in_pod,
+    )
+    asyncio.run(_until_signal(Manager(settings, git=git_factory(git))))
+
+
+def _gitsyncs(config: Path | None, repo: str, branch: str, path: str) -> tuple[dict[str, Any], ...]:
+    """The GitSyncs of the file and of the flags, as bodies. Raises `ConfigError`."""
+    from gitops_rollouts.sync.config import from_flags, read_config
+
+    found = read_config(config) if config else []
+    return (*found, *([from_flags(repo, branch, path)] if repo else []))
 
 
 async def _until_signal(manager: Any) -> None:

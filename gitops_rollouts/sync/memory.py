@@ -45,6 +45,12 @@ class Memory:
         self.verdicts[item.identity] = (item, found)
         return found
 
+    def forget(self, identity: Identity) -> None:
+        """An object is gone, or another GitSync's."""
+        self.inventory.pop(identity, None)
+        self.applied.pop(identity, None)
+        self.verdicts.pop(identity, None)
+
     def is_new(self, item: RenderedObject, states: Mapping[Key, InGit], now: datetime) -> bool:
         """Whether an object has to be sent: it, or what its stamp says, isn't what was applied last."""
         if self.full_pass_at is None or now >= self.full_pass_at:

@@ -74,8 +74,9 @@ class _Target:
 class GitSyncReconciler:
     """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
 
-    ``reader`` makes the reader of a mirror; ``opened`` is told of both, ``looked`` of each answer of the remote (for
-    the decision writer). ``stamped``: what the stamps of a GitSync's live Rollouts say.
+    ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
+    a mirror, ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
+    stamps of a GitSync's live Rollouts say.
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class GitSyncReconciler:
         repositories: Repositories,
         board: Board,
         renderer: Renderer,
-        reader: Callable[[Mirror, Renderer], Reader],
+        reader: Callable[[Mirror, Renderer, str], Reader],
         wake: Callable[[str], None],
         *,
         credentials: Credentials | None = None,
-        opened: Callable[[GitSync, Mirror, Reader], None] | None = None,
+        opened: Callable[[GitSync, Mirror], None] | None = None,
+        closed: Callable[[str], None] = lambda name: None,
         looked: Callable[[str, Seen], None] | None = None,
         stamped: Callable[[str], Mapping[Key, Attempt]] | None = None,
         full_pass: timedelta = FULL_PASS,
@@ -105,6 +107,7 @@ class GitSyncReconciler:
         self._wake = wake
         self._credentials = credentials
         self._opened = opened
+        self._closed = closed
         self._looked = looked
         self._stamped = stamped
         self._targets: dict[str, _Target] = {}
@@ -165,13 +168,13 @@ class GitSyncReconciler:
             return None
         await self._keep_finalizer(live)
         if sync.spec.suspend:
-            self.poller.forget(name)
+            self._close(name, target)
             await self._write(live, target, Facts(Seen()))
             return None
         try:
             source = await self._open(sync, target)
         except (ConfigError, ValueError) as err:
-            self.poller.forget(name)
+            self._close(name, target)
             error = err if isinstance(err, GorError) else ConfigError(str(err), remedy="correct the spec")
             await self._write(live, target, Facts(Seen(), config_error=error))
             return _CREDENTIALS_FOR
@@ -210,8 +213,8 @@ class GitSyncReconciler:
 
     async def gone(self, name: str) -> None:
         """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
-        self.poller.forget(name)
         target = self._targets.pop(name, None)
+        self._close(name, target)
         self._board.remove(name)
         self._claims.release(name)
         self._repositories.release(name)
@@ -229,20 +232,26 @@ class GitSyncReconciler:
         """Mirror, reader and polling of a GitSync. Raises `ConfigError`, ValueError for a bad duration, `KubeError`."""
         name, spec, now = sync.metadata.name, sync.spec, self._clock()
         interval, target.staleness = spec.interval_duration(), spec.staleness_duration()
-        wanted = (spec.repo, spec.read_secret_ref, spec.write_secret_ref)
+        wanted = (spec.repo, spec.branch, spec.read_secret_ref, spec.write_secret_ref)
         has_secret = spec.read_secret_ref is not None or spec.write_secret_ref is not None
         due = target.opened_at is None or (has_secret and now - target.opened_at >= _CREDENTIALS_FOR)
         if target.mirror is None or target.reader is None or target.opened_for != wanted or due:
             remote = await read_remote(self._client, spec, self._credentials)
             mirror = self._repositories.mirror(name, remote)
-            if mirror is not target.mirror or target.reader is None:
-                target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer)
+            target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now
         if self._opened is not None:
-            self._opened(sync, target.mirror, target.reader)
+            self._opened(sync, target.mirror)
         self.poller.watch(name, target.mirror, spec.branch, interval)
         what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
         return Source(what, target.mirror, target.reader, lambda: self._stamped(name) if self._stamped else {})
+
+    def _close(self, name: str, target: _Target | None) -> None:
+        """Stop to poll and to write."""
+        self.poller.forget(name)
+        self._closed(name)
+        if target is not None:
+            target.mirror = target.reader = None
 
     def _touched(self, name: str, at: datetime) -> None:
         """The remote answered: what the board shows is as fresh as the question, if it could be read."""
@@ -308,7 +317,7 @@ class GitSyncReconciler:
     async def _finalize(self, live: LiveGitSync, target: _Target) -> None:
         """Delete what it applied, if its spec says so, then let it go."""
         name = live.sync.metadata.name
-        self.poller.forget(name)
+        self._close(name, target)
         if FINALIZER not in live.finalizers:
             return
         memory = target.memory

@@ -47,7 +47,6 @@ class Facts:
     """Why the pass ended half-way: the API server didn't answer."""
     rebuilding: tuple[str, ...] = ()
     prune: PrunePlan = field(default_factory=PrunePlan)
-    pruned: int = 0
     problems: tuple[Problem, ...] = ()
     inventory: Mapping[Identity, Entry] | None = None
     complete: bool = False

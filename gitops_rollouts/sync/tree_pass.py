@@ -27,7 +27,7 @@ from gitops_rollouts.sync.apply import Applier, Live, Policy, Report, at_once
 from gitops_rollouts.sync.inventory import Claims, Entry
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.poller import Seen
-from gitops_rollouts.sync.prune import PrunePlan, plan_prune, vanished
+from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.stamp import Stamp, stamp_for, stamp_of, stamp_patch
 from gitops_rollouts.sync.status import Facts
@@ -114,7 +114,7 @@ class TreePass:
         if rendered.failed:
             return Facts(self._seen, rendered=False, commit=at.commit, problems=rendered.problems)
         stuck: KubeError | None = None
-        plan, pruned = PrunePlan(), 0
+        pruned = Pruned()
         items: list[RenderedObject] = []
         try:
             items = await self._usable(rendered)
@@ -124,12 +124,12 @@ class TreePass:
             self._publish(at)
             if self._sync.spec.apply:
                 await self._apply(items, fresh)
-                plan, pruned = await self._prune(rendered, items)
+                pruned = await self._prune(at, items)
             else:
                 await self._stamp_elsewhere(fresh)
         except KubeError as err:
             stuck = err
-        return self._facts(at, items, plan, pruned, stuck)
+        return self._facts(at, items, pruned, stuck)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -137,10 +137,12 @@ class TreePass:
         memory, spec, reader = self._memory, self._source.spec, self._source.reader
         await self.recall()
         if memory.at is None or not memory.knows(spec, head):
-            # the reader remembers what it read last; what was before it, the stamps say
-            last = self._sync.status.last_applied_commit or None if memory.at is None else None
-            known = self._source.stamped() if memory.at is None else None
-            memory.at = await asyncio.to_thread(reader.read, spec, head, last, known)
+            if memory.at is not None:
+                last = memory.at.commit
+                known = {key: state.attempt for key, state in memory.at.rollouts.items()}
+            else:
+                last, known = self._sync.status.last_applied_commit, dict(self._source.stamped())
+            memory.at = await asyncio.to_thread(reader.read, spec, head, last or None, known)
         return memory.at
 
     async def recall(self) -> None:
@@ -325,71 +327,18 @@ class TreePass:
 
     # --- pruning -----------------------------------------------------------------------------------------------
 
-    async def _prune(self, rendered: Rendered, items: list[RenderedObject]) -> tuple[PrunePlan, int]:
-        memory = self._memory
-        wanted = {item.identity for item in items} | self._blocked | self._report.applied.keys() | self._report.failed
-        self._give_up_moved(wanted)
-        gone = vanished(memory.inventory, rendered, wanted)
-        bodies = {one: item.raw for one, item in {**memory.base, **memory.applied}.items()}
-        plan = plan_prune(
-            memory.inventory,
-            rendered,
-            wanted,
-            bodies,
-            enabled=self._sync.spec.prune,
-            allowed=bool(gone) and await self._is_allowed(gone),
-            unapplied=self._unapplied(),
-        )
-        if not plan.delete:
-            return plan, 0
-        removal = await self._cluster.remover.remove(plan.delete)
-        self._problems += removal.problems
-        for identity in removal.settled:
-            memory.inventory.pop(identity, None)
-            memory.applied.pop(identity, None)
-            memory.verdicts.pop(identity, None)
-        for identity in removal.deleted:
-            log.info("pruned", gitsync=self._source.spec.name, object=str(identity))
-        return plan, len(removal.deleted)
-
-    def _give_up_moved(self, wanted: set[Identity]) -> None:
-        """What vanished here and stands in another GitSync's tree is that one's now."""
-        for identity in [one for one in self._memory.inventory if one not in wanted]:
-            if self._cluster.claims.holder(identity) not in (None, self._source.spec.name):
-                del self._memory.inventory[identity]
-
-    async def _is_allowed(self, gone: list[Identity]) -> bool:
-        """Whether a person allowed this: for HEAD, or for a commit before it that lacked the same objects."""
-        allowed = self._sync.status.allowed_prune
-        at = self._memory.at
-        if len(allowed) < 7 or at is None:
-            return False
-        if at.commit.startswith(allowed):
-            return True
-        return await asyncio.to_thread(self._lacked_then, allowed, at.commit, frozenset(gone))
-
-    def _lacked_then(self, allowed: str, head: str, gone: frozenset[Identity]) -> bool:
-        source = self._source
-        try:
-            tree = source.mirror.tree(allowed)
-            if not source.mirror.is_ancestor(tree.commit, head):
-                return False
-            spec = source.spec
-            then = self._cluster.renderer.render(
-                tree, target=spec.name, path=spec.path, target_namespace=spec.target_namespace
-            )
-        except (GitError, InputError):
-            return False
-        return not then.failed and not then.incomplete and not gone & {item.identity for item in then.objects}
+    async def _prune(self, at: TargetAt, items: list[RenderedObject]) -> Pruned:
+        report = self._report
+        wanted = {item.identity for item in items} | self._blocked | report.applied.keys() | report.failed
+        unapplied = len(self._blocked | report.failed) + len(self._recorded)
+        pruning = Pruning(self._cluster.remover, self._cluster.claims, self._cluster.renderer, self._memory, self._sync)
+        pruned = await pruning.run(at, wanted, unapplied, self._source.mirror)
+        self._problems += pruned.problems
+        return pruned
 
     # --- summing up --------------------------------------------------------------------------------------------
 
-    def _unapplied(self) -> int:
-        return len(self._blocked) + len(self._report.failed - self._blocked) + len(self._recorded)
-
-    def _facts(
-        self, at: TargetAt, items: list[RenderedObject], plan: PrunePlan, pruned: int, stuck: KubeError | None
-    ) -> Facts:
+    def _facts(self, at: TargetAt, items: list[RenderedObject], pruned: Pruned, stuck: KubeError | None) -> Facts:
         problems = (*self._problems, *self._report.problems)
         unapplied = len(self._blocked | self._report.failed)
         waiting = self._sync.spec.apply and (unapplied or self._recorded or at.rendered.incomplete)
@@ -405,8 +354,7 @@ class TreePass:
             unapplied=1 if unreadable else unapplied,
             stuck=stuck,
             rebuilding=tuple(sorted("/".join(key) for key in self._recorded)),
-            prune=plan,
-            pruned=pruned,
+            prune=pruned.plan,
             problems=problems,
             inventory=self._memory.inventory if self._sync.spec.apply else None,
             complete=complete,

@@ -83,7 +83,7 @@ class Bench:
             Repositories(self.directory / "mirrors", allow_file=True),
             self.board,
             Renderer(),
-            TargetReader,
+            lambda mirror, renderer, _branch: TargetReader(mirror, renderer),
             self.queue.add,
             full_pass=self.full_pass,
         )

@@ -1,0 +1,345 @@
+"""Puts the Git side together for the manager: GitSync objects, sync, and the decision writers of its repositories."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import structlog
+
+from gitops_rollouts import __version__
+from gitops_rollouts.api import gitsync as api
+from gitops_rollouts.api.gitsync import GitSync
+from gitops_rollouts.api.names import GOR_API_VERSION
+from gitops_rollouts.api.status import Condition
+from gitops_rollouts.controllers.authority import GitView
+from gitops_rollouts.controllers.gitsync import GitSyncController
+from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.controllers.queue import DelayQueue
+from gitops_rollouts.controllers.rollout import WantSink
+from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.requests import Hold
+from gitops_rollouts.decisions.round import WriterTarget, Writing
+from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
+from gitops_rollouts.decisions.wants import is_moving, wants
+from gitops_rollouts.decisions.writer import DecisionWriter, WriteReport
+from gitops_rollouts.engine.observed import Authority
+from gitops_rollouts.errors import ConfigError, UnknownKind
+from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.writing import Author
+from gitops_rollouts.kube.informer import Informer
+from gitops_rollouts.kube.resources import GITSYNCS
+from gitops_rollouts.manager import GitFactory, Parts
+from gitops_rollouts.render.renderer import Renderer
+from gitops_rollouts.sync.config import put_gitsyncs
+from gitops_rollouts.sync.poller import Seen
+from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, project_gitsync
+from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.stamp import Stamp
+from gitops_rollouts.sync.status import WRITE_BACK
+
+AUTHOR: Final = Author("gitops-rollouts[bot]", "bot@gitops-rollouts.io")
+_KIND_SECONDS: Final = 30.0
+_LAST_PASS_SECONDS: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GitOptions:
+    """What ``gor run`` was told about Git.
+
+    ``directory``: where mirrors are kept between runs. ``gitsyncs``: bodies from a file or from flags, put into the
+    cluster first. ``cluster``: this cluster's name in commits, the same after a rebuild. ``credentials``: for
+    repositories whose GitSync names no Secret. ``allow_file``: repositories on this machine's disk may be read.
+    """
+
+    directory: Path
+    gitsyncs: tuple[dict[str, Any], ...] = ()
+    cluster: str = "default"
+    credentials: Credentials | None = None
+    allow_file: bool = False
+
+
+def git_factory(options: GitOptions) -> GitFactory:
+    """For ``Manager(settings, git=git_factory(options))``."""
+    return lambda parts: GitSide(parts, options)
+
+
+@dataclass(slots=True)
+class _Open:
+    """One (mirror, branch): its reader and its one writer, and the GitSyncs that use them."""
+
+    mirror: Mirror
+    branch: str
+    reader: TargetReader
+    writer: DecisionWriter
+    stop: asyncio.Event
+    task: asyncio.Task[None] | None = None
+    specs: dict[str, TargetSpec] = field(default_factory=dict)
+
+
+class GitSide:
+    """Sync and decisions, as the manager sees them."""
+
+    def __init__(self, parts: Parts, options: GitOptions) -> None:
+        self._parts = parts
+        self._options = options
+        self.board = Board()
+        self._queue: DelayQueue[str] = DelayQueue("GitSyncs", metrics=parts.metrics)
+        self._gitsyncs: Informer[LiveGitSync] = Informer(parts.client, GITSYNCS, project_gitsync)
+        self._kind_missing = False
+        self._open: dict[tuple[int, str], _Open] = {}
+        self._gates: dict[str, Literal["request", "commit"]] = {}
+        self.reconciler = GitSyncReconciler(
+            parts.client,
+            parts.discovery,
+            parts.fence,
+            parts.clock,
+            Repositories(options.directory, allow_file=options.allow_file),
+            self.board,
+            Renderer(),
+            self._reader,
+            self._queue.add,
+            credentials=options.credentials,
+            opened=self._opened,
+            closed=self._closed,
+            looked=self._looked,
+            stamped=self._stamped,
+        )
+        self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
+        self.git: GitView = _View(self.board, self._expects)
+        self.wants: WantSink = _Wants(self)
+        parts.rollouts.on_change(self._rollout_changed)
+
+    def staleness(self, target: str) -> timedelta:
+        """How old the last good fetch of a GitSync may be."""
+        return self.reconciler.staleness(target)
+
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
+        """Call ``listener`` with a Rollout's key when what Git says of it has changed."""
+        self.board.on_change(listener)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises `ConfigError` if GitSyncs were given and the cluster doesn't know the kind."""
+        await put_gitsyncs(self._parts.client, list(self._options.gitsyncs))
+        await self._wait_for_kind()
+        self.reconciler.poller.start()
+        working = [
+            asyncio.create_task(self._gitsyncs.run(), name="watch of gitsyncs"),
+            asyncio.create_task(self._controller.run(), name="gitsync controller"),
+        ]
+        try:
+            await asyncio.gather(*working)
+        finally:
+            await self._end(working)
+
+    # --- what the reconciler asks and tells --------------------------------------------------------------------
+
+    def _reader(self, mirror: Mirror, renderer: Renderer, branch: str) -> TargetReader:
+        return self._at(mirror, renderer, branch).reader
+
+    def _at(self, mirror: Mirror, renderer: Renderer, branch: str) -> _Open:
+        """The reader and the writer of a repository's branch; the writer begins to work."""
+        key = (id(mirror), branch)
+        if key not in self._open:
+            specs: dict[str, TargetSpec] = {}
+            reader = TargetReader(mirror, renderer, lambda: tuple(specs.values()))
+            writing = Writing(branch, f"{self._options.cluster}/{__version__}", AUTHOR)
+
+            def pushed(_commit: str) -> None:
+                for name in specs:
+                    self.reconciler.look_now(name)
+
+            writer = DecisionWriter(
+                mirror, reader, self.board, writing, self._parts.clock, on_pushed=pushed, on_report=self._reported
+            )
+            stop = asyncio.Event()
+            made = _Open(mirror, branch, reader, writer, stop, specs=specs)
+            made.task = asyncio.create_task(writer.run(stop), name=f"decision writer of {branch}")
+            made.task.add_done_callback(_note_end)
+            self._open[key] = made
+        return self._open[key]
+
+    def _opened(self, sync: GitSync, mirror: Mirror) -> None:
+        name, spec = sync.metadata.name, sync.spec
+        place = self._open[id(mirror), spec.branch]
+        if name not in place.specs:
+            self._closed(name)
+            place.writer.restore_holds(_stored_holds(sync))
+        gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
+        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
+        place.specs[name] = what
+        self._gates[name] = gates
+        place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates))
+
+    def _closed(self, name: str) -> None:
+        """A GitSync is gone, suspended, or reads something else from now on."""
+        for key, place in list(self._open.items()):
+            if place.specs.pop(name, None) is None:
+                continue
+            place.writer.forget(name)
+            place.reader.forget(name)
+            if not place.specs:
+                place.stop.set()
+                del self._open[key]
+
+    def _looked(self, name: str, seen: Seen) -> None:
+        place = self._place_of(name)
+        if place is not None:
+            place.writer.saw_requests(seen.requests)
+
+    def _place_of(self, name: str) -> _Open | None:
+        return next((place for place in self._open.values() if name in place.specs), None)
+
+    def _reported(self, report: WriteReport) -> None:
+        condition = Condition(
+            type=WRITE_BACK, status="True" if report.ok else "False", reason=report.reason, message=report.message
+        )
+        holds = (
+            api.Hold(namespace=one.namespace, name=one.name, intent=one.intent, gate=str(one.gate))
+            for one in sorted(report.holds, key=lambda one: (one.namespace, one.name, one.intent, one.gate))
+        )
+        self.reconciler.report_write_back(report.target, condition, holds)
+
+    def _stamped(self, name: str) -> Mapping[Key, Attempt]:
+        found: dict[Key, Attempt] = {}
+        for key, live in self._parts.rollouts.items():
+            stamp = Stamp.parse(live.stamp)
+            if stamp is not None and stamp.target == name and not stamp.rebuild:
+                found[key] = Attempt(stamp.template, stamp.steps, stamp.intent)
+        return found
+
+    # --- what the engine's side asks and tells -----------------------------------------------------------------
+
+    def _expects(self, target: str) -> bool:
+        if self._kind_missing:
+            return False
+        return not self._gitsyncs.synced or self._gitsyncs.get("", target) is not None
+
+    def _rollout_changed(self, key: Key, _old: LiveRollout | None, new: LiveRollout | None) -> None:
+        if new is None:
+            self.reconciler.heal(*key)
+
+    def observed(self, live: LiveRollout, authority: Authority) -> None:
+        """After a pass over a Rollout that Git manages: what should be told to Git, and what has to be healed."""
+        state = self.board.get(*live.key)
+        if not authority.applied:
+            self.reconciler.heal(*live.key)
+        place = self._place_of(authority.target)
+        if place is None or state is None:
+            return
+        stamp = Stamp.parse(live.stamp)
+        # what runs may be another attempt than the tree's: nothing is said of that one yet
+        same = stamp is not None and (stamp.template, stamp.steps) == state.attempt.content
+        wanted = wants(
+            live.rollout,
+            state,
+            applied=authority.applied and same,
+            withdrawn=authority.withdrawn,
+            gates=self._gates.get(state.target, "request"),
+        )
+        place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))
+
+    def gone(self, key: Key) -> None:
+        """A Rollout was deleted."""
+        for place in self._open.values():
+            for name in place.specs:
+                place.writer.gone(name, key)
+
+    # --- beginning and end -------------------------------------------------------------------------------------
+
+    async def _wait_for_kind(self) -> None:
+        """Without the CRD this is the progression engine alone; it may be installed later."""
+        while True:
+            try:
+                await self._parts.discovery.resolve(GOR_API_VERSION, GITSYNCS.kind)
+            except UnknownKind:
+                if not self._kind_missing:
+                    log.info("the cluster knows no GitSync: nothing is read from Git", look_again=_KIND_SECONDS)
+                self._kind_missing = True
+                await asyncio.sleep(_KIND_SECONDS)
+            else:
+                self._kind_missing = False
+                return
+
+    async def _end(self, working: list[asyncio.Task[Any]]) -> None:
+        self._queue.close()
+        places = list(self._open.values())
+        for place in places:
+            place.stop.set()
+        last = [place.task for place in places if place.task is not None]
+        if last:
+            _, late = await asyncio.wait(last, timeout=_LAST_PASS_SECONDS)
+            for task in late:
+                task.cancel()
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        await self.reconciler.stop()
+
+
+class _View:
+    """The board, and which GitSyncs there are."""
+
+    def __init__(self, board: Board, expects: Callable[[str], bool]) -> None:
+        self._board = board
+        self._expects = expects
+
+    def get(self, namespace: str, name: str) -> InGit | None:
+        return self._board.get(namespace, name)
+
+    def fetched_at(self, target: str) -> datetime | None:
+        return self._board.fetched_at(target)
+
+    def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
+        self._board.see_abort(namespace, name, aborted_at)
+
+    def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
+        return self._board.withdrawn(namespace, name)
+
+    def expects(self, target: str) -> bool:
+        return self._expects(target)
+
+
+class _Wants:
+    """The sink that passes over Rollouts are told to."""
+
+    def __init__(self, side: GitSide) -> None:
+        self._side = side
+
+    def observed(self, live: LiveRollout, authority: Authority) -> None:
+        self._side.observed(live, authority)
+
+    def gone(self, key: Key) -> None:
+        self._side.gone(key)
+
+
+def _stored_holds(sync: GitSync) -> list[Hold]:
+    name = sync.metadata.name
+    return [
+        Hold(name, one.namespace, one.name, one.intent, int(one.gate))
+        for one in sync.status.holds
+        if one.gate.isdecimal()
+    ]
+
+
+def _note_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a decision writer ended", error=repr(error))
+
+
+def mirror_directory(chosen: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where mirrors are kept: the chosen directory, else the user's cache folder. Raises `ConfigError`."""
+    if chosen is not None:
+        return chosen
+    home = environment.get("XDG_CACHE_HOME") or (f"{environment['HOME']}/.cache" if environment.get("HOME") else "")
+    if not home:
+        raise ConfigError("there is no place for repositories", remedy="name one with --state-dir")
+    return Path(home) / "gitops-rollouts" / "repositories"
