@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from gitops_rollouts.api.gitsync import GitSyncSpec
 from gitops_rollouts.api.meta import parse_time
+from gitops_rollouts.cli.at_desk import attempt_of, target_spec
 from gitops_rollouts.cli.manifests import own_mirror
 from gitops_rollouts.cli.narrative import CommitNote, FromGit
 from gitops_rollouts.cli.view import Stamp
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
+from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer
-
-
-def target_spec(name: str, spec: GitSyncSpec) -> TargetSpec:
-    """The part of the repository that a GitSync reads."""
-    return TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
 
 
 def read_from_git(name: str, spec: GitSyncSpec, namespace: str, rollout: str, stamp: Stamp | None) -> FromGit | None:
@@ -28,7 +24,7 @@ def read_from_git(name: str, spec: GitSyncSpec, namespace: str, rollout: str, st
         head = mirror.fetch(spec.branch)
         reader = TargetReader(mirror, Renderer())
         applied = stamp is not None and stamp.commit and mirror.is_ancestor(stamp.commit, head)
-        known = {key: Attempt(stamp.template, stamp.steps, stamp.intent)} if applied and stamp else {}
+        known = {key: attempt_of(stamp)} if applied and stamp else {}
         previous = stamp.commit if applied and stamp else None
         state = reader.read(target_spec(name, spec), head, previous, known).rollouts.get(key)
         return FromGit(state, _commits(mirror, reader, state)) if state is not None else None

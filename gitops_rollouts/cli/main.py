@@ -20,7 +20,8 @@ from gitops_rollouts.errors import GorError
 
 MODULES: Final = (
     *("get", "status", "why"),
-    *("allow_prune",),
+    *("promote", "abort", "retry", "withdraw", "undo"),
+    *("set_image", "pause", "resume", "restart", "allow_prune"),
     *("validate", "render", "diff", "doctor"),
     *("run", "crds"),
     *("demo", "cluster", "completion"),

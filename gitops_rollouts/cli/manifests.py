@@ -128,15 +128,23 @@ def _revision_tree(root: Path, revision: str) -> Iterator[Tree]:
 
 @contextmanager
 def own_mirror(url: str) -> Iterator[Mirror]:
-    """A mirror that reads a remote as the person who types: their Git configuration and credentials."""
+    """A mirror that reads a remote as the person who types: their Git configuration and credentials.
+
+    Kept in their cache folder; one command at a time uses it.
+    """
+    import fcntl
     import hashlib
 
     from gitops_rollouts.git.environment import person_environment
     from gitops_rollouts.git.repository import Mirror
 
-    folder = cache_folder() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    mirror = Mirror(folder, url, allow_file=True, environment=person_environment())
-    try:
-        yield mirror
-    finally:
-        mirror.close()
+    folder = cache_folder() / "mirrors"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = hashlib.sha256(url.encode()).hexdigest()[:16]
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mirror = Mirror(folder / f"{name}.git", url, allow_file=True, environment=person_environment())
+        try:
+            yield mirror
+        finally:
+            mirror.close()

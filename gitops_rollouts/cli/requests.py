@@ -104,8 +104,8 @@ def restart(at: datetime) -> tuple[Patch, ...]:
     return (_spec({"restartAt": format_time(at)}),)
 
 
-def undo(rollout: Rollout, replica_sets: Iterable[Raw], revision: int | None) -> tuple[tuple[Patch, ...], int]:
-    """Put a former revision's template back: the patches, and the revision that was meant.
+def undo(rollout: Rollout, replica_sets: Iterable[Raw], revision: int | None) -> tuple[Patch, ...]:
+    """Put a former revision's template back.
 
     ``replica_sets`` are those that the Rollout controls. Without ``revision`` the second newest is meant.
     Raises `DecisionError` if there is no such revision.
@@ -123,8 +123,8 @@ def undo(rollout: Rollout, replica_sets: Iterable[Raw], revision: int | None) ->
         raise DecisionError(f'Revision {revision} of "{rollout.metadata.name}" is not kept', remedy=remedy)
     template = _without_hash(by_revision[revision]["spec"]["template"])
     if template == rollout.spec.template:
-        return (), revision
-    return (Patch([{"op": "replace", "path": "/spec/template", "value": template}], kind="json"),), revision
+        return ()
+    return (Patch([{"op": "replace", "path": "/spec/template", "value": template}], kind="json"),)
 
 
 def set_image(rollout: Rollout, images: Mapping[str, str]) -> tuple[Patch, ...]:

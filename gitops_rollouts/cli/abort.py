@@ -1,0 +1,54 @@
+"""``gor abort``: go back to the stable version now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from gitops_rollouts.cli.deciding import Asked, Verb, add_command, carry_out
+
+if TYPE_CHECKING:
+    from gitops_rollouts.cli.deciding import InRepository
+    from gitops_rollouts.cli.view import RolloutView
+    from gitops_rollouts.decisions.desk import Desk, Done
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    add_command(app, "abort", abort)
+
+
+def abort(
+    asked: Asked,
+) -> None:
+    """Go back to the stable version now; the version stays refused until Git says otherwise.
+
+    The cluster is told first, if there is one at hand; then the abort is
+    written into Git, as you, unless the engine was faster.
+
+    \b
+      gor abort web -m "checkout errors"
+    """
+    from datetime import UTC, datetime
+
+    from gitops_rollouts.cli import requests
+
+    def in_git(desk: Desk, place: InRepository, seen: RolloutView | None) -> Done:
+        return desk.abort(
+            place.key,
+            now=datetime.now(UTC),
+            at=seen.rollout.status.current_step_index if seen else None,
+            aborted_at=seen.rollout.status.aborted_at if seen else None,
+            reason=asked.reason,
+            dry_run=asked.dry_run,
+        )
+
+    verb = Verb(
+        in_git=in_git,
+        on_cluster=lambda seen, _: requests.abort(seen.rollout),
+        nothing=f"{asked.name} is aborted already",
+        then="the stable version takes over",
+        cluster_first=True,
+    )
+    carry_out(asked, verb)

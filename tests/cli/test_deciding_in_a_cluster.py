@@ -1,0 +1,113 @@
+"""The commands that decide, on a Rollout that no GitSync applies: they write the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.shop import Shop
+from gitops_rollouts.cli import exit_codes
+from gitops_rollouts.local.cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def shop(crds: Cluster, namespace: str) -> Shop:
+    return Shop(crds, namespace)
+
+
+def live(shop: Shop) -> dict[str, Any]:
+    return shop.api.request("GET", f"{shop.rollouts}/web")
+
+
+def test_promote_ends_the_pause(shop: Shop) -> None:
+    done = shop.gor("promote", "web")
+    assert (done.returncode, done.stdout) == (exit_codes.OK, f"{shop.namespace}/web: it goes on.\n"), done.stderr
+    status = live(shop)["status"]
+    assert "pauseConditions" not in status
+    assert status["controllerPause"] is True
+
+
+def test_a_dry_run_writes_nothing(shop: Shop) -> None:
+    before = live(shop)
+    done = shop.gor("promote", "web", "--full", "--dry-run")
+    assert done.stdout == f'would patch {shop.namespace}/web/status: {{"status": {{"promoteFull": true}}}}\n'
+    assert live(shop) == before
+
+
+def test_abort_then_retry(shop: Shop) -> None:
+    assert shop.gor("abort", "web").returncode == exit_codes.OK
+    assert live(shop)["status"]["abort"] is True
+    assert "is aborted already" in shop.gor("abort", "web").stdout
+    assert shop.gor("retry", "web").returncode == exit_codes.OK
+    assert live(shop)["status"]["abort"] is False
+
+
+def test_the_request_names_who_sent_it(shop: Shop) -> None:
+    shop.gor("abort", "web", LOGNAME="dana", USER="dana")
+    managers = {each["manager"] for each in live(shop)["metadata"]["managedFields"]}
+    assert "gor:dana" in managers
+
+
+def test_pause_then_resume(shop: Shop) -> None:
+    shop.gor("pause", "web")
+    assert live(shop)["spec"]["paused"] is True
+    shop.gor("resume", "web")
+    assert live(shop)["spec"]["paused"] is False
+    assert "Nothing to do: web is not paused." in shop.gor("resume", "web").stdout
+
+
+def test_restart(shop: Shop) -> None:
+    shop.gor("restart", "web", "--in", "1h")
+    later = live(shop)["spec"]["restartAt"]
+    shop.gor("restart", "web")
+    assert live(shop)["spec"]["restartAt"] < later
+
+
+def test_set_image(shop: Shop) -> None:
+    assert shop.gor("set-image", "web", "web=web:v9").returncode == exit_codes.OK
+    assert live(shop)["spec"]["template"]["spec"]["containers"][0]["image"] == "web:v9"
+    missing = shop.gor("set-image", "web", "db=x:1")
+    assert missing.returncode == exit_codes.USAGE
+    assert "no container db" in missing.stderr
+    assert shop.gor("set-image", "web", "nonsense").returncode == exit_codes.USAGE
+
+
+def test_undo(shop: Shop) -> None:
+    shop.add_replica_set("old", 1, image="web:v0")
+    shop.add_replica_set("new", 2)
+    assert shop.gor("undo", "web").returncode == exit_codes.OK
+    template = live(shop)["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "web:v0"
+    assert "rollouts-pod-template-hash" not in template["metadata"]["labels"]
+    unknown = shop.gor("undo", "web", "--to-revision", "7")
+    assert unknown.returncode == exit_codes.GIT
+    assert "1, 2" in unknown.stderr
+
+
+def test_what_means_nothing_without_git_says_so(shop: Shop) -> None:
+    done = shop.gor("withdraw", "web")
+    assert done.returncode == exit_codes.USAGE
+    assert "No GitSync applies" in done.stderr
+
+
+def test_a_rollout_of_a_gitsync_that_is_gone(shop: Shop) -> None:
+    stamp = "commit=a template=b steps=c intent=d target=gone hash=e"
+    annotations = {"metadata": {"annotations": {"gitops-rollouts.io/applied": stamp}}}
+    shop.api.request("PATCH", f"{shop.rollouts}/web", annotations, content_type="application/merge-patch+json")
+    done = shop.gor("promote", "web")
+    assert done.returncode == exit_codes.USAGE
+    assert "no GitSync gone" in done.stderr
+    assert "--repo" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("--branch", "x"), ("--repo", "https://git.example.com/r.git"), ("--repo", "https://g/r.git", "--target", "prod")],
+)
+def test_half_of_a_place_in_git_is_a_usage_error(argv: tuple[str, ...]) -> None:
+    from cli.command import gor
+
+    assert gor("promote", "web", *argv).returncode == exit_codes.USAGE
