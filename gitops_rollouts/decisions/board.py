@@ -41,10 +41,9 @@ class Board:
                 continue
             if state.lifted_abort:
                 self._lifted[key] = state.lifted_abort
-            old = self._rollouts.get(key)
-            if old != state:
-                self._rollouts[key] = state
+            if self._rollouts.get(key) != state:
                 changed.append(key)
+            self._rollouts[key] = state
         self._tell(changed)
 
     def touch(self, target: str, fetched_at: datetime) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set"]
+Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set", "gone"]
 
 SKIP_CI: Final = "[skip ci]"
 MAX_TEXT: Final = 4096

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Final
 
 from gitops_rollouts.api.names import ARGO_API_VERSION, DECISION_KEYS, OVERLAY_ROOT, OWN_PREFIX
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.place import RolloutId
 from gitops_rollouts.decisions.splice import annotations_of, remove_annotation, set_annotation
+from gitops_rollouts.decisions.state import TargetAt
 from gitops_rollouts.errors import DecisionError
+from gitops_rollouts.git.tree import Tree
+
+ACCIDENT: Final = 5
+"""More overlays than this, and over a fifth of all, losing their Rollout at once are left alone."""
 
 
 def overlay_path(subject: Subject) -> str:
@@ -46,6 +52,26 @@ def lines_in_overlay(data: bytes, subject: Subject) -> Mapping[str, str]:
     """Our lines in an overlay, by key."""
     found = annotations_of(data, RolloutId(subject.namespace, subject.name)) or {}
     return {key: value for key, value in found.items() if key in DECISION_KEYS and isinstance(value, str)}
+
+
+def orphans(tree: Tree, at: TargetAt) -> list[tuple[str, Subject]]:
+    """Overlays of Rollouts that the target no longer holds, as (path, whose).
+
+    They must go, so that a later namesake is a first deployment (§3 R9). None while anything of the tree can't be read,
+    or while so many are gone at once that it looks like an accident.
+    """
+    root = f"{OVERLAY_ROOT}/{at.spec.name}/"
+    if at.rendered.failed or at.rendered.incomplete:
+        return []
+    blocked = {(one.namespace, one.name) for one in at.rendered.blocked}
+    found: list[tuple[str, Subject]] = []
+    entries = [entry for entry in tree.entries(root) if entry.is_file and entry.path.endswith(".yaml")]
+    for entry in entries:
+        namespace, _, name = entry.path.removeprefix(root).removesuffix(".yaml").partition("/")
+        subject = Subject(at.spec.name, namespace, name)
+        if subject.is_valid and (namespace, name) not in at.rollouts and (namespace, name) not in blocked:
+            found.append((entry.path, subject))
+    return [] if len(found) > ACCIDENT and len(found) * 5 > len(entries) else found
 
 
 def _skeleton(subject: Subject) -> bytes:

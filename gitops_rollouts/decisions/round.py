@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from gitops_rollouts.decisions.drafting import Draft
 from gitops_rollouts.decisions.message import Note, commit_message
+from gitops_rollouts.decisions.overlay import orphans
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
 from gitops_rollouts.decisions.planning import Outcome, Planned, Planner
 from gitops_rollouts.decisions.reading import TargetReader
@@ -17,6 +18,7 @@ from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import Want, WantRequest
 from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.tree import Tree
 from gitops_rollouts.git.writing import Author
 
 RECORD_PREFIX: Final = "rollouts/record/"
@@ -72,6 +74,13 @@ class Writing:
     skip_ci: bool = True
 
 
+def _sweep(draft: Draft, tree: Tree, at: TargetAt, planned: Planned) -> None:
+    """Remove the overlays of Rollouts that are gone (§3 R9)."""
+    for path, subject in orphans(tree, at):
+        draft.put(path, None)
+        planned.notes.append(Note("gone", str(subject), "gone from Git, and its decisions with it", actor="engine"))
+
+
 class Round:
     """Runs rounds for one (repository, branch)."""
 
@@ -115,10 +124,12 @@ class Round:
         plans: dict[str, tuple[Draft, Planned]] = {}
         for job in jobs:
             at = ats.get(job.target.spec.name)
-            if at is None or not job.decisions:
+            if at is None:
                 continue
             draft = Draft(self._mirror.tree(at.commit))
             planned = self._planner.plan(draft, at, job.decisions)
+            if not planned.taken and job.synced is not None:
+                _sweep(draft, self._mirror.tree(at.commit), at, planned)
             plans[at.spec.name] = (draft, planned)
             result.outcomes[at.spec.name] = planned.outcomes
             if planned.taken:

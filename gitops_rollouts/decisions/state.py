@@ -66,7 +66,8 @@ class InGit:
     target: str
     namespace: str
     name: str
-    head: str
+    head: str = field(compare=False)
+    """The commit that was read. Two states that differ in it alone are equal: nothing changed for the Rollout."""
     attempt: Attempt
     placement: Placement
     promote: Promote | None = None

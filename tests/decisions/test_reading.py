@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from decision_repo import PROD, STEPS, WEB, Reading, abort, lines, manifest, promote, stable
@@ -194,8 +196,6 @@ def test_lifting_an_abort_is_seen_even_after_a_restart(remote: Remote, reading: 
 
 
 def test_board(remote: Remote, reading: Reading) -> None:
-    from datetime import UTC, datetime
-
     now = datetime(2026, 1, 1, tzinfo=UTC)
     told: list[tuple[str, str]] = []
     board = Board()

@@ -409,6 +409,20 @@ async def test_overlays_for_kustomize(remote: Remote, engine: Engine) -> None:
     assert text.index(ABORT) < text.index(STABLE)
 
 
+async def test_the_overlay_of_a_rollout_that_is_gone_goes_too(remote: Remote, engine: Engine) -> None:
+    await test_overlays_for_kustomize(remote, engine)
+    remote.pull()
+    remote.put({WEB_YAML: manifest("web:v3", name="other")})
+    at = engine.published()
+    engine.board.publish("prod", engine.reading.at(at.commit), engine.now)
+    engine.writer.gone("prod", KEY)
+    await engine.settle()
+    assert log(remote)[0] == "rollout(prod/shop/web): gone from Git, and its decisions with it"
+    assert remote.git("ls-tree", "-r", "--name-only", "origin/main", ".rollouts/") == ""
+    await engine.settle()
+    assert len(engine.pushed) == 3
+
+
 async def test_another_engine_writes_under_our_name(remote: Remote, new_mirror: Callable[..., Mirror]) -> None:
     ours, theirs = Engine(new_mirror("a"), name="eu/1"), Engine(new_mirror("b"), name="us/1")
     remote.put({WEB_YAML: manifest("web:v1")})
