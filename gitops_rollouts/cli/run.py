@@ -104,8 +104,11 @@ def run(  # noqa: PLR0917  typer makes options of them
 
 def _gitsyncs(config: Path | None, repo: str, branch: str, path: str) -> tuple[dict[str, Any], ...]:
     """The GitSyncs of the file and of the flags, as bodies. Raises `ConfigError`."""
+    from gitops_rollouts.errors import ConfigError
     from gitops_rollouts.sync.config import from_flags, read_config
 
+    if not repo and (branch, path) != ("main", "."):
+        raise ConfigError("--branch and --path belong to --repo, which isn't there", remedy="name it with --repo URL")
     found = read_config(config) if config else []
     return (*found, *([from_flags(repo, branch, path)] if repo else []))
 

@@ -25,16 +25,16 @@ from gitops_rollouts.local.git_server import GitServer
 Say = Callable[[str], None]
 
 CLUSTER_NAME: Final = "demo"
-_SYNCS: Final = """\
-gitsyncs:
-{entries}"""
 _SYNC: Final = """\
-  - name: {name}
-    spec:
-      repo: {remote}
-      branch: main
-      path: envs/{name}
-      interval: 2s
+---
+apiVersion: gitops-rollouts.io/v1alpha1
+kind: GitSync
+metadata: {{name: {name}}}
+spec:
+  repo: {remote}
+  branch: main
+  path: envs/{name}
+  interval: 2s
 """
 ENVIRONMENTS: Final = ("prod", "staging")
 _GOR: Final = (sys.executable, "-m", "gitops_rollouts.cli.main")
@@ -96,8 +96,7 @@ class Demo:
         self.remote = self._git_server.create_repository("shop")
         self._first_push()
         config = self.folder / "gor.yaml"
-        entries = "".join(_SYNC.format(name=name, remote=self.remote) for name in ENVIRONMENTS)
-        config.write_text(_SYNCS.format(entries=entries))
+        config.write_text("".join(_SYNC.format(name=name, remote=self.remote) for name in ENVIRONMENTS))
         self.say("Starting gor run …")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
