@@ -68,7 +68,7 @@ def scalar_edit(place: Place, node: Any, value: Scalar) -> Edit | None:
         return None
     start, end = place.at(node.start_mark), place.at(node.end_mark)
     text = place.text[start:end]
-    if node.style is None and text == node.value and text:
+    if not node.style and text == node.value and text:
         return Edit(start, end, as_written(value))
     if node.style in ("'", '"') and len(text) > 1 and text[0] == text[-1] == node.style:
         quoted = f"'{value}'" if node.style == "'" and isinstance(value, str) and "'" not in value else _quoted(value)

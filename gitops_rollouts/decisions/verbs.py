@@ -80,7 +80,7 @@ class View:
         where = f"{self.spec.path or 'the root'} of {self.spec.branch} ({self.at.commit[:7]})"
         problems = [problem for problem in self.at.rendered.problems if problem.identity is None or state is not None]
         if self.at.rendered.failed or state is not None or self.at.rendered.incomplete:
-            why = f": {problems[0]}" if problems else ""
+            why = f": {problems[0].path}: {problems[0].message}" if problems else ""
             remedy = "correct it, or take the commit back: gor undo NAME --commit SHA"
             raise DecisionError(f"{self.label} can't be read in {where}{why}", remedy=remedy)
         raise DecisionError(f"there is no Rollout {self.key[1]} of namespace {self.key[0]} in {where}")
