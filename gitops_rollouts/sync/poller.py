@@ -132,7 +132,11 @@ class Poller:
             return
         watch.every = every
         trigger = IntervalTrigger(seconds=every, jitter=every * JITTER, timezone="UTC")
-        self._scheduler.add_job(self._look, trigger, args=[watch], id=watch.job, replace_existing=True)
+        self._scheduler.add_job(self._tick, trigger, args=[watch], id=watch.job, replace_existing=True)
+
+    async def _tick(self, watch: _Watch) -> None:
+        # a coroutine, because the scheduler runs plain functions in a thread
+        self._look(watch)
 
     def _look(self, watch: _Watch) -> None:
         if watch.task is not None and not watch.task.done():
