@@ -66,8 +66,11 @@ spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: http
 """
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true result of ``condition``; fails with ``what`` after ``seconds``."""
+def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 60.0) -> Any:
+    """The first true result of ``condition``; fails with ``what`` after ``seconds``.
+
+    Slower paced than waiting.wait_for, since most conditions here start a git process.
+    """
     deadline = time.monotonic() + seconds
     last: Exception | None = None
     while time.monotonic() < deadline:
@@ -78,7 +81,8 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -
         except (AssertionError, KeyError, IndexError) as error:
             last = error
         time.sleep(0.1)
-    raise AssertionError(f"not within {seconds:g} s: {what}" + (f" (last: {last!r})" if last else ""))
+    told = what if isinstance(what, str) else what()
+    raise AssertionError(f"not within {seconds:g} s: {told}" + (f" (last: {last!r})" if last else ""))
 
 
 class Loop:
@@ -262,7 +266,7 @@ class Loop:
             image = live["spec"]["template"]["spec"]["containers"][0]["image"]
             return image.endswith(f":{tag}") and self.phase() == phase
 
-        wait_until(reached, f"{tag} {phase}; is {self.describe()}", seconds)
+        wait_until(reached, lambda: f"{tag} {phase}; is {self.describe()}", seconds)
 
     def wait_gate(self, index: int, tag: str, seconds: float = 60.0) -> None:
         """Wait until the rollout of ``tag`` is paused at step ``index``."""
@@ -289,4 +293,8 @@ class Loop:
 
     def describe(self) -> str:
         """For failure messages: what the cluster says now."""
-        return orjson.dumps({"sizes": self.pods_by_image(), "status": self.status()}).decode()[:1500]
+        try:
+            status = self.status()
+        except KeyError:
+            status = {"no": "Rollout yet"}
+        return orjson.dumps({"sizes": self.pods_by_image(), "status": status}).decode()[:1500]

@@ -1,0 +1,52 @@
+"""A kustomized Rollout: the same loop, with the lines in an overlay (docs/decisions.md §1.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from story.loop import MANIFEST, SERVICES, Loop, wait_until
+
+pytestmark = pytest.mark.cluster
+
+KUSTOMIZATION = """\
+resources: [web.yaml, services.yaml]
+images:
+  - name: ghcr.io/acme/web
+    newTag: v1
+"""
+
+
+def test_decisions_of_a_kustomized_rollout_land_in_the_overlay(loop: Loop) -> None:
+    overlay = f".rollouts/{loop.sync_name}/{loop.namespace}/web.yaml"
+    loop.write("envs/prod/web.yaml", MANIFEST.format(namespace=loop.namespace, tag="none", deadline=600))
+    loop.write("envs/prod/services.yaml", SERVICES.format(namespace=loop.namespace))
+    loop.write("envs/prod/kustomization.yaml", KUSTOMIZATION)
+    loop.push("kustomize")
+    loop.start()
+    loop.create_sync()
+    loop.wait_phase("Healthy", "v1")
+
+    def in_overlay(text: str) -> bool:
+        loop.git("fetch", "-q", "--prune", "origin")
+        if not loop.git("ls-tree", "origin/main", "--", overlay):
+            return False
+        return text in loop.git("show", f"origin/main:{overlay}")
+
+    wait_until(lambda: in_overlay("gitops-rollouts.io/stable"), "the record in the overlay")
+    before = loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"]
+    assert before.startswith("template=")
+
+    loop.gor("set-image", "web", "web=ghcr.io/acme/web:v2", "-n", loop.namespace)
+    loop.wait_gate(1, "v2")
+    loop.pull()
+    assert "newTag: v2" in (loop.clone / "envs/prod/kustomization.yaml").read_text()
+    branch = wait_until(loop.request_branches, "the request")[0]
+    loop.merge(branch)
+    loop.wait_gate(3, "v2")
+    loop.gor("promote", "web", "-n", loop.namespace)
+    loop.wait_phase("Healthy", "v2")
+    wait_until(
+        lambda: loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"] != before, "the new record"
+    )
+    assert not in_overlay("gitops-rollouts.io/promote")
+    assert "gitops-rollouts.io" not in loop.git("show", "origin/main:envs/prod/web.yaml")
