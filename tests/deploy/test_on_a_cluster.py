@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 import yaml
 
 from gitops_rollouts.cli.permissions import ENGINE
+from gitops_rollouts.errors import KubeError
+from gitops_rollouts.local.api_server import ApiServer
 from gitops_rollouts.local.cluster import Cluster
+from gitops_rollouts.local.git_server import GitServer
 from gitops_rollouts.render.kustomize import find_kubectl
 from waiting import wait_for
 
@@ -23,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 OWN = "gitops-rollouts"
 ACCOUNT = f"system:serviceaccount:{OWN}:gitops-rollouts"
+MERGE = "application/merge-patch+json"
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
@@ -159,37 +164,107 @@ SERVICE = {
 }
 
 
+@contextmanager
+def engine(kubeconfig: Path, folder: Path, *more: str) -> Iterator[Path]:
+    """``gor run`` as that identity; yields its log."""
+    log = folder / "log"
+    ports = ("--metrics-port", "0", "--healthz-port", "0", "--state-dir", str(folder / "state"))
+    argv = [sys.executable, "-m", "gitops_rollouts.cli.main", "run", "--kubeconfig", str(kubeconfig), *ports, *more]
+    with log.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=out) as process:
+        try:
+            yield log
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def healthy(api: ApiServer, path: str, image: str) -> bool:
+    try:
+        seen = api.request("GET", path)
+    except KubeError as error:
+        if error.status == 404:
+            return False
+        raise
+    running = seen["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    status = seen.get("status") or {}
+    observed = status.get("observedGeneration") == str(seen["metadata"]["generation"])
+    return running and observed and status.get("phase") == "Healthy"
+
+
 def test_the_roles_are_enough_to_run(installed: Cluster, as_engine: Path, namespace: str, tmp_path: Path) -> None:
     api = installed.api_server()
     rollouts = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
     api.request("POST", f"/api/v1/namespaces/{namespace}/services", SERVICE)
     api.request("POST", rollouts, ROLLOUT)
-    log = tmp_path / "log"
-    ports = ("--metrics-port", "0", "--healthz-port", "0")
-    argv = [sys.executable, "-m", "gitops_rollouts.cli.main", "run", "--kubeconfig", str(as_engine), *ports]
-    with log.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=out) as engine:
-        try:
+    with engine(as_engine, tmp_path) as log:
+        wait_for(lambda: healthy(api, f"{rollouts}/web", "web:v1"), 60, what="the first deployment")
+        change = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:v2"}]}}}}
+        api.request("PATCH", f"{rollouts}/web", change, content_type=MERGE)
+        wait_for(lambda: healthy(api, f"{rollouts}/web", "web:v2"), 60, what="the update")
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        api.request("PATCH", f"{rollouts}/web", {"spec": {"restartAt": moment}}, content_type=MERGE)
 
-            def healthy(image: str) -> bool:
-                seen = api.request("GET", f"{rollouts}/web")
-                running = seen["spec"]["template"]["spec"]["containers"][0]["image"] == image
-                status = seen.get("status") or {}
-                observed = status.get("observedGeneration") == str(seen["metadata"]["generation"])
-                return running and observed and status.get("phase") == "Healthy"
+        def restarted() -> bool:
+            return bool(api.request("GET", f"{rollouts}/web")["status"].get("restartedAt") == moment)
 
-            wait_for(lambda: healthy("web:v1"), 60, what="the first deployment")
-            change = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:v2"}]}}}}
-            api.request("PATCH", f"{rollouts}/web", change, content_type="application/merge-patch+json")
-            wait_for(lambda: healthy("web:v2"), 60, what="the update")
-            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            restart = {"spec": {"restartAt": moment}}
-            api.request("PATCH", f"{rollouts}/web", restart, content_type="application/merge-patch+json")
+        wait_for(restarted, 90, what="the restart of every pod")
+    assert "orbidden" not in log.read_text()
 
-            def restarted() -> bool:
-                return bool(api.request("GET", f"{rollouts}/web")["status"].get("restartedAt") == moment)
 
-            wait_for(restarted, 90, what="the restart of every pod")
-        finally:
-            engine.terminate()
-            engine.wait(30)
+@pytest.fixture
+def allowed_to_apply(installed: Cluster, namespace: str) -> None:
+    """The example binding, in the test's namespace alone."""
+    binding = yaml.safe_load((DEPLOY / "examples/apply-one-namespace/binding.yaml").read_text())
+    binding["metadata"]["namespace"] = namespace
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
+    installed.api_server().request("POST", path, binding)
+
+
+@pytest.fixture
+def credential(installed: Cluster, git_server: GitServer) -> dict[str, str]:
+    """A password of the Git server, in a Secret of the program's own namespace."""
+    git_server.user, git_server.password = "engine", "s3cret"
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "git"},
+        "type": "kubernetes.io/basic-auth",
+        "stringData": {"username": "engine", "password": "s3cret"},
+    }
+    installed.api_server().request("POST", f"/api/v1/namespaces/{OWN}/secrets", body, accept=(201, 409))
+    return {"name": "git", "namespace": OWN}
+
+
+@pytest.mark.usefixtures("allowed_to_apply")
+def test_the_roles_are_enough_for_the_whole_loop(
+    installed: Cluster,
+    as_engine: Path,
+    namespace: str,
+    tmp_path: Path,
+    git_server: GitServer,
+    credential: dict[str, str],
+) -> None:
+    api = installed.api_server()
+    objects = [{**each, "metadata": {"name": "web", "namespace": namespace}} for each in (ROLLOUT, SERVICE)]
+    files = {f"envs/prod/{number}.json": json.dumps(each) for number, each in enumerate(objects)}
+    repo = git_server.create_repository("app", files)
+    head = {"apiVersion": "gitops-rollouts.io/v1alpha1", "kind": "GitSync", "metadata": {"name": namespace}}
+    spec = {"repo": repo, "path": "envs/prod", "interval": "1s", "readSecretRef": credential}
+    syncs = "/apis/gitops-rollouts.io/v1alpha1/gitsyncs"
+    rollout = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/web"
+    api.request("POST", syncs, {**head, "spec": spec})
+
+    def recorded() -> bool:
+        git = ["git", "--git-dir", str(git_server.path("app")), "grep", "-q", "gitops-rollouts.io/stable", "main"]
+        return subprocess.run(git, check=False, capture_output=True).returncode == 0
+
+    try:
+        with engine(as_engine, tmp_path) as log:
+            wait_for(lambda: healthy(api, rollout, "web:v1"), 60, what="the first deployment from Git")
+            wait_for(recorded, 90, what="the record's commit")
+            sync = api.request("GET", f"{syncs}/{namespace}")["status"]
+    finally:
+        api.request("DELETE", f"{syncs}/{namespace}", accept=(200, 202, 404))
+    conditions = {each["type"]: each["status"] for each in sync["conditions"]}
+    assert conditions["Ready"] == "True", sync
     assert "orbidden" not in log.read_text()
