@@ -75,13 +75,17 @@ def _pause(scene: Scene) -> _Paused:
         return _Paused()
     running = pause_of(status.pause_conditions)
     if running is not None:
-        end = _pause_end(scene, running)
-        return _Paused(look_again=moments.until(end, scene.now) if end is not None else None)
+        return _Paused(look_again=_rest(scene, running))
     if status.controller_pause or (step.pause.indefinite and gates.open_gate(scene, status.current_step_index or 0)):
         return _Paused()
     added = PauseCondition(reason=CANARY_PAUSE, start_time=scene.stamp)
-    end = _pause_end(scene, added)
-    return _Paused(added, moments.until(end, scene.now) if end is not None else None)
+    return _Paused(added, _rest(scene, added))
+
+
+def _rest(scene: Scene, pause: PauseCondition) -> timedelta | None:
+    """How long the pause still lasts; None if it is over, or has no end."""
+    end = _pause_end(scene, pause)
+    return None if end is None or end <= scene.now else moments.until(end, scene.now)
 
 
 def _pause_end(scene: Scene, pause: PauseCondition) -> datetime | None:

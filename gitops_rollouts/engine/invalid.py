@@ -12,14 +12,13 @@ from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.engine import conditions
 from gitops_rollouts.engine.observed import Observed, Service
 from gitops_rollouts.engine.plan import Plan
-from gitops_rollouts.engine.specs import spec_facts
 
 _AGAIN: Final = timedelta(seconds=20)
 
 
-def check(observed: Observed, now: datetime) -> Plan | None:
+def check(observed: Observed, spec_error: FieldError | None, now: datetime) -> Plan | None:
     """The whole pass of an invalid Rollout; None if it is valid. Only the first error is told."""
-    error = spec_facts(observed.rollout).error or _reference_error(observed)
+    error = spec_error or _reference_error(observed)
     return None if error is None else _told(observed.rollout, error, now)
 
 

@@ -22,7 +22,8 @@ def step(observed: Observed, now: datetime) -> Plan:
     rollout = observed.rollout
     if rollout.metadata.deletion_timestamp is not None:
         return Plan()
-    refused = invalid.check(observed, now)
+    facts = spec_facts(rollout)
+    refused = invalid.check(observed, facts.error, now)
     if refused is not None:
         return refused
     claimed = revisions.claim(observed)
@@ -44,7 +45,7 @@ def step(observed: Observed, now: datetime) -> Plan:
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
-        step_hash=rollout.status.current_step_hash if leave.edited else spec_facts(rollout).step_hash,
+        step_hash=rollout.status.current_step_hash if leave.edited else facts.step_hash,
         leave=leave,
     )
     plan = _pass(gates.obey(scene))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import pytest
@@ -128,6 +130,11 @@ def test_times_at_the_end_of_time() -> None:
     assert world.status["phase"] == "Healthy"
 
 
+@functools.cache
+def paused_world() -> World:
+    return at_gate()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=8) | st.just("2026-03-01T12:00:00Z"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -163,7 +170,7 @@ STATUS_KEYS = [
 )
 def test_any_object_gets_a_plan(status: dict[str, Any], spec: dict[str, Any], managed: bool) -> None:
     """§1: total. A malformed object never raises."""
-    world = at_gate()
+    world = copy.deepcopy(paused_world())
     world.raw["status"].update(status)
     world.raw["spec"].update(spec)
     observed = world.observe()
