@@ -27,7 +27,7 @@ class LogStyle(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("run")(run)
+    app.command("run", rich_help_panel="Set up")(run)
 
 
 def run(  # noqa: PLR0917  typer makes options of them

@@ -58,7 +58,7 @@ def test_a_problem_is_file_line_object_field_message(repository: Path) -> None:
     assert done.returncode == exit_codes.NEGATIVE
     (line,) = done.stdout.splitlines()
     assert re.match(
-        r"prod/web\.yaml:\d+: Rollout\.argoproj\.io shop/web: spec\.strategy\.steps\[0\]\.setWeight: ", line
+        r"prod/web\.yaml:12: Rollout\.argoproj\.io shop/web: spec\.strategy\.canary\.steps\[0\]\.setWeight: ", line
     )
     (repository / "envs/prod/web.yaml").write_text(GOOD.replace("setWeight", "setWait"))
     (line,) = gor("validate", "prod", cwd=repository / "envs").stdout.splitlines()
@@ -72,7 +72,7 @@ def test_problems_as_data(repository: Path) -> None:
     assert done.returncode == exit_codes.NEGATIVE
     assert [(each["path"], each["field"]) for each in problems] == [
         ("envs/prod/web.yaml", ""),
-        ("envs/prod/web.yaml", "spec.strategy.steps[0].setWeight"),
+        ("envs/prod/web.yaml", "spec.strategy.canary.steps[0].setWeight"),
     ]
 
 
