@@ -154,17 +154,24 @@ class Planner:
         """The engine, other than this one, that wrote a line of this target which is in force now."""
         mine = self._engine.partition("/")[0]
         for state in states[:_CHECKED]:
-            lines = lines_of(draft, at.spec, state)
-            for key, value in lines.items():
-                if not is_own_line(value, key, state):
-                    continue
-                paths = [path for path in (state.placement.path, state.placement.overlay) if path]
-                origin = self._reader.origin(value, at.commit, paths)
-                engines = self._reader.mirror.info(origin.commit).trailers("Rollout-Engine") if origin.commit else ()
-                names = {engine.partition("/")[0] for engine in engines}
-                if names and mine not in names:
-                    return sorted(names)[0]
+            try:
+                names = self._engines(draft, at, state)
+            except GorError:
+                continue  # its files can't be read, which is told when its line is to be written
+            if names and mine not in names:
+                return sorted(names)[0]
         return ""
+
+    def _engines(self, draft: Draft, at: TargetAt, state: InGit) -> set[str]:
+        """The engines that brought in the lines of one Rollout; people's commits name none."""
+        paths = [path for path in (state.placement.path, state.placement.overlay) if path]
+        found: set[str] = set()
+        for key, value in lines_of(draft, at.spec, state).items():
+            if is_own_line(value, key, state):
+                commit = self._reader.origin(value, at.commit, paths).commit
+                names = self._reader.mirror.info(commit).trailers("Rollout-Engine") if commit else ()
+                found |= {name.partition("/")[0] for name in names}
+        return found
 
 
 def own_decisions(draft: Draft, at: TargetAt, state: InGit) -> list[Promote | Abort]:

@@ -24,7 +24,7 @@ from gitops_rollouts.decisions.requests import Hold, Requests, RequestSettings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
-from gitops_rollouts.errors import GitAccessDenied, GitError, PushRaced
+from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
 
 log = structlog.get_logger(__name__)
@@ -204,7 +204,7 @@ class DecisionWriter:
             stopping.cancel()
 
     async def step(self) -> None:
-        """One round of everything that is due. Never raises a GitError: it is reported and tried again."""
+        """One round of everything that is due. Never raises: a failure is reported and tried again."""
         now = self._clock()
         requests = self._requests_at is not None and self._requests_at <= now
         jobs = self._jobs(now, requests)
@@ -214,8 +214,11 @@ class DecisionWriter:
             return
         try:
             result = await asyncio.to_thread(self._round.run, jobs, now, requests=requests)
-        except GitError as err:
+        except GorError as err:
             self._failed(err, requests)
+        except Exception as err:  # the writer of all GitSyncs of a branch never ends by one surprise
+            log.exception("a round of the decision writer failed")
+            self._failed(GorError(f"an unexpected {type(err).__name__}, see the log"), requests)
         else:
             self._not_before, self._attempts, self._trouble = None, 0, None
             self._succeeded(result, jobs)
@@ -316,7 +319,7 @@ class DecisionWriter:
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
-    def _failed(self, err: GitError, requests: bool) -> None:
+    def _failed(self, err: GorError, requests: bool) -> None:
         """Full jitter, doubling, without an end. A lost race is no news."""
         most = min(self._settings.retry_least * 2**self._attempts, self._settings.retry_most)
         self._attempts = min(self._attempts + 1, 16)
@@ -324,7 +327,9 @@ class DecisionWriter:
         if requests:
             self._requests_at = self._clock()
         if not isinstance(err, PushRaced):
-            reason = "AccessDenied" if isinstance(err, GitAccessDenied) else "Unreachable"
+            reason = "Unreachable" if isinstance(err, GitError) else "Failed"
+            if isinstance(err, GitAccessDenied):
+                reason = "AccessDenied"
             if self._trouble is None:
                 log.warning("decisions can't be written", error=str(err))
             self._trouble = (reason, str(err))
