@@ -34,7 +34,9 @@ def allow_prune(
 
     \b
       gor get gitsyncs              a blocked prune is named there
-      gor allow-prune 3b70795       allow it for this commit and no other
+      gor allow-prune 3b70795       allow it, also while later commits lack the same
+
+    Another set of objects that vanishes is asked about again.
     """
     from gitops_rollouts.api.gitsync import parse_gitsync
     from gitops_rollouts.cli.connection import connect, run_async
@@ -45,7 +47,7 @@ def allow_prune(
         async with connect(kubeconfig, context) as cluster:
             syncs = [parse_gitsync(each) for each in await cluster.client.list(GITSYNCS)]
             chosen = choose(syncs, sha, gitsync)
-            body = {"status": {"allowedPrune": chosen.status.last_fetched_commit}}
+            body = {"status": {"allowedPrune": sha.lower()}}
             await cluster.client.patch(
                 GITSYNCS, None, chosen.metadata.name, body, subresource="status", field_manager="gor"
             )
@@ -53,9 +55,7 @@ def allow_prune(
 
     chosen = run_async(work())
     pruning = "" if chosen.spec.prune else "; its spec.prune is off, so nothing is deleted until you switch it on"
-    say(
-        f"GitSync {chosen.metadata.name} may prune what {chosen.status.last_fetched_commit[:12]} no longer has{pruning}"
-    )
+    say(f"GitSync {chosen.metadata.name} may prune what {sha[:12].lower()} no longer has{pruning}")
 
 
 def choose(syncs: list[GitSync], sha: str, name: str | None) -> GitSync:
@@ -71,16 +71,17 @@ def choose(syncs: list[GitSync], sha: str, name: str | None) -> GitSync:
         raise ConfigError(
             f"There is no GitSync {name}" if name else "There is no GitSync", remedy=f"there are: {known}"
         )
+    # the branch may have moved on since, by the engine's own commits too: then the one that is blocked is meant
     at_commit = [each for each in named if each.status.last_fetched_commit.startswith(wanted)]
-    if not at_commit:
-        heads = ", ".join(
-            f"{each.metadata.name} is at {each.status.last_fetched_commit[:12] or 'none'}" for each in named
-        )
-        raise ConfigError(f"No GitSync was fetched at {sha}", remedy=heads)
-    blocked = [each for each in at_commit if _is_blocked(each)] or at_commit
+    candidates = at_commit or (named if name else [each for each in named if _is_blocked(each)])
+    if not candidates:
+        heads = ", ".join(f"{each.metadata.name}: {each.status.last_fetched_commit[:12] or 'none'}" for each in named)
+        remedy = f"the last fetched commits are {heads}"
+        raise ConfigError(f"No GitSync is at {sha}, and none is blocked", remedy=remedy)
+    blocked = [each for each in candidates if _is_blocked(each)] or candidates
     if len(blocked) > 1:
         names = ", ".join(sorted(each.metadata.name for each in blocked))
-        raise ConfigError(f"Several GitSyncs are at {sha}: {names}", remedy="say which by --gitsync")
+        raise ConfigError(f"{sha} may be meant for {names}", remedy="say which by --gitsync")
     return blocked[0]
 
 

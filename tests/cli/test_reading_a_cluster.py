@@ -115,12 +115,15 @@ def test_allow_prune(crds: Cluster, sync: str) -> None:
     commit = "ab" * 20
     status = {"status": {"lastFetchedCommit": commit}}
     api.request("PATCH", f"{GITSYNCS}/{sync}/status", status, content_type=MERGE)
-    assert gor("allow-prune", "cdcdcdcd", "--gitsync", sync, KUBECONFIG=kubeconfig).returncode == exit_codes.USAGE
+    assert gor("allow-prune", "cdcdcdcd", KUBECONFIG=kubeconfig).returncode == exit_codes.USAGE
     assert gor("allow-prune", "xyz", "--gitsync", sync, KUBECONFIG=kubeconfig).returncode == exit_codes.USAGE
     done = gor("allow-prune", commit[:9], "--gitsync", sync, KUBECONFIG=kubeconfig)
     assert done.returncode == exit_codes.OK, done.stderr
     assert "spec.prune is off" in done.stdout
-    assert api.request("GET", f"{GITSYNCS}/{sync}")["status"]["allowedPrune"] == commit
+    assert api.request("GET", f"{GITSYNCS}/{sync}")["status"]["allowedPrune"] == commit[:9]
+    moved_on = gor("allow-prune", "cdcdcdcd", "--gitsync", sync, KUBECONFIG=kubeconfig)
+    assert moved_on.returncode == exit_codes.OK
+    assert api.request("GET", f"{GITSYNCS}/{sync}")["status"]["allowedPrune"] == "cdcdcdcd"
 
 
 def test_crds_prints_what_is_installed(crds: Cluster) -> None:
