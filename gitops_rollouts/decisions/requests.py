@@ -185,9 +185,14 @@ class Requests:
         if match is None or match["target"] not in targets or not open_now[name]:
             return
         at, gate = targets[match["target"]], int(match["gate"])
-        states = [at.rollouts.get((subject.namespace, subject.name)) for subject in open_now[name]]
-        if any(state and (state.blocked or _waits(state, match["intent"], gate)) for state in states):
-            return
+        asked = wanted.get(match["target"], {})
+        for subject in open_now[name]:
+            key = (subject.namespace, subject.name)
+            state, want = at.rollouts.get(key), asked.get(key)
+            # a promotion that was taken back leaves the request of the gate after it without a meaning
+            passed_over = want is not None and want.gate < gate
+            if state and (state.blocked or (_waits(state, match["intent"], gate) and not passed_over)):
+                return
         if self._branches.delete(name, head):
             report.deleted.append(name)
             self._mirror.unmark(f"{_OPENED}{name}")

@@ -138,10 +138,6 @@ class Poller:
         # a coroutine, because the scheduler runs plain functions in a thread
         self._look(watch)
 
-    async def _tick(self, watch: _Watch) -> None:
-        # a coroutine, since APScheduler runs a plain function in a thread, away from the loop
-        self._look(watch)
-
     def _look(self, watch: _Watch) -> None:
         if watch.task is not None and not watch.task.done():
             watch.again = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable
 
@@ -255,7 +256,8 @@ def wipe(loop: Loop) -> None:
     loop.cluster.delete(loop.rollout_path)
     path = f"/apis/apps/v1/namespaces/{loop.namespace}/replicasets"
     for replica_set in loop.cluster.get(path)["items"]:
-        loop.cluster.delete(f"{path}/{replica_set['metadata']['name']}")
+        with contextlib.suppress(KeyError):  # the garbage collector may be faster
+            loop.cluster.delete(f"{path}/{replica_set['metadata']['name']}")
     loop.cluster.merge(
         f"/apis/gitops-rollouts.io/v1alpha1/gitsyncs/{loop.sync_name}/status", {"status": None}
     )  # fmt: skip
