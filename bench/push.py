@@ -113,9 +113,9 @@ async def _push_one(clone: Path, values: Informer[str], index: int, value: str) 
 def _fill_repository(folder: Path, url: str, objects: int) -> Path:
     """Push ``objects`` files in ``env/`` to the empty repository at ``url``; returns the clone."""
     clone = folder / "clone"
-    _git(folder, "clone", "--quiet", url, str(clone))
-    _git(clone, "checkout", "--quiet", "-B", "main")
-    (clone / "env").mkdir()
+    (clone / "env").mkdir(parents=True)
+    _git(clone, "init", "--quiet", "--initial-branch=main")
+    _git(clone, "remote", "add", "origin", url)
     for index in range(objects):
         _write(clone, index, "first")
     _git(clone, "add", "--all")
