@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.render.objects import Identity, Problem, RenderedObject
@@ -44,6 +45,10 @@ class Memory:
         found = problems_of(item)
         self.verdicts[item.identity] = (item, found)
         return found
+
+    def bodies(self) -> dict[Identity, Mapping[str, Any]]:
+        """How objects were applied last, as far as this process knows."""
+        return {one: item.raw for one, item in {**self.base, **self.applied}.items()}
 
     def forget(self, identity: Identity) -> None:
         """An object is gone, or another GitSync's."""

@@ -47,18 +47,19 @@ class Pruning:
         memory = self._memory
         self._give_up_moved(at.spec.name, wanted)
         gone = vanished(memory.inventory, at.rendered, wanted)
+        bodies = memory.bodies()
         plan = plan_prune(
             memory.inventory,
             at.rendered,
             wanted,
-            {one: item.raw for one, item in {**memory.base, **memory.applied}.items()},
+            bodies,
             enabled=self._sync.spec.prune,
             allowed=bool(gone) and await self._is_allowed(at, gone, mirror),
             unapplied=unapplied,
         )
         if not plan.delete:
             return Pruned(plan)
-        removal = await self._remover.remove(plan.delete)
+        removal = await self._remover.remove(plan.delete, bodies)
         for identity in removal.settled:
             memory.forget(identity)
         for identity in removal.deleted:

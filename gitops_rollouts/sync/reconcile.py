@@ -322,9 +322,9 @@ class GitSyncReconciler:
             return
         memory = target.memory
         if live.sync.spec.deletion == "delete":
-            bodies = {one: item.raw for one, item in {**memory.base, **memory.applied}.items()}
+            bodies = memory.bodies()
             doomed = [one for one in removal_order(memory.inventory) if may_delete(one, bodies.get(one))]
-            removal = await self._cluster.remover.remove([memory.inventory[one] for one in doomed])
+            removal = await self._cluster.remover.remove([memory.inventory[one] for one in doomed], bodies)
             for identity in removal.settled:
                 memory.inventory.pop(identity, None)
             if removal.problems:

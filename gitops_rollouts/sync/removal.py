@@ -19,6 +19,8 @@ from gitops_rollouts.sync.apply import AT_ONCE, at_once
 from gitops_rollouts.sync.inventory import Entry
 from gitops_rollouts.sync.order import wave_of
 
+Bodies = Mapping[Identity, Mapping[str, Any]]
+
 
 @dataclass(slots=True)
 class Removal:
@@ -38,18 +40,22 @@ class Remover:
         self._fence = fence
         self._slots: Final = asyncio.Semaphore(AT_ONCE)
 
-    async def remove(self, entries: Iterable[Entry]) -> Removal:
-        """Delete in the given order, wave by wave. Raises `KubeError` where trying again is the only way."""
+    async def remove(self, entries: Iterable[Entry], bodies: Bodies | None = None) -> Removal:
+        """Delete in the given order, wave by wave. Raises `KubeError` where trying again is the only way.
+
+        ``bodies``: how the objects were applied last, as far as that is known.
+        """
         result = Removal()
+        known = bodies or {}
         for _, wave in groupby(entries, key=lambda entry: wave_of(entry.identity.group, entry.identity.kind)):
-            await at_once(self._one(entry, result) for entry in list(wave))
+            await at_once(self._one(entry, known.get(entry.identity), result) for entry in list(wave))
         return result
 
-    async def _one(self, entry: Entry, result: Removal) -> None:
+    async def _one(self, entry: Entry, body: Mapping[str, Any] | None, result: Removal) -> None:
         identity = entry.identity
         async with self._slots:
             try:
-                if await self._delete(entry):
+                if await self._delete(entry, body):
                     result.deleted.append(identity)
             except (NotFound, UnknownKind):
                 pass
@@ -58,13 +64,13 @@ class Remover:
                 return
             result.settled.add(identity)
 
-    async def _delete(self, entry: Entry) -> bool:
+    async def _delete(self, entry: Entry, body: Mapping[str, Any] | None) -> bool:
         """False: somebody else made it anew, so it isn't ours."""
         identity = entry.identity
         resource = await self._discovery.resolve(entry.api_version, identity.kind)
         namespace = identity.namespace if resource.namespaced else None
         live = await self._client.get(resource, namespace, identity.name)
-        if not applied_by_us(live):
+        if not applied_by_us(live, body):
             return False
         self._fence.fence()
         propagation = "Foreground" if resource == ROLLOUTS else "Background"
@@ -73,7 +79,18 @@ class Remover:
         return True
 
 
-def applied_by_us(live: Mapping[str, Any]) -> bool:
-    """Whether our field manager holds anything of a live object."""
+def applied_by_us(live: Mapping[str, Any], body: Mapping[str, Any] | None = None) -> bool:
+    """Whether a live object is the one that we applied: our field manager holds something of it.
+
+    Who applies nothing but a name holds no field; so where nobody holds any, or ``body`` is such, it counts as ours.
+    """
     managed = (live.get("metadata") or {}).get("managedFields") or []
-    return any(one.get("manager") == APPLY_MANAGER and one.get("operation") == "Apply" for one in managed)
+    if any(one.get("manager") == APPLY_MANAGER and one.get("operation") == "Apply" for one in managed):
+        return True
+    return not managed or (body is not None and not _says_anything(body))
+
+
+def _says_anything(body: Mapping[str, Any]) -> bool:
+    metadata = body.get("metadata") or {}
+    said = {key for key, value in body.items() if value} - {"apiVersion", "kind", "metadata"}
+    return bool(said or {key for key, value in metadata.items() if value} - {"name", "namespace"})

@@ -132,11 +132,26 @@ async def test_what_somebody_made_anew_is_not_ours(bench: Bench) -> None:
     name = await bench.sync(prune=True)
     await bench.put(many(bench, 2), name)
     await bench.client.delete(CONFIG_MAPS, bench.namespace, "c0")
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c0", "namespace": bench.namespace}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c0", "namespace": bench.namespace},
+        "data": {"theirs": "1"},
+    }
     await bench.client.create(CONFIG_MAPS, bench.namespace, body, field_manager="somebody")
     await bench.put(without(1), name)
     assert await left(bench) == 2
     assert len((await bench.status(name))["inventory"]) == 1
+
+
+async def test_an_object_that_is_only_a_name(bench: Bench) -> None:
+    name = await bench.sync(prune=True)
+    bare = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c0, namespace: {bench.namespace}}}\n"
+    await bench.put({"envs/prod/c0.yaml": bare, "envs/prod/c1.yaml": bench.config_map("c1")}, name)
+    patch = {"metadata": {"labels": {"by": "somebody"}}}
+    await bench.client.patch(CONFIG_MAPS, bench.namespace, "c0", patch, field_manager="somebody")
+    await bench.put(without(1), name)
+    assert await left(bench) == 1
 
 
 async def test_an_object_in_two_gitsyncs_is_refused_and_may_move(bench: Bench) -> None:
