@@ -58,6 +58,8 @@ class RoundResult:
     """Target → the branch on which its refused decisions wait."""
     requests: RequestReport | None = None
     request_error: str = ""
+    branches: Mapping[str, str] | None = None
+    """The request branches as this round left them; None: it didn't look at them."""
     requests_again: bool = False
     """The requests' part of the round failed in passing."""
 
@@ -181,6 +183,7 @@ class Round:
         try:
             result.requests = self._requests.round(base, targets, wanted, now)
             self._clear_offers(base, targets, result)
+            result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:
             result.request_error = str(err)
         except GitError:

@@ -347,17 +347,23 @@ class DecisionWriter:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
             elif not any(entry.problem for entry in self._all(name)):
                 self._refusals.pop(name, None)
+        self._requests_done(result, now)
+        if result.commit:
+            log.info("decisions written", commit=result.commit)
+            self._on_pushed(result.commit)
+
+    def _requests_done(self, result: RoundResult, now: datetime) -> None:
         if result.requests is not None and result.requests.wait is not None:
             at = result.requests.wait
             self._requests_at = min(self._requests_at, at) if self._requests_at else at
+        if result.branches is not None:
+            # so that a branch which is deleted before the poller ever saw it is missed all the same
+            self._refs = result.branches
         if result.request_error:
             self._trouble = ("RequestsRefused", result.request_error)
             self._requests_at = now + self._settings.reprobe
         if result.requests_again:
             self._requests_at = now
-        if result.commit:
-            log.info("decisions written", commit=result.commit)
-            self._on_pushed(result.commit)
 
     def _settle(self, name: str, outcome: Outcome, result: RoundResult, now: datetime) -> None:
         for entry in self._entries.get(name, {}).get(outcome.key, []):

@@ -510,6 +510,16 @@ async def test_deleting_it_holds(remote: Remote, engine: Engine) -> None:
     assert again.mirror.look("main")[1] == {}
 
 
+async def test_deleting_it_before_the_poller_ever_saw_it_holds_too(remote: Remote, engine: Engine) -> None:
+    state = deployed(remote, engine)
+    engine.want(a_request(state))
+    await engine.settle()
+    remote.git("push", "-q", "origin", f":refs/heads/{branch_of(state)}")
+    engine.writer.saw_requests(engine.mirror.look("main")[1])
+    await engine.settle()
+    assert len(engine.writer.holds) == 1
+
+
 async def test_a_hold_survives_a_restart_and_ends_with_the_approval(remote: Remote, engine: Engine) -> None:
     state = await opened(remote, engine)
     remote.git("push", "-q", "origin", f":refs/heads/{branch_of(state)}")
