@@ -47,7 +47,7 @@ def abort(
     verb = Verb(
         in_git=in_git,
         on_cluster=lambda seen, _: requests.abort(seen.rollout),
-        nothing=f"{asked.name} is aborted already",
+        nothing=f"{asked.name} is aborted already, or brings nothing out",
         then="the stable version takes over",
         cluster_first=True,
     )

@@ -165,14 +165,13 @@ def _fits(option: str, what: str) -> None:
 
 async def _in_cluster(cluster: Cluster, seen: RolloutView, asked: Asked, verb: Verb) -> None:
     from gitops_rollouts.cli.output import say
+    from gitops_rollouts.cli.view import selector_of
     from gitops_rollouts.errors import ConfigError
     from gitops_rollouts.kube.resources import REPLICA_SETS
 
     _fits(verb.only_in_git, "for Rollouts that a GitSync applies")
     if verb.on_cluster is None:
         raise ConfigError(f"No GitSync applies {seen.namespace}/{seen.name}: there is nothing in Git to take back")
-    from gitops_rollouts.cli.view import selector_of
-
     names = {each.name for each in seen.replica_sets}
     listed = await cluster.client.list(REPLICA_SETS, seen.namespace, selector_of(seen.rollout))
     owned = [each for each in listed if each["metadata"]["name"] in names]

@@ -80,8 +80,11 @@ def promote_full(rollout: Rollout) -> tuple[Patch, ...]:
 
 
 def abort(rollout: Rollout) -> tuple[Patch, ...]:
-    """Go back to the stable version."""
-    return () if rollout.status.abort else (_status({"abort": True}),)
+    """Go back to the stable version; nothing where that serves everything already."""
+    status = rollout.status
+    promoted = status.stable_rs != "" and status.stable_rs == status.current_pod_hash
+    observed = status.observed_generation == str(rollout.metadata.generation)
+    return () if status.abort or (promoted and observed) else (_status({"abort": True}),)
 
 
 def retry(rollout: Rollout) -> tuple[Patch, ...]:

@@ -265,3 +265,15 @@ def test_why_names_who_decided(synced: Synced) -> None:
     assert "by Erin Ops" in text
     away = synced.gor("why", "web", "--no-git").stdout
     assert "Erin Ops" not in away
+
+
+@pytest.mark.cluster
+def test_diff_reads_what_the_gitsync_reads(synced: Synced) -> None:
+    synced.person.release("v9")
+    done = synced.gor("promote", "web", "--dry-run")
+    assert done.returncode == exit_codes.GIT
+    environment = {**synced.person.environment(), "KUBECONFIG": synced.kubeconfig}
+    shown = gor("diff", "--target", synced.name, cwd=synced.person.home, **environment)
+    assert shown.returncode == exit_codes.NEGATIVE, shown.stderr
+    (change,) = [line.strip() for line in shown.stdout.splitlines() if "image" in line]
+    assert change == ('~ spec.template.spec.containers[name=web].image: "ghcr.io/acme/web:v2" → "ghcr.io/acme/web:v9"')

@@ -68,6 +68,9 @@ def test_promote_full_only_while_something_moves() -> None:
 def test_abort_and_retry_are_each_others_inverse() -> None:
     assert bodies(requests.abort(rollout())) == [("status", {"status": {"abort": True}})]
     assert requests.abort(rollout(status={"abort": True})) == ()
+    promoted = {"stableRS": "a", "currentPodHash": "a", "observedGeneration": "0"}
+    assert requests.abort(rollout(status=promoted)) == ()
+    assert requests.abort(rollout(status={**promoted, "observedGeneration": "7"})) != ()
     assert bodies(requests.retry(rollout(status={"abort": True}))) == [("status", {"status": {"abort": False}})]
     assert requests.retry(rollout()) == ()
 
