@@ -96,6 +96,7 @@ class Requests:
         self._waiting: dict[Group, _Waiting] = {}
         self._holds: set[Hold] = set()
         self._read: dict[tuple[str, str], frozenset[Subject]] = {}
+        self._not_made: dict[str, str] = {}
 
     @property
     def holds(self) -> frozenset[Hold]:
@@ -125,6 +126,7 @@ class Requests:
             self._open(group, members, head, targets[group.target], open_now, now, report)
         self._waiting = {group: waiting for group, waiting in self._waiting.items() if group in groups}
         self._read = {key: members for key, members in self._read.items() if key[1] == head}
+        self._not_made = {made: at for made, at in self._not_made.items() if at == head}
         return report
 
     # --- what is there -----------------------------------------------------------------------------------------
@@ -219,7 +221,11 @@ class Requests:
             tip = self._mirror.list_refs(PREFIX).get(name)
             if inside and tip and self._branches.merged(tip, head) is None:
                 self._offer(name, inside, head, at, report)
-        left = {key: want for key, want in members.items() if key not in covered and not self._is_held(group, key)}
+        left = {
+            key: want
+            for key, want in members.items()
+            if key not in covered and not self._is_held(group, key) and not self._taken_back(at.rollouts[key], group)
+        }
         if not left:
             self._waiting.pop(group, None)
             return
@@ -276,6 +282,15 @@ class Requests:
         if commit is not None:
             self._mirror.mark(f"{_OPENED}{name}", commit)
         return commit is not None
+
+    def _taken_back(self, state: InGit, group: Group) -> bool:
+        """Whether this very promotion was in the branch before and somebody reverted it: it isn't asked again (R3)."""
+        made = promotion(state, group.gate).id
+        if self._not_made.get(made) != state.head:
+            if self._mirror.introduced(f"id={made}", state.attempt.intent, state.head):
+                return True
+            self._not_made[made] = state.head
+        return False
 
     def _is_held(self, group: Group, key: Key) -> bool:
         return Hold(group.target, *key, group.intent, group.gate) in self._holds
