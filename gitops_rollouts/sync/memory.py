@@ -35,6 +35,8 @@ class Memory:
     recorded: dict[Key, tuple[str, Recorded]] = field(default_factory=dict)
     """Recorded versions that are being brought up, with the record's commit."""
     begun: bool = False
+    released: set[Identity] = field(default_factory=set)
+    """What Git let go and nobody pruned: no longer ours to steer."""
     verdicts: dict[Identity, tuple[RenderedObject, list[Problem]]] = field(default_factory=dict)
 
     def check(self, item: RenderedObject) -> list[Problem]:
@@ -55,6 +57,7 @@ class Memory:
         self.inventory.pop(identity, None)
         self.applied.pop(identity, None)
         self.verdicts.pop(identity, None)
+        self.released.discard(identity)
 
     def is_new(self, item: RenderedObject, states: Mapping[Key, InGit], now: datetime) -> bool:
         """Whether an object has to be sent: it, or what its stamp says, isn't what was applied last."""

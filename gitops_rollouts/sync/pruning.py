@@ -57,6 +57,10 @@ class Pruning:
             allowed=bool(gone) and await self._is_allowed(at, gone, mirror),
             unapplied=unapplied,
         )
+        memory.released.intersection_update(plan.gone)
+        if plan.reason == "PruneOff":
+            await self._remover.release([one for one in plan.gone if one not in memory.released])
+            memory.released.update(plan.gone)
         if not plan.delete:
             return Pruned(plan)
         removal = await self._remover.remove(plan.delete, bodies)

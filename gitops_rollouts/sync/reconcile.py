@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from gitops_rollouts.api.gitsync import GitSync, Hold, encode_gitsync_status, parse_gitsync
-from gitops_rollouts.api.names import APPLIED, APPLY_MANAGER, STAMP_MANAGER
+from gitops_rollouts.api.names import APPLY_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
@@ -21,10 +21,10 @@ from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
 from gitops_rollouts.kube.lease import Fence
-from gitops_rollouts.kube.resources import GITSYNCS, ROLLOUTS
+from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.render.objects import Identity
 from gitops_rollouts.render.renderer import Renderer
-from gitops_rollouts.sync.apply import Applier, at_once
+from gitops_rollouts.sync.apply import Applier
 from gitops_rollouts.sync.credentials import read_remote
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
 from gitops_rollouts.sync.memory import Memory
@@ -219,7 +219,7 @@ class GitSyncReconciler:
         self._claims.release(name)
         self._repositories.release(name)
         if target is not None:
-            await self._unstamp(name, target.memory)
+            await self._cluster.remover.release(target.memory.inventory)
 
     async def stop(self) -> None:
         """End polling and all child processes."""
@@ -332,23 +332,6 @@ class GitSyncReconciler:
                 await self._write(live, target, facts)
                 raise KubeError(removal.problems[0].message)
         await self._set_finalizers(live, [one for one in live.finalizers if one != FINALIZER])
-
-    async def _unstamp(self, name: str, memory: Memory) -> None:
-        """Rollouts that stay are nobody's from now on: without the stamp the engine obeys the cluster alone."""
-
-        async def one(key: Key) -> None:
-            self._fence.fence()
-            patch = {"metadata": {"annotations": {APPLIED: None}}}
-            try:
-                await self._client.patch(ROLLOUTS, *key, patch, field_manager=STAMP_MANAGER)
-            except NotFound:
-                return
-
-        keys = [(entry.namespace, entry.name) for entry in memory.inventory if entry.kind == "Rollout"]
-        try:
-            await at_once(one(key) for key in keys)
-        except KubeError as err:
-            log.warning("a stamp can't be taken off", gitsync=name, error=str(err))
 
 
 def project_gitsync(raw: Mapping[str, Any]) -> LiveGitSync:

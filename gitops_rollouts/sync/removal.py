@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
 
-from gitops_rollouts.api.names import APPLY_MANAGER
+from gitops_rollouts.api.names import APPLIED, APPLY_MANAGER, ARGO_GROUP, STAMP_MANAGER
 from gitops_rollouts.errors import Conflict, Forbidden, Invalid, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
@@ -50,6 +50,24 @@ class Remover:
         for _, wave in groupby(entries, key=lambda entry: wave_of(entry.identity.group, entry.identity.kind)):
             await at_once(self._one(entry, known.get(entry.identity), result) for entry in list(wave))
         return result
+
+    async def release(self, identities: Iterable[Identity]) -> None:
+        """Take the stamp off Rollouts that stay though Git let them go: the engine obeys the cluster alone from now on.
+
+        Raises `KubeError`.
+        """
+        await at_once(self._unstamp(one) for one in identities if (one.group, one.kind) == (ARGO_GROUP, "Rollout"))
+
+    async def _unstamp(self, identity: Identity) -> None:
+        patch = {"metadata": {"annotations": {APPLIED: None}}}
+        async with self._slots:
+            self._fence.fence()
+            try:
+                await self._client.patch(
+                    ROLLOUTS, identity.namespace, identity.name, patch, field_manager=STAMP_MANAGER
+                )
+            except NotFound:
+                return
 
     async def _one(self, entry: Entry, body: Mapping[str, Any] | None, result: Removal) -> None:
         identity = entry.identity

@@ -187,6 +187,20 @@ async def test_an_object_in_two_gitsyncs_is_refused_and_may_move(bench: Bench) -
     assert (await bench.config("c1") or {})["metadata"]["uid"] == uid
 
 
+async def test_a_rollout_that_git_lets_go_and_nobody_prunes_is_nobodys(bench: Bench) -> None:
+    name = await bench.sync()
+    await bench.put({**many(bench, 1), "envs/prod/web.yaml": bench.manifest()}, name)
+    await bench.put({"envs/prod/web.yaml": None}, name)
+    live = await bench.rollout()
+    assert live is not None
+    assert stamp_of(live) is None
+    assert bench.board.get(bench.namespace, "web") is None
+    await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    live = await bench.rollout()
+    assert live is not None
+    assert stamp_of(live) is not None
+
+
 async def test_deleting_the_gitsync_leaves_its_objects(bench: Bench) -> None:
     name = await bench.sync()
     await bench.put({**many(bench, 1), "envs/prod/web.yaml": bench.manifest()}, name)
