@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gitops_rollouts.api import names
+from gitops_rollouts.api.gitsync import GitSyncSpec
 from gitops_rollouts.engine import conditions, events, gates
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +59,9 @@ def test_each_event_is_documented(event: events.EmitEvent) -> None:
 )  # fmt: skip
 def test_each_condition_and_reason_is_documented(word: str) -> None:
     assert word in PAGES
+
+
+def test_each_field_of_a_gitsync_is_documented() -> None:
+    page = (ROOT / "docs/gitsync.md").read_text()
+    fields = [field.alias or name for name, field in GitSyncSpec.model_fields.items()]
+    assert [field for field in fields if f"`{field}`" not in page] == []
