@@ -22,9 +22,10 @@ class Board:
         self._withdrawn: dict[Key, set[str]] = {}
         self._listeners: list[Listener] = []
 
-    def on_change(self, listener: Listener) -> None:
-        """Call ``listener`` after each change, once a Rollout."""
+    def on_change(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` after each change, once a Rollout. Returns what ends that."""
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def publish(self, target: str, at: TargetAt, fetched_at: datetime) -> None:
         """Put up what a GitSync's tree says now. Rollouts that it no longer holds are taken down."""
@@ -111,5 +112,5 @@ class Board:
 
     def _tell(self, keys: list[Key]) -> None:
         for namespace, name in keys:
-            for listener in self._listeners:
+            for listener in tuple(self._listeners):
                 listener(namespace, name)

@@ -104,10 +104,12 @@ class DecisionWriter:
         self._reports: dict[str, WriteReport] = {}
         self._refs: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
+        self._unlisten = board.on_change(self._git_changed)
         self._requests_at: datetime | None = None
         self._not_before: datetime | None = None
         self._attempts = 0
         self._trouble: tuple[str, str] | None = None
+        self._request_trouble = ""
         self._refusals: dict[str, tuple[str, str]] = {}
         self._wake = asyncio.Event()
 
@@ -141,9 +143,7 @@ class DecisionWriter:
         else:
             entries.pop(key, None)
         moved = self._note_moving(target, key, moving)
-        synced = self._synced(target)
-        if self._seen.get(target) != synced or _requests_in(before) != _requests_in(after):
-            self._seen[target] = synced
+        if _requests_in(before) != _requests_in(after):
             self._look_at_requests()
         elif moved or [entry.want for entry in before] != [entry.want for entry in after]:
             self._wake.set()
@@ -171,6 +171,14 @@ class DecisionWriter:
         if self._refs is None or dict(refs) != dict(self._refs):
             self._refs = dict(refs)
             self._look_at_requests()
+
+    def _git_changed(self, _namespace: str, _name: str) -> None:
+        """Git says something new of a Rollout: wants that were settled may stand again, requests may be void."""
+        for name in self._targets:
+            synced = self._synced(name)
+            if self._seen.get(name) != synced:
+                self._seen[name] = synced
+                self._look_at_requests()
 
     def restore_holds(self, holds: Iterable[Hold]) -> None:
         """Holds that the GitSyncs' status remembers from before a restart."""
@@ -202,6 +210,7 @@ class DecisionWriter:
                     await self._pause(None if at is None else (at - now).total_seconds(), stopping)
         finally:
             stopping.cancel()
+            self._unlisten()
 
     async def step(self) -> None:
         """One round of everything that is due. Never raises: a failure is reported and tried again."""
@@ -360,8 +369,9 @@ class DecisionWriter:
             # so that a branch which is deleted before the poller ever saw it is missed all the same
             self._refs = result.branches
         if result.request_error:
-            self._trouble = ("RequestsRefused", result.request_error)
             self._requests_at = now + self._settings.reprobe
+        if result.request_error or result.requests is not None:
+            self._request_trouble = result.request_error
         if result.requests_again:
             self._requests_at = now
 
@@ -409,6 +419,8 @@ class DecisionWriter:
             trouble = ("CircuitOpen", f"too many commits within an hour on {named}: nothing more is written")
         if trouble is None and problems:
             trouble = ("Stuck", problems[0])
+        if trouble is None and self._request_trouble:
+            trouble = ("RequestsRefused", self._request_trouble)
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds)
         return WriteReport(name, True, READY, "Git shows every decision", pending, holds)

@@ -567,6 +567,15 @@ async def test_a_newer_image_supersedes_it(remote: Remote, engine: Engine) -> No
     assert after.approved_through == -1
 
 
+async def test_a_rollout_deleted_in_git_needs_no_request(remote: Remote, engine: Engine) -> None:
+    await opened(remote, engine)
+    remote.put({WEB_YAML: None, "envs/prod/other.yaml": manifest(name="other")})
+    engine.board.publish("prod", engine.reading.at(engine.published().commit), engine.now)
+    await engine.settle()
+    assert engine.mirror.look("main")[1] == {}
+    assert engine.writer.holds == frozenset()
+
+
 async def test_somebody_elses_commit_on_it_is_never_lost(remote: Remote, engine: Engine) -> None:
     state = await opened(remote, engine)
     remote.git("checkout", "-q", "-b", "work", f"origin/{branch_of(state)}")
