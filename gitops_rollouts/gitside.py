@@ -27,7 +27,7 @@ from gitops_rollouts.decisions.requests import Hold
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
 from gitops_rollouts.decisions.wants import is_moving, wants
-from gitops_rollouts.decisions.writer import DecisionWriter, WriteReport
+from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.errors import ConfigError, UnknownKind
 from gitops_rollouts.git.credentials import Credentials
@@ -200,7 +200,10 @@ class GitSide:
 
     def _reported(self, report: WriteReport) -> None:
         condition = Condition(
-            type=WRITE_BACK, status="True" if report.ok else "False", reason=report.reason, message=report.message
+            type=WRITE_BACK,
+            status="True" if report.ok and report.reason != DISABLED else "False",
+            reason=report.reason,
+            message=report.message,
         )
         holds = (
             api.Hold(namespace=one.namespace, name=one.name, intent=one.intent, gate=str(one.gate))

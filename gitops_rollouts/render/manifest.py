@@ -18,6 +18,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._:@]{0,251}[A-Za-z0-9_])?\Z"
 _API_VERSION: Final = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[a-zA-Z0-9]{1,63}\Z")
 _KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}\Z")
 _ONLY_LIVE: Final = (APPLIED, OUTBOX)
+_SET_BY_THE_SERVER: Final = ("deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 
 
 @dataclass(slots=True)
@@ -136,12 +137,15 @@ def check_metadata(item: RenderedObject) -> None:
 
 def without_own_keys(item: RenderedObject) -> tuple[RenderedObject, list[Problem]]:
     """Drop our keys from where they may not stand: pod templates, and live-only ones (docs/decisions.md §1.4)."""
-    raw, problems = item.raw, list[Problem]()
+    raw, problems = _without_server_fields(item.raw), list[Problem]()
 
     def report(field_path: str, message: str, remedy: str) -> None:
         line = item.source.line_of(field_path)
         problems.append(Problem(item.source.path, line, field_path, message, remedy, item.identity))
 
+    for key in _SET_BY_THE_SERVER:
+        if item.raw["metadata"].get(key):
+            report(f"metadata.{key}", "only the API server sets this field, so it is ignored", "remove it")
     annotations = raw["metadata"].get("annotations") or {}
     for key in _ONLY_LIVE:
         if key in annotations:
@@ -160,6 +164,15 @@ def without_own_keys(item: RenderedObject) -> tuple[RenderedObject, list[Problem
             report(f"spec.template.metadata.{key}[{name}]", message, "remove it")
             raw = _without_template_key(raw, key, name)
     return (item if raw is item.raw else replace(item, raw=raw)), problems
+
+
+def _without_server_fields(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Exported manifests have these; an empty ``creationTimestamp`` also stands in generated ones and says nothing."""
+    metadata = raw["metadata"]
+    if not any(key in metadata for key in (*_SET_BY_THE_SERVER, "creationTimestamp")):
+        return raw
+    kept = {key: value for key, value in metadata.items() if key not in (*_SET_BY_THE_SERVER, "creationTimestamp")}
+    return {**raw, "metadata": kept}
 
 
 def _template_metadata(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -52,6 +52,10 @@ class Memory:
         """How objects were applied last, as far as this process knows."""
         return {one: item.raw for one, item in {**self.base, **self.applied}.items()}
 
+    def keep_verdicts(self, identities: set[Identity]) -> None:
+        """Forget the rules' findings on all other objects."""
+        self.verdicts = {one: verdict for one, verdict in self.verdicts.items() if one in identities}
+
     def forget(self, identity: Identity) -> None:
         """An object is gone, or another GitSync's."""
         self.inventory.pop(identity, None)

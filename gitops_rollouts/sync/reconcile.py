@@ -60,6 +60,7 @@ class LiveGitSync:
 class _Target:
     """What this process holds of one GitSync."""
 
+    uid: str
     memory: Memory = field(default_factory=Memory)
     mirror: Mirror | None = None
     reader: Reader | None = None
@@ -157,8 +158,11 @@ class GitSyncReconciler:
         sync = live.sync
         name = sync.metadata.name
         target = self._targets.get(name)
+        if target is not None and target.uid != sync.metadata.uid:
+            await self.gone(name)  # deleted and made anew before anybody looked
+            target = None
         if target is None:
-            target = self._targets[name] = _Target()
+            target = self._targets[name] = _Target(sync.metadata.uid)
             target.memory.inventory = parse_inventory(sync.status.inventory)
         if target.written is not None and target.written.version > live.version:
             live = target.written  # the cache is older than what was written

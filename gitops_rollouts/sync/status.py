@@ -185,11 +185,11 @@ def _ready_after_fetch(sync: GitSync, facts: Facts, by_kind: Mapping[str, Condit
         return _condition(READY, "False", applied.reason if applied else "NotYet", f"{said.rstrip('.')}.{first}{rest}")
     if facts.prune.reason in ("PruneBlocked", "EmptyRender", "ProblemsFirst"):
         return _condition(READY, "False", facts.prune.reason, f"{by_kind[PRUNED].message}.")
-    if facts.problems:
-        count = "1 problem" if len(facts.problems) == 1 else f"{len(facts.problems)} problems"
-        message = f"{head} is applied, with {count}: {facts.problems[0]}."
-        return _condition(READY, "False", "Problems", message)
     what = "is what runs" if sync.spec.apply else "is read; something else applies it"
+    if facts.problems:
+        count = "1 problem that stops" if len(facts.problems) == 1 else f"{len(facts.problems)} problems that stop"
+        message = f"{head} {what}, with {count} nothing: {facts.problems[0]}."
+        return _condition(READY, "True", "SyncedWithProblems", message)
     return _condition(READY, "True", "Synced", f"{head} {what}: {_objects(facts.total)}; {again}.")
 
 

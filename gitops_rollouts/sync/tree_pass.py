@@ -173,6 +173,7 @@ class TreePass:
         good: list[RenderedObject] = []
         # in a thread: the first pass over a large tree takes seconds, and the loop has pauses to keep
         verdicts = await asyncio.to_thread(lambda: [self._memory.check(item) for item in rendered.objects])
+        self._memory.keep_verdicts({item.identity for item in rendered.objects})
         for item, found in zip(rendered.objects, verdicts, strict=True):
             self._problems += found
             if found:

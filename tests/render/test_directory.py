@@ -110,6 +110,20 @@ def test_own_keys_in_pod_templates_and_live_only_annotations_are_dropped(render:
     assert not rendered.blocked
 
 
+def test_what_an_exported_manifest_has_from_the_server_is_dropped(render: object) -> None:
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  creationTimestamp: null\n  uid: x\n"
+        "  resourceVersion: '1'\n  labels: {app: web}\n"
+    )
+    rendered = render({"app/a.yaml": text})  # type: ignore[operator]
+    assert rendered.objects[0].raw["metadata"] == {"name": "a", "namespace": "shop", "labels": {"app": "web"}}
+    assert {(one.field, one.line) for one in rendered.problems} == {
+        ("metadata.resourceVersion", 7),
+        ("metadata.uid", 6),
+    }
+    assert not rendered.blocked
+
+
 @pytest.mark.parametrize(
     ("path", "phrase"),
     [

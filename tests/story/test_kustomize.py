@@ -33,7 +33,9 @@ def test_decisions_of_a_kustomized_rollout_land_in_the_overlay(loop: Loop) -> No
         return text in loop.git("show", f"origin/main:{overlay}")
 
     wait_until(lambda: in_overlay("gitops-rollouts.io/stable"), "the record in the overlay")
-    before = loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"]
+    before = wait_until(
+        lambda: loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"], "the record on the live object"
+    )
     assert before.startswith("template=")
 
     loop.gor("set-image", "web", "web=ghcr.io/acme/web:v2", "-n", loop.namespace)
