@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gitops_rollouts.api.gitsync import GitSync, GitSyncSpec
-from gitops_rollouts.cli.deciding import InRepository
+from gitops_rollouts.cli.in_repository import InRepository
 from gitops_rollouts.cli.manifests import cache_folder
 from gitops_rollouts.cli.output import say
 from gitops_rollouts.cli.view import Stamp

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gitops_rollouts.cli.in_repository import InRepository
 from gitops_rollouts.cli.options import GIT_PANEL, Context, Kubeconfig, Namespace, RolloutName
 
 if TYPE_CHECKING:
-    from gitops_rollouts.api.gitsync import GitSyncSpec
     from gitops_rollouts.api.meta import Raw
     from gitops_rollouts.cli.connection import Cluster
     from gitops_rollouts.cli.requests import Patch
-    from gitops_rollouts.cli.view import RolloutView, Stamp
+    from gitops_rollouts.cli.view import RolloutView
     from gitops_rollouts.decisions.desk import Desk, Done
-    from gitops_rollouts.decisions.state import TargetSpec
 
 PANEL = "Decide"
 _NOTED_POLLS = 15
@@ -94,26 +93,6 @@ def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> N
     everything = [named, *mine, *shared.parameters.values()]
     command.__signature__ = own.replace(parameters=everything)  # type: ignore[attr-defined]
     app.command(name, rich_help_panel=PANEL)(command)
-
-
-@dataclass(frozen=True, slots=True)
-class InRepository:
-    """Where in Git a Rollout's truth is: the GitSync's name and what it reads, and which Rollout of it.
-
-    ``stamp``: what was applied, None without a cluster. ``others``: the GitSyncs that read the same branch.
-    """
-
-    target: str
-    spec: GitSyncSpec
-    namespace: str
-    name: str
-    stamp: Stamp | None = None
-    others: tuple[TargetSpec, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """(namespace, name)."""
-        return self.namespace, self.name
 
 
 @dataclass(frozen=True, slots=True)
