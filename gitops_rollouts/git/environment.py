@@ -61,9 +61,12 @@ class ChildEnvironment:
 
 
 def engine_environment(
-    installed: InstalledCredentials, *, allow_file: bool, process: Mapping[str, str] | None = None
+    installed: InstalledCredentials, *, scheme: str, process: Mapping[str, str] | None = None
 ) -> ChildEnvironment:
-    """A clean environment. ``process``: this process's environment (default: the real one)."""
+    """A clean environment for a remote that is reached by ``scheme``, and by no other: a redirect can't change it.
+
+    ``process``: this process's environment (default: the real one).
+    """
     outer = os.environ if process is None else process
     variables = {name: outer[name] for name in PASSED_ON if name in outer}
     variables |= {
@@ -77,8 +80,7 @@ def engine_environment(
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
-        # http to another machine never gets this far: parse_address refuses it
-        "GIT_ALLOW_PROTOCOL": "https:ssh:http:file" if allow_file else "https:ssh:http",
+        "GIT_ALLOW_PROTOCOL": scheme,
     }
     if installed.ssh_command:
         variables["GIT_SSH_COMMAND"] = installed.ssh_command

@@ -82,7 +82,7 @@ class Mirror:
             if environment is not None:
                 return GitChild(path, environment)
             installed = install(held, self.address, self._secrets / kind)
-            return GitChild(path, engine_environment(installed, allow_file=allow_file))
+            return GitChild(path, engine_environment(installed, scheme=self.address.scheme))
 
         self._child = child(credentials, "read")
         self._pusher = child(write_credentials, "write") if write_credentials else self._child

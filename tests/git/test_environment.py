@@ -24,7 +24,7 @@ def test_the_engine_inherits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GIT_SSH_COMMAND", "touch x")
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
-    child = GitChild(tmp_path, engine_environment(InstalledCredentials(), allow_file=False))
+    child = GitChild(tmp_path, engine_environment(InstalledCredentials(), scheme="https"))
     seen = seen_by(child)
     assert "SECRET_TOKEN" not in seen
     assert "GIT_SSH_COMMAND" not in seen
@@ -32,7 +32,7 @@ def test_the_engine_inherits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert seen["HTTPS_PROXY"] == "http://proxy:3128"
     assert seen["HOME"] == "/nonexistent"
     assert seen["GIT_CONFIG_GLOBAL"] == "/dev/null"
-    assert seen["GIT_ALLOW_PROTOCOL"] == "https:ssh:http"
+    assert seen["GIT_ALLOW_PROTOCOL"] == "https"
 
 
 def test_a_person_keeps_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
