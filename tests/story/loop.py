@@ -283,7 +283,9 @@ class Loop:
     def settled(self, seconds: float = 6.0) -> None:
         """Assert that nothing is written for several poll rounds: no commit, no change of the Rollout."""
         self.git("fetch", "-q", "--prune", "origin")
-        head, live = self.git("rev-parse", "origin/main"), self.rollout()["metadata"]["resourceVersion"]
+        head = self.git("rev-parse", "origin/main")
+        wait_until(lambda: self.sync()["status"].get("lastAppliedCommit") == head, "the tip to be applied")
+        live = self.rollout()["metadata"]["resourceVersion"]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(1)
