@@ -117,6 +117,7 @@ class GitSide:
         self.git: GitView = _View(self.board, self._expects)
         self.wants: WantSink = _Wants(self)
         parts.rollouts.on_change(self._rollout_changed)
+        self.board.on_change(self._board_changed)
 
     def staleness(self, target: str) -> timedelta:
         """How old the last good fetch of a GitSync may be."""
@@ -229,6 +230,11 @@ class GitSide:
     def _rollout_changed(self, key: Key, _old: LiveRollout | None, new: LiveRollout | None) -> None:
         if new is None:
             self.reconciler.heal(*key)
+
+    def _board_changed(self, namespace: str, name: str) -> None:
+        """A Rollout that Git lets go wants nothing of Git any more, whether or not it stays in the cluster."""
+        if self.board.get(namespace, name) is None:
+            self.gone((namespace, name))
 
     def observed(self, live: LiveRollout, authority: Authority) -> None:
         """After a pass over a Rollout that Git manages: what should be told to Git, and what has to be healed."""
