@@ -25,12 +25,12 @@ class InForce:
 
 
 def judge(
-    annotations: Mapping[str, Any], subject: Subject, attempt: Attempt, approves: Callable[[str], bool]
+    annotations: Mapping[str, Any], subject: Subject, attempt: Attempt, approves: Callable[[Promote], bool]
 ) -> InForce:
     """Judge the lines of one Rollout.
 
-    ``approves`` tells whether the attempt is unbroken since the commit of that id (the ancestor rule); it is asked
-    only where the line names another commit than the attempt's own intent.
+    ``approves`` tells whether a promotion that names another commit than the attempt's own intent counts all the same:
+    the attempt is unbroken since that commit (the ancestor rule).
     """
     parsed = {key: parse_line(key, annotations[key]) for key in DECISION_KEYS if key in annotations}
     ignored: list[Ignored] = []
@@ -84,7 +84,7 @@ def _abort(
 def _promote(
     line: Line | Malformed | None,
     attempt: Attempt,
-    approves: Callable[[str], bool],
+    approves: Callable[[Promote], bool],
     ignore: Callable[[str, str], None],
 ) -> Promote | None:
     if isinstance(line, Malformed):
@@ -95,7 +95,7 @@ def _promote(
         ignore(PROMOTE, "it approves another version than the one in Git")
     elif line.steps != attempt.steps:
         ignore(PROMOTE, "the steps were edited since")
-    elif not attempt.intent.startswith(line.intent) and not approves(line.intent):
+    elif not attempt.intent.startswith(line.intent) and not approves(line):
         ignore(PROMOTE, f"it approves the attempt of commit {line.intent}, which is not the one in Git")
     else:
         return line

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
-from gitops_rollouts.decisions.grammar import format_line
+from gitops_rollouts.decisions.grammar import Promote, format_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
@@ -33,6 +33,28 @@ class Origin:
 
     commit: str = ""
     author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """A Rollout at the last synced head. ``descends``: the head that is read now descends from that one."""
+
+    state: InGit | None
+    descends: bool
+
+    def keeps(self, line: Promote, attempt: Attempt) -> bool:
+        """Whether an approval that was in force goes on: the attempt does, or its history was merely rewritten (R6)."""
+        state = self.state
+        if state is None or state.promote != line or state.attempt.content != attempt.content:
+            return False
+        return not self.descends or state.attempt.intent == attempt.intent
+
+    def lifted(self, lines: InForce, attempt: Attempt) -> str:
+        """The abort that was in force for the same (T, S), if none is now."""
+        state = self.state if self.descends else None
+        if state is None or state.abort is None or lines.abort or state.attempt.content != attempt.content:
+            return ""
+        return state.abort.id or format_line(state.abort)
 
 
 class TargetReader:
@@ -147,22 +169,22 @@ class TargetReader:
         for item in rendered.objects:
             key = (item.namespace, item.name)
             if item.is_rollout and key in intents:
-                before = base.rollouts.get(key) if base and descends else None
+                before = _Before(base.rollouts.get(key) if base else None, descends)
                 rollouts[key] = self._rollout(spec, head, item, Attempt(*now.found[key], intents[key]), now, before)
         if base:
             rollouts.update(_still_there(base, now, head))
         return TargetAt(spec, head, rendered, rollouts, previous)
 
     def _rollout(
-        self, spec: TargetSpec, head: str, item: RenderedObject, attempt: Attempt, now: Snapshot, before: InGit | None
+        self, spec: TargetSpec, head: str, item: RenderedObject, attempt: Attempt, now: Snapshot, before: _Before
     ) -> InGit:
         key = (item.namespace, item.name)
         subject = Subject(spec.name, *key)
         annotations = item.raw["metadata"].get("annotations") or {}
 
-        def approves(prefix: str) -> bool:
-            since = self.mirror.history.resolve(prefix)
-            return since is not None and key in self._unbroken(spec, since, head, now)
+        def approves(line: Promote) -> bool:
+            since = self.mirror.history.resolve(line.intent)
+            return before.keeps(line, attempt) or (since is not None and key in self._unbroken(spec, since, head, now))
 
         lines = judge(annotations, subject, attempt, approves)
         placement = self._placement(spec, item, subject, annotations)
@@ -183,7 +205,7 @@ class TargetReader:
             record=lines.record,
             ignored=lines.ignored,
             image=image_of(item.raw),
-            lifted_abort=_lifted(before, lines, attempt),
+            lifted_abort=before.lifted(lines, attempt),
         )
 
     def _unbroken(self, spec: TargetSpec, since: str, head: str, now: Snapshot) -> frozenset[Key]:
@@ -241,13 +263,6 @@ def _is_foreign(value: object, subject: Subject) -> bool:
         return False
     token = next((part for part in value.split(" ") if part.startswith("for=")), "for=")
     return not token.startswith(f"for={subject.target}/")
-
-
-def _lifted(before: InGit | None, lines: InForce, attempt: Attempt) -> str:
-    """The abort that was in force for the same (T, S) at the last synced head, if none is now."""
-    if before is None or before.abort is None or lines.abort is not None or before.attempt.content != attempt.content:
-        return ""
-    return before.abort.id or format_line(before.abort)
 
 
 def _still_there(base: TargetAt, now: Snapshot, head: str) -> dict[Key, InGit]:

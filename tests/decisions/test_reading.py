@@ -93,6 +93,29 @@ def test_an_approval_survives_a_foxtrot_and_a_rebuild(remote: Remote, reading: R
     assert rebuilt.approved_through == 1
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+def test_rewritten_history_takes_no_approval_away_and_grants_none(
+    remote: Remote, reading: Reading, restarted: bool
+) -> None:
+    attempt = first_attempt(remote, reading).attempt
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(promote(attempt, 1)))})
+    before = reading.web()
+    remote.git("reset", "-q", "--soft", "HEAD~2")
+    remote.git("commit", "-q", "-m", "squashed")
+    remote.push("-f")
+    if restarted:
+        reading = Reading(reading.mirror)
+    after = reading.web(before.head)
+    assert after.attempt.content == attempt.content
+    assert after.attempt.intent != attempt.intent
+    assert after.approved_through == 1
+    remote.put({"README": "x"})
+    later = reading.web(after.head)
+    assert later.approved_through == 1
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(promote(attempt, 3)))})
+    assert reading.web(later.head).approved_through == -1
+
+
 def test_lines_for_somebody_else_are_ignored(remote: Remote, reading: Reading) -> None:
     attempt = first_attempt(remote, reading).attempt
     other = Subject("staging", "shop", "web")
