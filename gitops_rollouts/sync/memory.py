@@ -25,6 +25,8 @@ class Memory:
     """What the board shows: where a document can't be used, what it last was."""
     base: Mapping[Identity, RenderedObject] = field(default_factory=dict)
     """The objects of the last commit that was applied completely."""
+    base_at: TargetAt | None = None
+    """That commit, as it stood in Git."""
     applied: dict[Identity, RenderedObject] = field(default_factory=dict)
     """What this process applied, as it stands in Git."""
     stamped: dict[Key, Attempt] = field(default_factory=dict)

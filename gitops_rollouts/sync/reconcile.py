@@ -194,7 +194,7 @@ class GitSyncReconciler:
         tree_pass = TreePass(self._cluster, target.memory, sync, source, seen, now, save)
         if seen.head is None:
             if seen.asked:
-                await tree_pass.recall()
+                await tree_pass.show_last_applied()
             if seen.asked or not live.sync.status.conditions:
                 await self._write(live, target, Facts(seen))
             return None

@@ -109,9 +109,11 @@ class TreePass:
         try:
             at = await self._read(head)
         except (GitError, InputError) as err:
+            await self.show_last_applied()
             return Facts(replace(self._seen, error=err), rendered=None)
         rendered = at.rendered
         if rendered.failed:
+            await self.show_last_applied()
             return Facts(self._seen, rendered=False, commit=at.commit, problems=rendered.problems)
         stuck: KubeError | None = None
         pruned = Pruned()
@@ -146,10 +148,7 @@ class TreePass:
         return memory.at
 
     async def recall(self) -> None:
-        """Find out once what was applied completely before this process began, as far as it can still be had.
-
-        It is shown as fetched long ago: until Git has answered, nothing moves forward (docs/decisions.md §4).
-        """
+        """Find out once what was applied completely before this process began, as far as it can still be had."""
         memory, commit = self._memory, self._sync.status.last_applied_commit
         if memory.begun or not commit:
             memory.begun = True
@@ -164,7 +163,17 @@ class TreePass:
             return
         memory.base = {item.identity: item for item in base.rendered.objects}
         memory.published = base.rollouts
-        self._cluster.board.publish(self._source.spec.name, base, _LONG_AGO)
+        memory.base_at = base
+
+    async def show_last_applied(self) -> None:
+        """Where the tree can't be had and nothing is shown yet: show what was applied last.
+
+        As fetched long ago: until Git can be read, nothing moves forward (docs/decisions.md §4).
+        """
+        await self.recall()
+        board, base = self._cluster.board, self._memory.base_at
+        if base is not None and board.target(self._source.spec.name) is None:
+            board.publish(self._source.spec.name, base, _LONG_AGO)
 
     async def _usable(self, rendered: Rendered) -> list[RenderedObject]:
         """The objects that keep the rules and that no other GitSync has, with their namespaces."""
