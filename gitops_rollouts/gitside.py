@@ -43,6 +43,7 @@ from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, proje
 from gitops_rollouts.sync.repositories import Repositories
 from gitops_rollouts.sync.stamp import Stamp
 from gitops_rollouts.sync.status import WRITE_BACK
+from gitops_rollouts.sync.tree_pass import Cached
 
 AUTHOR: Final = Author("gitops-rollouts[bot]", "bot@gitops-rollouts.io")
 _KIND_SECONDS: Final = 30.0
@@ -112,6 +113,7 @@ class GitSide:
             closed=self._closed,
             looked=self._looked,
             stamped=self._stamped,
+            cached=self._cached,
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
         self.git: GitView = _View(self.board, self._expects)
@@ -219,6 +221,10 @@ class GitSide:
             if stamp is not None and stamp.target == name and not stamp.rebuild:
                 found[key] = Attempt(stamp.template, stamp.steps, stamp.intent)
         return found
+
+    def _cached(self, namespace: str, name: str) -> Cached | None:
+        live = self._parts.rollouts.get(namespace, name)
+        return Cached(live.rollout.metadata.uid, live.stamp) if live is not None else None
 
     # --- what the engine's side asks and tells -----------------------------------------------------------------
 

@@ -34,6 +34,8 @@ class Policy:
 
     force: bool = True
     watched: Watched = field(default_factory=Watched)
+    uids: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Rollouts, by (namespace, name), that may only be updated and never be made anew."""
 
 
 @dataclass(slots=True)
@@ -120,10 +122,13 @@ class Applier:
             if policy.watched.applies_to(item):
                 live = await self._read(resource, item)
                 body = take_over(item, live) if live is not None else body
+            uid = policy.uids.get((item.namespace, item.name), "") if item.is_rollout else ""
+            if uid:
+                body = {**body, "metadata": {**body["metadata"], "uid": uid}}
             try:
                 return await self._send(resource, item, body, policy, report)
             except Conflict as err:
-                if err.managers or race + 1 == _RACES:
+                if err.managers or race + 1 == _RACES or (uid and body["metadata"].get("resourceVersion") is None):
                     raise
         raise AssertionError("unreachable")
 

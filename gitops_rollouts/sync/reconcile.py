@@ -34,7 +34,7 @@ from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.repositories import Repositories
 from gitops_rollouts.sync.status import Facts, compose, worth_writing
-from gitops_rollouts.sync.tree_pass import FULL_PASS, Cluster, Reader, Source, TreePass
+from gitops_rollouts.sync.tree_pass import FULL_PASS, Cached, Cluster, Reader, Source, TreePass
 
 FINALIZER: Final = "gitops-rollouts.io/delete-objects"
 _REBUILD_SECONDS: Final = 1.0
@@ -77,7 +77,7 @@ class GitSyncReconciler:
 
     ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
     a mirror, ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
-    stamps of a GitSync's live Rollouts say.
+    stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class GitSyncReconciler:
         opened: Callable[[GitSync, Mirror], None] | None = None,
         closed: Callable[[str], None] = lambda name: None,
         looked: Callable[[str, Seen], None] | None = None,
-        stamped: Callable[[str], Mapping[Key, Attempt]] | None = None,
+        stamped: Callable[[str], Mapping[Key, Attempt]] = lambda name: {},
+        cached: Callable[[str, str], Cached | None] = lambda namespace, name: None,
         full_pass: timedelta = FULL_PASS,
     ) -> None:
         self._client = client
@@ -111,6 +112,7 @@ class GitSyncReconciler:
         self._closed = closed
         self._looked = looked
         self._stamped = stamped
+        self._cached = cached
         self._targets: dict[str, _Target] = {}
         self._claims = Claims(wake)
         remover = Remover(client, discovery, fence)
@@ -248,7 +250,7 @@ class GitSyncReconciler:
             self._opened(sync, target.mirror)
         self.poller.watch(name, target.mirror, spec.branch, interval)
         what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
-        return Source(what, target.mirror, target.reader, lambda: self._stamped(name) if self._stamped else {})
+        return Source(what, target.mirror, target.reader, lambda: self._stamped(name), self._cached)
 
     def _close(self, name: str, target: _Target | None) -> None:
         """Stop to poll and to write."""

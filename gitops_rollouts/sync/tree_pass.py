@@ -68,6 +68,14 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """What a cache knows of a live Rollout. It may be late: the uid makes that harmless."""
+
+    uid: str
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a GitSync's tree comes from."""
 
@@ -76,6 +84,8 @@ class Source:
     reader: Reader
     stamped: Callable[[], Mapping[Key, Attempt]] = dict
     """The attempts that the stamps of live Rollouts name: what was applied before this process began."""
+    cached: Callable[[str, str], Cached | None] = lambda namespace, name: None
+    """A live Rollout as a cache has it, None if it has none."""
 
 
 class TreePass:
@@ -102,6 +112,7 @@ class TreePass:
         self._blocked: set[Identity] = set()
         self._states: dict[Key, InGit] = {}
         self._recorded: dict[Key, rebuild.Recorded] = {}
+        self._uids: dict[Key, str] = {}
         self._report = Report()
 
     async def run(self, head: str) -> Facts:
@@ -235,6 +246,11 @@ class TreePass:
             state = self._states.get(key)
             if not item.is_rollout or state is None or not rebuild.in_update(state):
                 continue
+            cached = self._source.cached(*key)
+            stamp = Stamp.parse(cached.stamp) if cached is not None else None
+            if cached is not None and not (stamp is not None and stamp.rebuild):
+                self._uids[key] = cached.uid  # it is there; should it be gone by now, the apply will fail
+                continue
             live = await self._live(item)
             if not rebuild.is_needed(state, live):
                 continue
@@ -281,7 +297,7 @@ class TreePass:
             await self._save_inventory(memory.inventory)
         if not fresh:
             return
-        policy = Policy(self._sync.spec.force, await self._watched(items, fresh))
+        policy = Policy(self._sync.spec.force, await self._watched(items, fresh), self._uids)
         namespace = self._source.spec.target_namespace
         await self._cluster.applier.apply(fresh, policy, namespace, self._report, self._after)
         by_identity = {item.identity: item for item in items}

@@ -23,6 +23,7 @@ from gitops_rollouts.kube.resources import CONFIG_MAPS, GITSYNCS, ROLLOUTS
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.reconcile import GitSyncReconciler, project_gitsync
 from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.tree_pass import Cached
 from waiting import eventually
 
 ROLLOUT = """\
@@ -69,6 +70,7 @@ class Bench:
         self.board = Board()
         self.full_pass = timedelta(minutes=5)
         self.names: list[str] = []
+        self.cached: dict[tuple[str, str], Cached] = {}
         self._stack = AsyncExitStack()
         self.queue: DelayQueue[str] = DelayQueue()
         self.reconciler = self._reconciler()
@@ -86,6 +88,7 @@ class Bench:
             lambda mirror, renderer, _branch: TargetReader(mirror, renderer),
             self.queue.add,
             full_pass=self.full_pass,
+            cached=lambda namespace, name: self.cached.get((namespace, name)),
         )
 
     async def start(self) -> None:

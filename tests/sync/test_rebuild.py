@@ -8,6 +8,7 @@ from gitops_rollouts.decisions.identity import digests
 from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.render.yaml_reader import Document, read_documents
 from gitops_rollouts.sync.stamp import Stamp, stamp_of
+from gitops_rollouts.sync.tree_pass import Cached
 from sync.sync_bench import Bench
 from waiting import eventually
 
@@ -108,6 +109,25 @@ async def test_a_rollout_that_is_there_is_updated_as_usual(bench: Bench) -> None
     assert found == "web:v2"
     assert stamp is not None
     assert not stamp.rebuild
+
+
+async def test_a_cache_that_is_late_does_not_bring_up_an_unproven_version(bench: Bench) -> None:
+    name = await bench.sync(interval="1s")
+    first = await bench.put({"envs/prod/web.yaml": bench.manifest("v1")}, name)
+    uid = (await bench.rollout() or {})["metadata"]["uid"]
+    key = (bench.namespace, "web")
+    bench.cached[key] = Cached(uid, "")
+    before = bench.client.requests["get", "rollouts"]
+    text = recorded(bench, "v2", template_of(bench.manifest("v1")), first, name)
+    await bench.put({"envs/prod/web.yaml": text}, name)
+    assert (await live(bench))[0] == "web:v2"
+    assert bench.client.requests["get", "rollouts"] == before + 1, "the test's own"
+    await bench.client.delete(ROLLOUTS, bench.namespace, "web")
+    await bench.put({"envs/prod/web.yaml": text.replace("replicas: 2", "replicas: 3")}, name)
+    assert await bench.rollout() is None, "the cache still has it"
+    del bench.cached[key]
+    bench.reconciler.heal(*key)
+    await becomes(bench, "web:v1")
 
 
 @pytest.mark.parametrize(("template", "commit"), [("0" * 16, ""), ("", "f" * 40)])
