@@ -18,6 +18,10 @@ _ALL_GATES: Final = 2**31 - 1
 _SETTLE: Final = timedelta(seconds=3)
 """Sync applies and then stamps: a change of the spec that has no stamp yet isn't somebody's edit for so long."""
 
+_FIRST_LOOK: Final = timedelta(seconds=8)
+"""A process that has just started hasn't asked any remote yet: that alone makes no Rollout's Git stale."""
+_LOOK_AGAIN: Final = timedelta(seconds=1)
+
 
 class GitView(Protocol):
     """What the controllers read of Git: a `decisions.board.Board`, and which GitSyncs there are."""
@@ -62,6 +66,7 @@ class AuthorityReader:
         self._git = git
         self._staleness = staleness
         self._digests: dict[Key, _Digests] = {}
+        self._first_read: datetime | None = None
 
     def read(self, live: LiveRollout, now: datetime) -> Reading:
         """The authority over one live Rollout; none if no GitSync applies it.
@@ -80,12 +85,15 @@ class AuthorityReader:
         applied = stamp.get("target") == target and digests.matches(stamp)
         if not applied and now - digests.seen < _SETTLE:
             return Reading(wait=_SETTLE - (now - digests.seen))
+        fetched = self._git.fetched_at(target)
+        asked_to_abort = live.status.get("abort") is True and not aborted_at
+        if fetched is None and now - self._began(now) < _FIRST_LOOK and not asked_to_abort:
+            return Reading(wait=_LOOK_AGAIN)
         command = f"gor promote {name} -n {namespace}"
         if state is None or (applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content):
             # the tree can't be read, or speaks of another attempt than the one that runs (§1.1):
             # nothing goes on, and nothing looks withdrawn
             return Reading(Authority(target, False, applied, _ALL_GATES, promote_command=command))
-        fetched = self._git.fetched_at(target)
         return Reading(
             Authority(
                 target=target,
@@ -102,6 +110,11 @@ class AuthorityReader:
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._digests.pop(key, None)
+
+    def _began(self, now: datetime) -> datetime:
+        if self._first_read is None:
+            self._first_read = now
+        return self._first_read
 
     def _digests_of(self, live: LiveRollout, now: datetime) -> _Digests:
         meta = live.rollout.metadata

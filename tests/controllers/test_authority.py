@@ -110,6 +110,18 @@ def test_an_old_fetch_is_not_fresh(fetched: datetime | None) -> None:
     assert not authority.fresh
 
 
+def test_a_start_is_no_staleness_but_an_abort_doesnt_wait() -> None:
+    reader = AuthorityReader(_Git(_state(), None), lambda _: timedelta(minutes=10))
+    live = _live()
+    assert reader.read(live, NOW).wait is not None
+    live.status.clear()
+    live.status["abort"] = True
+    assert reader.read(live, NOW).authority is not None
+    late = reader.read(_live(), LATER).authority
+    assert late is not None
+    assert not late.fresh
+
+
 def test_an_edit_outside_git_is_one_only_after_sync_had_time_to_stamp() -> None:
     git = _Git(_state())
     reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
