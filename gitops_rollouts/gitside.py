@@ -29,7 +29,7 @@ from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
 from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
-from gitops_rollouts.errors import ConfigError, UnknownKind
+from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.writing import Author
@@ -47,6 +47,7 @@ from gitops_rollouts.sync.tree_pass import Cached
 
 AUTHOR: Final = Author("gitops-rollouts[bot]", "bot@gitops-rollouts.io")
 _KIND_SECONDS: Final = 30.0
+_ASK_SECONDS: Final = 1.0
 _LAST_PASS_SECONDS: Final = 10.0
 
 log = structlog.get_logger(__name__)
@@ -280,6 +281,9 @@ class GitSide:
                     log.info("the cluster knows no GitSync: nothing is read from Git", look_again=_KIND_SECONDS)
                 self._kind_missing = True
                 await asyncio.sleep(_KIND_SECONDS)
+            except KubeUnreachable as err:
+                log.warning("the cluster can't be asked for GitSyncs", error=str(err))
+                await asyncio.sleep(_ASK_SECONDS)
             else:
                 self._kind_missing = False
                 return
