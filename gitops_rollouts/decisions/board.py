@@ -40,10 +40,10 @@ class Board:
         for key, state in at.rollouts.items():
             if self._holder(key) not in (None, target):
                 continue
-            if state.lifted_abort:
-                self._lifted[key] = state.lifted_abort
             if self._rollouts.get(key) != state:
                 changed.append(key)
+                if state.lifted_abort:  # once: the same tree shown again lifts no later abort
+                    self._lifted[key] = state.lifted_abort
             self._rollouts[key] = state
         self._tell(changed)
 

@@ -233,10 +233,12 @@ def test_board(remote: Remote, reading: Reading) -> None:
     board.see_abort("shop", "web", "2026-01-01T00:00:00Z")
     assert board.withdrawn("shop", "web") == frozenset()
     remote.put({WEB_YAML: manifest("web:v2")})
-    board.publish("prod", reading.at(aborted.commit), now)
+    lifted = reading.at(aborted.commit)
+    board.publish("prod", lifted, now)
     board.see_abort("shop", "web", "2026-01-01T00:00:00Z")
     assert board.withdrawn("shop", "web") == {"2026-01-01T00:00:00Z"}
     board.see_abort("shop", "web", None)
+    board.publish("prod", lifted, now)  # another pass over the same tree lifts no second abort
     board.see_abort("shop", "web", "2026-02-02T00:00:00Z")
     assert board.withdrawn("shop", "web") == frozenset()
     staging = TargetSpec("staging", "main", "envs")
