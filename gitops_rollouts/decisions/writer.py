@@ -258,6 +258,10 @@ class DecisionWriter:
         times: list[datetime] = []
         records: list[_Entry] = []
         for key, entries in self._entries.get(name, {}).items():
+            if self._tripped(name, key, now):
+                # nothing else would wake the writer once the breaker closes
+                times.append(self._commits[name, key][0] + self._settings.breaker_window)
+                continue
             for entry in entries:
                 if not self._is_open(name, key, entry, now):
                     if entry.retry_at and entry.retry_at > now:
@@ -351,7 +355,7 @@ class DecisionWriter:
             if result.refused is not None and any(outcome.state == "written" for outcome in outcomes):
                 self._refusals[name] = self._refusal(result, name)
             for outcome in outcomes:
-                self._settle(name, outcome, result, now)
+                self._settle(job, outcome, result, now)
             if name in result.taken:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
             elif not any(entry.problem for entry in self._all(name)):
@@ -375,11 +379,13 @@ class DecisionWriter:
         if result.requests_again:
             self._requests_at = now
 
-    def _settle(self, name: str, outcome: Outcome, result: RoundResult, now: datetime) -> None:
+    def _settle(self, job: Job, outcome: Outcome, result: RoundResult, now: datetime) -> None:
+        name = job.target.spec.name
         for entry in self._entries.get(name, {}).get(outcome.key, []):
             if entry.want != outcome.want:
                 continue
-            entry.settled, entry.retry_at, entry.problem = self._synced(name), None, outcome.problem
+            # as of the round's start: what sync has published since may unsettle it
+            entry.settled, entry.retry_at, entry.problem = job.synced or "", None, outcome.problem
             if outcome.state == "written" and result.refused is not None:
                 entry.retry_at = now + self._settings.reprobe
                 entry.problem = str(result.refused)

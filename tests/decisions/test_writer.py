@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -380,10 +381,32 @@ async def test_the_circuit_breaker(remote: Remote, engine: Engine) -> None:
         engine.sync()
     assert len(engine.pushed) == 10
     assert engine.reason == "CircuitOpen"
-    engine.now += timedelta(hours=1)
-    engine.want(an_abort(state, aborted_at="2026-01-01T02:00:00Z"))
+    at = engine.writer._next(engine.now)
+    assert at is not None  # nobody else wakes the writer for the abort that waits
+    engine.now = at
     await engine.settle()
     assert len(engine.pushed) == 11
+
+
+async def test_what_sync_published_during_a_round_is_looked_at_again(
+    remote: Remote, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.put({WEB_YAML: manifest("web:v1")})
+    state = engine.sync()
+    remote.put({WEB_YAML: manifest("web:v1", annotations=lines(stable(state.attempt)))})
+    engine.want(WantRecord(state.attempt))
+    run = engine.writer._round.run
+
+    def meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(engine.writer._round, "run", run)
+        result = run(*args, **more)
+        remote.put({WEB_YAML: manifest("web:v1")}, "the record is taken away")
+        engine.sync()
+        return result
+
+    monkeypatch.setattr(engine.writer._round, "run", meanwhile)
+    await engine.settle()
+    assert engine.sync().recorded
 
 
 async def test_a_manifest_that_cannot_be_read_is_waited_for(remote: Remote, engine: Engine) -> None:
