@@ -25,7 +25,7 @@ class Killer:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
-        while not self.done.wait(self.random.uniform(0.3, 6.0)):
+        while not self.done.wait(self.random.uniform(0.5, 8.0)):
             self.loop.stop(9)
             self.kills += 1
             self.loop.start()
