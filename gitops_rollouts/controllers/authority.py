@@ -21,6 +21,8 @@ _SETTLE: Final = timedelta(seconds=3)
 _FIRST_LOOK: Final = timedelta(seconds=8)
 """A process that has just started hasn't asked any remote yet: that alone makes no Rollout's Git stale."""
 _LOOK_AGAIN: Final = timedelta(seconds=1)
+_APPLYING: Final = timedelta(seconds=10)
+"""Sync publishes what it read and then applies it: for so long that is no news for a status."""
 
 
 class GitView(Protocol):
@@ -66,6 +68,7 @@ class AuthorityReader:
         self._git = git
         self._staleness = staleness
         self._digests: dict[Key, _Digests] = {}
+        self._behind: dict[Key, datetime] = {}
         self._first_read: datetime | None = None
 
     def read(self, live: LiveRollout, now: datetime) -> Reading:
@@ -90,14 +93,20 @@ class AuthorityReader:
         if fetched is None and now - self._began(now) < _FIRST_LOOK and not asked_to_abort:
             return Reading(wait=_LOOK_AGAIN)
         command = f"gor promote {name} -n {namespace}"
+        fresh = fetched is not None and now - fetched <= self._staleness(target)
         if state is None or (applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content):
             # the tree can't be read, or speaks of another attempt than the one that runs (§1.1):
             # nothing goes on, and nothing looks withdrawn
-            return Reading(Authority(target, False, applied, _ALL_GATES, promote_command=command))
+            if fresh and applied and live.status.get("abort") is not True:
+                since = self._behind.setdefault(live.key, now)
+                if now - since < _APPLYING:
+                    return Reading(wait=_LOOK_AGAIN)
+            return Reading(Authority(target, False, applied, _ALL_GATES, promote_command=command, behind=fresh))
+        self._behind.pop(live.key, None)
         return Reading(
             Authority(
                 target=target,
-                fresh=fetched is not None and now - fetched <= self._staleness(target),
+                fresh=fresh,
                 applied=applied,
                 approved_through=state.approved_through,
                 full=state.full,
@@ -110,6 +119,7 @@ class AuthorityReader:
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._digests.pop(key, None)
+        self._behind.pop(key, None)
 
     def _began(self, now: datetime) -> datetime:
         if self._first_read is None:

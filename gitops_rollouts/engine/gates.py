@@ -22,6 +22,7 @@ HELD: Final = "HeldByGit"
 """The type of the condition that says why nothing moves; absent while everything may."""
 EDITED: Final = "EditedOutsideGit"
 STALE: Final = "GitStale"
+BEHIND: Final = "NotYetApplied"
 WITHDRAWN: Final = "ApprovalWithdrawn"
 NOT_IN_GIT: Final = "PromotionNotInGit"
 RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
@@ -193,12 +194,20 @@ def _why_held(scene: Scene) -> tuple[str, str]:
     if scene.aborted:
         return "", ""
     if leave.stale:
-        text = f"Git of {authority.target!r} could not be read for too long: nothing moves forward until it can"
-        return STALE, text
+        return _why_stale(authority)
     if leave.back_to is not None:
         where = f"step {leave.back_to + 1}/{len(scene.steps)} ({scene.steps[leave.back_to].describe()})"
         return WITHDRAWN, f"Git of {authority.target!r} does not approve what follows {where}: going back to it"
     return "", ""
+
+
+def _why_stale(authority: Authority) -> tuple[str, str]:
+    if authority.behind:
+        text = (
+            f"Git of {authority.target!r} has moved on, and what it wants now is not applied yet: nothing moves forward"
+        )
+        return BEHIND, f"{text} until it is; the GitSync's status says why"
+    return STALE, f"Git of {authority.target!r} could not be read for too long: nothing moves forward until it can"
 
 
 def edited_text(authority: Authority) -> str:

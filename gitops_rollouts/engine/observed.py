@@ -91,6 +91,8 @@ class Authority:
     """``status.abortedAt`` values (RFC 3339) whose abort was committed and then taken back in Git: retry."""
     promote_command: str = "gor promote"
     """The command that a person should use instead of patching the cluster."""
+    behind: bool = False
+    """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,27 @@ def test_a_tree_that_speaks_of_another_version_neither_grants_nor_withdraws() ->
     assert authority is not None
     assert (authority.applied, authority.fresh, authority.full, authority.abort) == (True, False, False, None)
     assert authority.approved_through > 1000
+    assert authority.behind
+
+
+def test_what_sync_is_about_to_apply_is_waited_for_but_an_abort_is_not() -> None:
+    """The window between publishing a tree and applying it is no staleness."""
+    git = _Git(_state())
+    reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
+    old = _live(stamp={"template": "0" * 16})
+    assert reader.read(old, NOW).wait is not None
+    assert reader.read(_live(), NOW + timedelta(seconds=9)).wait is None
+    git.fetched = LATER
+    assert reader.read(old, LATER).wait is not None
+    old.status["abort"] = True
+    aborting = reader.read(old, LATER).authority
+    assert aborting is not None
+    assert (aborting.fresh, aborting.behind) == (False, True)
+    del old.status["abort"]
+    git.fetched = NOW - timedelta(minutes=11)
+    away = reader.read(old, LATER).authority
+    assert away is not None
+    assert (away.fresh, away.behind) == (False, False)
 
 
 def test_a_tree_that_cant_be_read_freezes_what_it_applied() -> None:

@@ -369,6 +369,18 @@ def test_an_abort_lifted_while_git_is_stale_waits() -> None:
     assert world.sizes() == {"web:v1": 4, "web:v2": 1}
 
 
+def test_what_is_said_while_git_is_ahead_of_the_cluster_is_true() -> None:
+    """§1.1: held by what isn't applied yet, not by a Git that can't be read."""
+    world = at_gate()
+    allow(world, fresh=False, behind=True, approved_through=2**31 - 1)
+    world.settle()
+    held = world.condition("HeldByGit")
+    assert held is not None
+    assert held["reason"] == "NotYetApplied"
+    assert "moved on" in held["message"]
+    assert world.sizes() == {"web:v1": 4, "web:v2": 1}
+
+
 def test_a_client_can_not_promote_out_of_an_abort() -> None:
     """§4: retry and promotion are Git's."""
     world = at_gate()
