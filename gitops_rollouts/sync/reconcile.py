@@ -201,7 +201,8 @@ class GitSyncReconciler:
                 await self._write(live, target, Facts(seen))
             return None
         facts = await tree_pass.run(seen.head)
-        await self._write(target.written or live, target, facts)
+        written = target.written
+        await self._write(written if written is not None and written.version > live.version else live, target, facts)
         if facts.stuck is not None:
             raise facts.stuck
         return self._look_again(sync, target, facts, now)
@@ -210,7 +211,9 @@ class GitSyncReconciler:
         if facts.rebuilding:
             return timedelta(seconds=_REBUILD_SECONDS)
         interval = max(sync.spec.interval_duration(), _SHORTEST_RETRY)
-        if facts.rendered and not facts.complete:
+        if facts.rendered is False:
+            return self._cluster.full_pass  # a render may also fail for a reason that passes
+        if not facts.complete:
             return interval
         if not sync.spec.apply:
             return interval  # what applies may come any time
@@ -219,13 +222,19 @@ class GitSyncReconciler:
 
     async def gone(self, name: str) -> None:
         """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
-        target = self._targets.pop(name, None)
+        target = self._targets.get(name)
         self._close(name, target)
         self._board.remove(name)
-        self._claims.release(name)
         self._repositories.release(name)
         if target is not None:
-            await self._cluster.remover.release(target.memory.inventory)
+            # before anybody else gets them: a stamp that follows is the next one's
+            await self._cluster.remover.release(self._own(name, target))
+        self._claims.release(name)
+        self._targets.pop(name, None)
+
+    def _own(self, name: str, target: _Target) -> list[Identity]:
+        """What is in a GitSync's inventory and not in another one's tree by now."""
+        return [one for one in target.memory.inventory if self._claims.holder(one) in (None, name)]
 
     async def stop(self) -> None:
         """End polling and all child processes."""
@@ -327,9 +336,9 @@ class GitSyncReconciler:
         if FINALIZER not in live.finalizers:
             return
         memory = target.memory
-        if live.sync.spec.deletion == "delete":
+        if live.sync.spec.deletion == "delete" and live.sync.spec.apply:
             bodies = memory.bodies()
-            doomed = [one for one in removal_order(memory.inventory) if may_delete(one, bodies.get(one))]
+            doomed = [one for one in removal_order(self._own(name, target)) if may_delete(one, bodies.get(one))]
             removal = await self._cluster.remover.remove([memory.inventory[one] for one in doomed], bodies)
             for identity in removal.settled:
                 memory.inventory.pop(identity, None)

@@ -149,7 +149,7 @@ class TreePass:
     async def _read(self, head: str) -> TargetAt:
         memory, spec, reader = self._memory, self._source.spec, self._source.reader
         await self.recall()
-        if memory.at is None or not memory.knows(spec, head):
+        if memory.at is None or memory.at.rendered.failed or not memory.knows(spec, head):
             if memory.at is not None:
                 last = memory.at.commit
                 known = {key: state.attempt for key, state in memory.at.rollouts.items()}
@@ -296,6 +296,8 @@ class TreePass:
             memory.inventory = {**memory.inventory, **new}
             await self._save_inventory(memory.inventory)
         if not fresh:
+            if full:
+                memory.full_pass_at = self._now + self._cluster.full_pass
             return
         policy = Policy(self._sync.spec.force, await self._watched(items, fresh), self._uids)
         namespace = self._source.spec.target_namespace

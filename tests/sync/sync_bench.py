@@ -69,6 +69,7 @@ class Bench:
         self.directory = directory
         self.board = Board()
         self.full_pass = timedelta(minutes=5)
+        self.ahead = timedelta(0)
         self.names: list[str] = []
         self.cached: dict[tuple[str, str], Cached] = {}
         self._stack = AsyncExitStack()
@@ -81,7 +82,7 @@ class Bench:
             self.client,
             Discovery(self.client),
             NoElection(),
-            lambda: datetime.now(UTC),
+            lambda: datetime.now(UTC) + self.ahead,
             Repositories(self.directory / "mirrors", allow_file=True),
             self.board,
             Renderer(),
@@ -156,7 +157,9 @@ class Bench:
                 if status.get("lastFetchedCommit") != commit:
                     return False
                 said = {one["type"]: one["message"] for one in status["conditions"]}
-                return status.get("lastAppliedCommit") == commit or commit[:12] in said["Applied"] + said["Rendered"]
+                return status.get("lastAppliedCommit") == commit or commit[:12] in said.get("Applied", "") + said.get(
+                    "Rendered", ""
+                )
 
             await eventually(done, what=f"{name} at {commit[:12]}: {await self.status(name)}")
 

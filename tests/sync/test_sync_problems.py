@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from gitops_rollouts.kube.resources import SECRETS
+from gitops_rollouts.kube.resources import GITSYNCS, SECRETS
 from gitops_rollouts.local.git_server import GitServer
+from gitops_rollouts.render import kustomize
+from gitops_rollouts.sync.reconcile import LiveGitSync
 from gitops_rollouts.sync.stamp import stamp_of
 from sync.sync_bench import Bench
 from waiting import eventually
@@ -233,3 +237,55 @@ async def test_a_restart_sends_the_same_again_and_keeps_the_intent(bench: Bench)
     assert stamp.intent == first
     assert live["metadata"]["resourceVersion"] == before, "nothing was written"
     assert (await bench.status(name))["conditions"] == written
+
+
+async def next_pass(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> timedelta | None:
+    """What one more pass says of when to look again."""
+    real, said = bench.reconciler.reconcile, asyncio.Queue[timedelta | None]()
+
+    async def reconcile(live: LiveGitSync) -> timedelta | None:
+        again = await real(live)
+        said.put_nowait(again)
+        return again
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.reconciler, "reconcile", reconcile)
+        bench.queue.add(name)
+        return await asyncio.wait_for(said.get(), 30)
+
+
+@pytest.mark.parametrize(
+    "files", [{"envs/prod/kustomization.yaml": "resources: [gone.yaml]\n"}, {"envs/prod/README.md": "nothing"}]
+)
+async def test_nothing_to_apply_is_no_reason_to_look_again_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, files: dict[str, str | bytes | None]
+) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/a.yaml": bench.config_map("a")}, name)
+    await bench.put({"envs/prod/a.yaml": None, **files}, name)
+    bench.ahead = bench.full_pass * 2  # a full pass has long been due
+    again = await next_pass(bench, name, monkeypatch)
+    assert again is None or again >= timedelta(seconds=10)
+
+
+async def test_a_render_that_failed_in_passing_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = await bench.sync()
+    files = {"envs/prod/kustomization.yaml": "resources: [a.yaml]\n", "envs/prod/a.yaml": bench.config_map("a")}
+    with monkeypatch.context() as patch:
+        patch.setattr(kustomize, "TIMEOUT_SECONDS", 0)
+        await bench.put(files, name)
+        assert "didn't end" in (await bench.condition(name, "Rendered"))["message"]
+    assert await next_pass(bench, name, monkeypatch)
+    assert await bench.config("a")
+
+
+async def test_the_status_tells_of_the_spec_as_it_is(bench: Bench) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/a.yaml": bench.config_map("a")}, name)
+    await bench.set(name, maxStaleness="11m")
+
+    async def seen() -> bool:
+        raw = await bench.client.get(GITSYNCS, None, name)
+        return bool(raw["status"]["observedGeneration"] == raw["metadata"]["generation"])
+
+    await eventually(seen, what="the new generation to be observed")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gitops_rollouts.errors import NotFound
-from gitops_rollouts.kube.resources import CONFIG_MAPS, GITSYNCS, NAMESPACES, Resource
+from gitops_rollouts.errors import KubeUnreachable, NotFound
+from gitops_rollouts.kube.resources import CONFIG_MAPS, GITSYNCS, NAMESPACES, ROLLOUTS, Resource
 from gitops_rollouts.sync.stamp import stamp_of
 from sync.sync_bench import Bench
 from waiting import eventually
@@ -228,3 +228,42 @@ async def test_deleting_the_gitsync_deletes_its_objects_where_it_says_so(bench: 
         return False
 
     await eventually(gone, what="everything to be gone")
+
+
+async def test_what_something_else_applies_stays_when_the_gitsync_is_deleted(bench: Bench) -> None:
+    name = await bench.sync(deletion="delete")
+    await bench.put(many(bench, 1), name)
+    await bench.set(name, apply=False)
+    await bench.client.delete(GITSYNCS, None, name)
+
+    async def gone() -> bool:
+        try:
+            await bench.client.get(GITSYNCS, None, name)
+        except NotFound:
+            return True
+        return False
+
+    await eventually(gone, what="the GitSync to be gone")
+    assert await left(bench) == 1
+
+
+async def test_a_stamp_that_cannot_be_taken_off_yet_is_taken_off_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    real, failures = bench.client.patch, iter(range(2))
+
+    async def patch(resource: Resource, *args: Any, **more: Any) -> dict[str, Any]:
+        if resource == ROLLOUTS and next(failures, None) is not None:
+            raise KubeUnreachable("no answer")
+        return await real(resource, *args, **more)
+
+    monkeypatch.setattr(bench.client, "patch", patch)
+    await bench.client.delete(GITSYNCS, None, name)
+
+    async def released() -> bool:
+        live = await bench.rollout()
+        return live is not None and stamp_of(live) is None
+
+    await eventually(released, what="the stamp to be taken off")
