@@ -201,8 +201,9 @@ class GitSyncReconciler:
                 await self._write(live, target, Facts(seen))
             return None
         facts = await tree_pass.run(seen.head)
-        written = target.written
-        await self._write(written if written is not None and written.version > live.version else live, target, facts)
+        if target.written is not None and target.written.version > live.version:
+            live = target.written
+        await self._write(live, target, facts)
         if facts.stuck is not None:
             raise facts.stuck
         return self._look_again(sync, target, facts, now)
