@@ -11,6 +11,7 @@ from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.decisions.identity import steps_digest
 from gitops_rollouts.decisions.state import InGit
+from gitops_rollouts.decisions.wants import outbox_entry, told_id
 from gitops_rollouts.engine.observed import Authority, TreeAbort
 
 _MAX_STAMP: Final = 1024
@@ -110,7 +111,7 @@ class AuthorityReader:
                 applied=applied,
                 approved_through=state.approved_through,
                 full=state.full,
-                abort=TreeAbort(state.abort_commit, state.abort_text) if state.abort is not None else None,
+                abort=_tree_abort(live, state),
                 withdrawn=self._git.withdrawn(namespace, name),
                 promote_command=command,
             )
@@ -137,6 +138,13 @@ class AuthorityReader:
         return known
 
 
+def _tree_abort(live: LiveRollout, state: InGit) -> TreeAbort | None:
+    if state.abort is None:
+        return None
+    noted = told_id(outbox_entry(live.outbox, str(live.status.get("abortedAt") or "")))
+    return TreeAbort(state.abort_commit, _abort_cause(state), state.abort.id, noted == state.abort.id)
+
+
 @dataclass(frozen=True, slots=True)
 class _Digests:
     """What a live object's spec digests to, and when this process first saw that generation."""
@@ -149,3 +157,9 @@ class _Digests:
 
     def matches(self, stamp: Mapping[str, str]) -> bool:
         return (self.template_hash, self.steps) == (stamp.get("hash"), stamp.get("steps"))
+
+
+def _abort_cause(state: InGit) -> str:
+    """Who aborted, and where; the commit is named beside it."""
+    at = f"at step {state.abort.at}" if state.abort is not None and state.abort.id else "by a line that can't be read"
+    return ", ".join(part for part in (state.abort_by, at) if part)

@@ -159,14 +159,17 @@ class _Run:
 
     async def record_abort(self, action: RecordAbort) -> None:
         self._fence.fence()
-        entry = {
+        entry: Raw = {
             "verb": "abort",
             "at": action.at,
             "abortedAt": format_time(action.aborted_at),
             "reason": action.reason,
             "message": action.message,
         }
-        entries = [e for e in read_outbox(self._live.outbox) if e.get("abortedAt") != entry["abortedAt"]]
+        known = read_outbox(self._live.outbox)
+        if action.told:
+            entry = next((e for e in known if e.get("abortedAt") == entry["abortedAt"]), entry) | {"told": action.told}
+        entries = [e for e in known if e.get("abortedAt") != entry["abortedAt"]]
         text = json.dumps([*entries, entry][-OUTBOX_LIMIT:], ensure_ascii=False, separators=(",", ":"))
         body = {"metadata": {"resourceVersion": self._version, "annotations": {OUTBOX: text}}}
         try:

@@ -83,6 +83,9 @@ class Planner:
         intent = want.attempt.intent
         since = intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
         made = self._reader.mirror.introduced(f"id={want.id(state.subject)}", since, at.commit)
+        if not made and want.told:
+            # Git had it under another id: a person's, or that of an earlier attempt, so maybe older than the intent
+            made = self._reader.mirror.introduced(f"id={want.told}", None, at.commit)
         return "withdrawn" if made else None
 
     def _put(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort | WantRecord, planned: Planned) -> None:

@@ -7,7 +7,8 @@ Source: docs/decisions.md §1.4, §2, §4.
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,6 +25,7 @@ GATE_REASON: Final = "CanaryPauseStep"
 UNTOLD: Final = "Aborted"
 """The reason of an abort that no outbox entry explains."""
 _MAX_OUTBOX: Final = 64 * 1024
+_ID: Final = re.compile(r"d-[a-z2-7]{10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class WantAbort:
     reason: str
     message: str
     actor: str = "engine"
+    told: str = ""
+    """The id under which the tree was seen to hold it; empty if it never was."""
 
     @property
     def cause(self) -> str:
@@ -140,7 +144,14 @@ def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | N
         reason=_word(entry.get("reason")) or UNTOLD,
         message=str(entry.get("message") or status.message)[:1024],
         actor=str(entry.get("actor") or "engine")[:100],
+        told=told_id(entry),
     )
+
+
+def told_id(entry: Mapping[str, Any]) -> str:
+    """Under which id the tree was seen to hold the abort of an outbox entry; empty if it never was."""
+    told = entry.get("told")
+    return told if isinstance(told, str) and _ID.fullmatch(told) else ""
 
 
 def outbox_entry(text: str, aborted_at: str) -> dict[str, Any]:

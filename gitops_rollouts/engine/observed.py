@@ -67,6 +67,10 @@ class TreeAbort:
 
     commit: str
     text: str
+    id: str = ""
+    """The decision's id; empty if the line is malformed."""
+    noted: bool = False
+    """The outbox already says of the live Rollout's abort that Git has it under this id."""
 
 
 @dataclass(frozen=True, slots=True)

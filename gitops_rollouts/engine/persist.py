@@ -12,6 +12,7 @@ from gitops_rollouts.engine.plan import Action, EmitEvent, Plan, RecordAbort
 from gitops_rollouts.engine.scene import Scene
 
 REQUESTED = "Requested"
+IN_GIT = "InGit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
             message=text,
         )
         actions = (record, *actions)
+    actions = _told(scene, new) + actions
     return Plan(
         actions=actions,
         status=new,
@@ -106,6 +108,15 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
         events=tuple(emitted),
         look_again=_look_again(scene, new, healthy=judged.healthy),
     )
+
+
+def _told(scene: Scene, new: RolloutStatus) -> tuple[Action, ...]:
+    """Note once that Git has the abort that the cluster shows (docs/decisions.md §3 R4, §4)."""
+    line, aborted_at = scene.leave.tree_abort, scene.status.aborted_at
+    if line is None or not line.id or line.noted or not new.abort or aborted_at is None:
+        return ()
+    index = scene.status.current_step_index or 0
+    return (RecordAbort(index, aborted_at, IN_GIT, line.text, told=line.id),)
 
 
 def with_phase(scene: Scene, new: RolloutStatus) -> RolloutStatus:
@@ -120,7 +131,8 @@ def _abort_text(scene: Scene) -> str:
     if line is None:
         return ""
     cause = f": {line.text}" if line.text else ""
-    return f"aborted by {line.commit[:12]} in Git{cause}; `gor retry {scene.observed.rollout.metadata.name}` lifts it"
+    meta = scene.observed.rollout.metadata
+    return f"aborted by {line.commit[:12]} in Git{cause}; `gor retry {meta.name} -n {meta.namespace}` lifts it"
 
 
 def _abort_for_deadline(scene: Scene, new: RolloutStatus) -> bool:

@@ -93,6 +93,8 @@ class RecordAbort:
     reason: str
     """A word such as ``ProgressDeadlineExceeded`` or ``Requested``."""
     message: str
+    told: str = ""
+    """The id under which the tree holds it: added to what is recorded, so that once it is taken back it is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,9 @@ async def test_an_abort_is_laid_down_before_it_takes_effect_and_only_once(bench:
             "message": 'said "so"',
         }
     ]
+    await bench.run(RecordAbort(at=0, aborted_at=NOW, reason="InGit", message="", told="d-aaaaaaaaaa"))
+    (entry,) = read_outbox((await bench.live()).outbox)
+    assert entry == entries[0] | {"told": "d-aaaaaaaaaa"}
     managers = {entry["manager"] for entry in found["metadata"]["managedFields"]}
     assert "gitops-rollouts-outbox" in managers
     for minute in range(1, 30):

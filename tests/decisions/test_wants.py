@@ -61,6 +61,14 @@ def test_an_abort() -> None:
     assert want.cause == f"ProgressDeadlineExceeded@{AT}"
 
 
+def test_what_git_was_seen_to_hold_is_told() -> None:
+    for told, expected in (("d-aaaaaaaaaa", "d-aaaaaaaaaa"), ("d-a id=x", ""), (7, "")):
+        rollout = live(annotations=outbox(told=told), abort=True, abortedAt=AT, phase="Degraded", currentStepIndex=0)
+        (want,) = wants(rollout, in_git(), applied=True)
+        assert isinstance(want, WantAbort)
+        assert want.told == expected
+
+
 def test_an_abort_is_derived_again_without_the_outbox() -> None:
     rollout = live(abort=True, abortedAt=AT, phase="Degraded", currentStepIndex=1, message="RolloutAborted: x")
     assert wants(rollout, in_git(), applied=True) == (WantAbort(ATTEMPT, 1, AT, "Aborted", "RolloutAborted: x"),)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from decision_engine import KEY, WEB_YAML, Engine
-from decision_repo import PROD, WEB, lines, manifest, promote, stable
+from decision_repo import PROD, WEB, abort, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.requests import Hold
@@ -113,6 +114,24 @@ async def test_reverting_an_abort_is_a_retry_and_is_never_written_again(remote: 
     remote.pull()
     assert second.id(WEB) in (remote.work / WEB_YAML).read_text()
     assert ids == [1, 0]  # in and out again; in
+
+
+async def test_a_persons_abort_that_was_reverted_is_not_written_by_the_engine(remote: Remote, engine: Engine) -> None:
+    """R4, R10: known by the id that the cluster noted, even if the line is older than the attempt."""
+    state = deployed(remote, engine)
+    assert state.record is not None
+    line = abort(state.attempt, cause="a person's")
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(state.record, line))})
+    remote.put({WEB_YAML: manifest("web:v1", annotations=lines(state.record, line))})
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(state.record, line))})
+    again = engine.sync()
+    assert again.abort == line
+    assert again.attempt.intent != state.attempt.intent
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(state.record))})
+    engine.want(replace(an_abort(again), told=line.id))
+    await engine.settle()
+    assert engine.pushed == []
+    assert engine.board.withdrawn(*KEY) == {an_abort(again).aborted_at}
 
 
 async def test_a_record_that_was_reverted_is_written_again(remote: Remote, engine: Engine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.world import World, deployed, manifest
+from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.engine.observed import Authority, TreeAbort
 from gitops_rollouts.engine.plan import RecordAbort
 
@@ -282,7 +283,7 @@ def test_an_abort_in_the_tree_gives_the_version_no_pod() -> None:
     assert world.status["phase"] == "Degraded"
     assert world.status["message"] == (
         "RolloutAborted: Rollout aborted update to revision 2: "
-        "aborted by 0123456789ab in Git: web:v2 failed; `gor retry web` lifts it"
+        "aborted by 0123456789ab in Git: web:v2 failed; `gor retry web -n shop` lifts it"
     )
     assert world.records == []
     allow(world, abort=None, withdrawn=frozenset({world.status["abortedAt"]}))
@@ -290,6 +291,22 @@ def test_an_abort_in_the_tree_gives_the_version_no_pod() -> None:
     assert world.status["phase"] == "Paused"
     assert world.sizes() == {"web:v1": 4, "web:v2": 1}
     assert "abortedAt" not in world.status
+
+
+def test_that_git_has_the_abort_is_noted_once() -> None:
+    """R4: taken back later, it is known to have been there, whoever wrote it."""
+    world = at_gate()
+    line = replace(BAD, id="d-aaaaaaaaaa")
+    allow(world, abort=line)
+    world.once()
+    assert world.records == []
+    world.once()
+    (record,) = world.records
+    assert record.told == line.id
+    assert format_time(record.aborted_at) == world.status["abortedAt"]
+    allow(world, abort=replace(line, noted=True))
+    world.settle()
+    assert world.records == [record]
 
 
 def test_an_abort_in_the_tree_beats_a_running_update_and_every_promotion() -> None:
