@@ -186,10 +186,11 @@ def _fetch(sync: GitSync, now: datetime) -> Check:
         stale = now - status.last_fetched > sync.spec.staleness_duration()
     except ValueError:
         return Check("fail", what, f"spec.maxStaleness is {sync.spec.max_staleness!r}", "write a duration such as 10m")
-    found = f"{status.last_fetched_commit[:7]}, {age(status.last_fetched, now)} ago"
+    found = f"the branch is at {status.last_fetched_commit[:7]}"
     if stale:
+        last = f"last answer {age(status.last_fetched, now)} ago"
         return Check(
-            "fail", what, f"{found}: nothing moves forward", "see whether gor run runs and reaches the repository"
+            "fail", what, f"{last}: nothing moves forward", "see whether gor run runs and reaches the repository"
         )
     return Check("ok", what, found)
 

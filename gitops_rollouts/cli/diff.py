@@ -13,6 +13,7 @@ from gitops_rollouts.cli.options import Context, Kubeconfig, Output
 from gitops_rollouts.cli.output import Format
 
 if TYPE_CHECKING:
+    from gitops_rollouts.api.meta import Raw
     from gitops_rollouts.cli.connection import Cluster
     from gitops_rollouts.cli.difference import Change
     from gitops_rollouts.render.objects import Rendered, RenderedObject
@@ -67,7 +68,9 @@ def diff(
         async with connect(kubeconfig, context) as cluster:
             known, inventory = await _of_gitsync(cluster, place)
             result = await asyncio.to_thread(rendered, known)
-            return result, await compare(cluster, result, known.target_namespace or ""), inventory
+            laid_over = known.target is not None
+            found = await compare(cluster, result, known.target_namespace or "", laid_over=laid_over)
+            return result, found, inventory
 
     result, outcomes, inventory = run_async(work())
     gone = vanished(inventory, result)
@@ -105,8 +108,13 @@ async def _of_gitsync(cluster: Cluster, place: Place) -> tuple[Place, tuple[str,
     return replace(place, target_namespace=namespace), sync.status.inventory
 
 
-async def compare(cluster: Cluster, result: Rendered, target_namespace: str) -> list[Outcome]:
-    """Each rendered object against the live one, eight at a time. Raises `KubeError` if the cluster can't be read."""
+async def compare(
+    cluster: Cluster, result: Rendered, target_namespace: str, *, laid_over: bool = True
+) -> list[Outcome]:
+    """Each rendered object against the live one, eight at a time. Raises `KubeError` if the cluster can't be read.
+
+    ``laid_over``: the decisions under ``.rollouts/`` are part of ``result``, so one that it lacks is a difference.
+    """
     import asyncio
 
     from gitops_rollouts.errors import KubeError
@@ -123,13 +131,13 @@ async def compare(cluster: Cluster, result: Rendered, target_namespace: str) -> 
 
     async def one(item: RenderedObject) -> Outcome:
         async with slots:
-            return await _outcome(cluster, discovery, watched, item, target_namespace)
+            return await _outcome(cluster, discovery, watched, item, target_namespace, laid_over=laid_over)
 
     return list(await asyncio.gather(*(one(item) for item in result.objects)))
 
 
 async def _outcome(
-    cluster: Cluster, discovery: Any, watched: Watched, item: RenderedObject, target_namespace: str
+    cluster: Cluster, discovery: Any, watched: Watched, item: RenderedObject, target_namespace: str, *, laid_over: bool
 ) -> Outcome:
     from gitops_rollouts.cli.difference import changes
     from gitops_rollouts.errors import Forbidden, NotFound, UnknownKind
@@ -146,8 +154,20 @@ async def _outcome(
         return Outcome(item, "unknown", note=error.message)
     wanted = take_over(item, live) if watched.applies_to(item) else item.raw
     wanted = {**wanted, "metadata": {k: v for k, v in wanted["metadata"].items() if k != "resourceVersion"}}
-    found = tuple(changes(item, wanted, live))
+    found = tuple(changes(item, wanted, _without_own(live, wanted, laid_over=laid_over)))
     return Outcome(item, "changed" if found else "same", found)
+
+
+def _without_own(live: Raw, wanted: Raw, *, laid_over: bool) -> Raw:
+    """The live object without the stamp of the sync and, where none were laid over, without decisions."""
+    from gitops_rollouts.api import names
+
+    annotations = live["metadata"].get("annotations") or {}
+    mine = {names.APPLIED} if laid_over else {names.APPLIED, *names.DECISION_KEYS}
+    gone = mine - set(wanted["metadata"].get("annotations") or {})
+    kept = {key: value for key, value in annotations.items() if key not in gone}
+    metadata = {key: value for key, value in live["metadata"].items() if key != "annotations"}
+    return {**live, "metadata": metadata | ({"annotations": kept} if kept else {})}
 
 
 def vanished(inventory: tuple[str, ...], result: Rendered) -> tuple[str, ...]:

@@ -152,7 +152,15 @@ def _add_removals(before: Any, live: Any, wanted: Any, owned: Raw) -> None:
         key = _key_of(name, live)
         if key is None:
             continue
-        if key not in wanted:
+        partly = (
+            name.startswith("f:") and isinstance(live[key], dict) and isinstance(inner, dict) and set(inner) - {"."}
+        )
+        if key not in wanted and partly:
+            before[key] = {}
+            _add_removals(before[key], live[key], {}, inner)
+            if not before[key]:
+                del before[key]  # what is left there isn't ours
+        elif key not in wanted:
             before[key] = live[key]
         elif isinstance(inner, dict):
             _add_removals(before.get(key), live[key], wanted[key], inner)

@@ -57,7 +57,7 @@ def rollouts(
         print_data([summary(each) for each in views], output)
         return
     if not views:
-        say(f"No Rollouts in {where}." if where else "No Rollouts.", stderr=True)
+        say(f"No Rollouts in {where} (-n another namespace, -A all)." if where else "No Rollouts.", stderr=True)
         return
     now = datetime.now(UTC)
     columns = ["NAME", "PHASE", "STEP", "WEIGHT", "DESIRED", "UPDATED", "AVAILABLE", "GIT", "AGE"]
@@ -223,8 +223,6 @@ def _rollout_row(seen: RolloutView, age: str) -> list[str]:
 
 
 def _gitsync_row(sync: GitSync, now: datetime) -> list[str]:
-    from gitops_rollouts.cli.output import age
-
     status = sync.status
     ready = status.condition("Ready")
     return [
@@ -232,11 +230,24 @@ def _gitsync_row(sync: GitSync, now: datetime) -> list[str]:
         "Suspended" if sync.spec.suspend else ready.status if ready else "Unknown",
         sync.spec.branch,
         sync.spec.path or ".",
-        f"{status.last_fetched_commit[:7]} {age(status.last_fetched, now)} ago" if status.last_fetched else "never",
+        _fetched(sync, now),
         status.last_applied_commit[:7] or "-",
         str(status.problem_count),
         status.message or "-",
     ]
+
+
+def _fetched(sync: GitSync, now: datetime) -> str:
+    """The branch's head as last read, and whether reading fails since. The status is no clock of the polls."""
+    from gitops_rollouts.cli.output import age
+
+    status, fetched = sync.status, sync.status.condition("Fetched")
+    if status.last_fetched is None:
+        return "never"
+    head = status.last_fetched_commit[:7]
+    if fetched is None or fetched.status != "False":
+        return head
+    return f"{head}, fails for {age(fetched.last_transition_time, now)}" if fetched.last_transition_time else head
 
 
 def _gitsync_wide(sync: GitSync) -> list[str]:

@@ -76,7 +76,8 @@ def seen_from_here(place: Place, path: str) -> str:
     if place.repo is not None or place.revision is not None or not path:
         return path
     root, _ = relative_to_root(place.folder or Path())
-    return os.path.relpath(root / path)
+    full = (root / path).resolve()
+    return os.path.relpath(full) if full.is_relative_to(Path.cwd()) else str(full)
 
 
 def cache_folder() -> Path:

@@ -70,6 +70,19 @@ def _note(commit: CommitNote | None, sha: str, now: datetime) -> str:
     return f"{commit.sha[:7]} by {commit.author}{ago}"
 
 
+def _by(commit: CommitNote | None, sha: str, now: datetime) -> str:
+    """Who did it, where: ``by Alice in 021fddb, 30m ago``."""
+    if commit is None:
+        return f"in {sha[:7]}"
+    ago = f", {age(commit.date, now)} ago" if commit.date else ""
+    return f"by {commit.author} in {commit.sha[:7]}{ago}"
+
+
+def _command(seen: RolloutView, verb: str, *options: str) -> str:
+    """A command that works when it is pasted, whatever the current namespace."""
+    return f"`{' '.join(('gor', verb, seen.name, '-n', seen.namespace, *options))}`"
+
+
 def _wants(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
     stamp = seen.stamp
     if stamp is None:
@@ -93,11 +106,17 @@ def _serves(seen: RolloutView) -> Iterator[str]:
         yield f"{_wanted(seen)} serves everything, {available}."
     else:
         stable, share = version(seen.images_of("stable") or seen.images_of("active")), seen.actual_weight
-        of_what = "of the traffic" if status.canary.weights is not None else "of the pods"
-        if share:
+        old, new = seen.replica_set_of("stable"), seen.replica_set_of("canary")
+        if not share:
+            yield f"{stable} serves everything, {available}."
+        elif status.canary.weights is not None or old is None or new is None:
+            of_what = "of the traffic" if status.canary.weights is not None else "of the pods"
             yield f"{stable} has {100 - share}% {of_what} and {_wanted(seen)} {share}%; {available}."
         else:
-            yield f"{stable} serves everything, {available}."
+            yield (
+                f"{stable} has {old.available} of {old.size} pods available,"
+                f" {_wanted(seen)} {new.available} of {new.size}."
+            )
 
 
 def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
@@ -111,16 +130,16 @@ def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator
             else " (the line can't be read, which counts as an abort)"
         )
         sha = git.state.abort_commit if git else ""
-        by = f"by {_note(commit, sha, now)}" if commit or sha else "by a line in Git"
-        yield f"This version is aborted{at} {by}."
+        by = _by(commit, sha, now) if commit or sha else "by a line in Git"
+        yield f"{_wanted(seen)} was aborted{at} {by}."
     elif status.abort:
         since = f" {age(status.aborted_at, now)} ago" if status.aborted_at else ""
         tail = "; the commit that says so is still to come" if seen.stamp else ""
         yield f"The update was aborted{since}{tail}."
-    if promote is not None:
+    elif promote is not None:
         commit = git.commits.get(promote.id) if git else None
-        what = "All steps are approved" if promote.gate == "full" else f"Gates up to {promote.gate} are approved"
-        yield f"{what} by {_note(commit, '', now)}." if commit else f"{what} by {promote.id}."
+        what = "All steps were approved" if promote.gate == "full" else f"Every gate up to {promote.gate} was approved"
+        yield f"{what} {_by(commit, '', now)}." if commit else f"{what} by {promote.id}."
     if record is not None and git is not None and git.state.recorded:
         commit = git.commits.get("stable")
         yield f"Git records it as stable ({_note(commit, '', now)})." if commit else "Git records it as stable."
@@ -132,10 +151,9 @@ def _lines(seen: RolloutView, git: FromGit | None) -> tuple[Abort | Malformed | 
         return git.state.abort, git.state.promote, git.state.record
     found = {key: parse_line(key, value) for key, value in seen.lines.items()}
     abort, promote, record = (found.get(key) for key in (names.ABORT, names.PROMOTE, names.STABLE))
-    template = seen.stamp.template if seen.stamp else ""
     return (
-        abort if isinstance(abort, Malformed) or (isinstance(abort, Abort) and abort.template == template) else None,
-        promote if isinstance(promote, Promote) and promote.template == template else None,
+        abort if isinstance(abort, Abort | Malformed) and seen.in_force(names.ABORT) else None,
+        promote if isinstance(promote, Promote) and seen.in_force(names.PROMOTE) else None,
         record if isinstance(record, Stable) else None,
     )
 
@@ -184,37 +202,51 @@ def _next(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str
     elif seen.phase == "Degraded":
         yield from _next_of_degraded(seen, git)
     else:
-        step = f"Step {seen.step} is done" if not seen.step.startswith("0/") else "No step is done yet"
-        yield f"{step}: {seen.message}." if seen.step else f"It goes on by itself: {seen.message}."
+        yield f"{_progress(seen)}: {seen.message}." if seen.message else f"{_progress(seen)}."
+
+
+def _progress(seen: RolloutView) -> str:
+    done, count = seen.steps_done, len(seen.rollout.spec.steps)
+    if not count:
+        return "It goes on by itself"
+    if done == count:
+        return "All steps are done"
+    return f"{done} of {count} steps {'is' if done == 1 else 'are'} done" if done else "No step is done yet"
 
 
 def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:
-    name, status, steps = seen.name, seen.rollout.status, seen.rollout.spec.steps
+    status, steps = seen.rollout.status, seen.rollout.spec.steps
     if seen.rollout.spec.paused:
-        yield f"It is paused by spec.paused: `gor resume {name}` lets it go on."
+        yield f"It is paused by spec.paused: {_command(seen, 'resume')} lets it go on."
         return
     index = status.current_step_index
-    back = f"`gor abort {name}` goes back to {version(seen.images_of('stable') or seen.images_of('active'))}"
+    stable = version(seen.images_of("stable") or seen.images_of("active"))
+    back = f"{_command(seen, 'abort')} goes back to {stable}"
     if seen.gate is not None:
         yield f"It waits at gate {seen.gate}: {_way_through(seen)}; {back}."
     elif index is not None and 0 <= index < len(steps) and steps[index].pause is not None:
-        yield f"{_pause_end(seen, index, now)}; `gor promote {name}` does so now, {back}."
+        on = (
+            f"{_command(seen, 'promote', '--full')} skips all that is left"
+            if seen.stamp
+            else f"{_command(seen, 'promote')} does so now"
+        )
+        yield f"{_pause_end(seen, index, now)}; {on}, {back}."
     else:
-        yield f"It waits for a person ({seen.message}): `gor promote {name}` goes on, {back}."
+        yield f"It waits for a person ({seen.message}): {_command(seen, 'promote')} goes on, {back}."
 
 
 def _way_through(seen: RolloutView) -> str:
-    command = f"`gor promote {seen.name}` lets it go on"
+    command = _command(seen, "promote")
     if seen.stamp is None or seen.gitsync is None or seen.gitsync.spec.gates != "request":
-        return command
+        return f"{command} lets it go on"
     held = any(
         (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(seen.gate))
         for hold in seen.gitsync.status.holds
     )
     if held:
-        return f"its request was closed, so it holds until {command.replace(' lets it go on', '')}"
+        return f"its request was closed, so it holds until {command}"
     branch = f"rollouts/promote/{seen.stamp.target}/{seen.stamp.intent[:12]}-g{seen.gate}"
-    return f"merging {branch} or {command}"
+    return f"merging {branch} or {command} lets it go on"
 
 
 def _pause_end(seen: RolloutView, index: int, now: datetime) -> str:
@@ -231,17 +263,18 @@ def _pause_end(seen: RolloutView, index: int, now: datetime) -> str:
 
 
 def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
-    name = seen.name
     conditions = {each.reason for each in seen.rollout.status.conditions}
     if seen.message.startswith("InvalidSpec"):
         place = "in Git" if seen.stamp else "in the cluster"
         yield f"Its spec can't be used; correct it {place}: {seen.message.removeprefix('InvalidSpec: ').rstrip('.')}."
     elif "RolloutAborted" in conditions or seen.rollout.status.abort:
         revert = f" or `git revert {git.state.abort_commit[:7]}`" if git and git.state.abort_commit else ""
-        again = f"`gor retry {name}`{revert} tries this one again"
+        again = f"{_command(seen, 'retry')}{revert} tries this one again"
         what = "pushed" if seen.stamp else "applied"
-        said = seen.message.removeprefix("RolloutAborted: ").rstrip(".")
-        yield f"{said}. It stays so until another version is {what}; {again}."
+        cause = seen.message.removeprefix("RolloutAborted: ").partition(": ")[2].rstrip(".")
+        # an abort that came from Git was told above, with its commit
+        said = "" if not cause or (seen.stamp and cause.startswith("aborted ")) else f"The reason: {cause}. "
+        yield f"{said}It stays so until another version is {what}; {again}."
     else:
-        ways = f"It goes on by itself once the new pods are available; `gor abort {name}` goes back."
+        ways = f"It goes on by itself once the new pods are available; {_command(seen, 'abort')} goes back."
         yield f"{seen.message.rstrip('.')}. {ways}"

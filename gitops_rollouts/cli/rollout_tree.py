@@ -57,9 +57,9 @@ def _moving(seen: RolloutView) -> bool:
 
 
 def _step(seen: RolloutView) -> str:
-    steps, index = seen.rollout.spec.steps, seen.rollout.status.current_step_index
-    if index is None or index >= len(steps):
-        return f"{len(steps)}/{len(steps)} done"
+    steps, index = seen.rollout.spec.steps, seen.steps_done
+    if index == len(steps):
+        return f"{index}/{len(steps)} done"
     text = f"{index}/{len(steps)} done, now: {steps[index].describe()}"
     return f"{text} (gate {index}: waits for a decision)" if seen.gate is not None else text
 
@@ -71,12 +71,18 @@ def _git(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[str,
         return
     length = 40 if wide else 12
     where = f"{stamp.target}, applied {stamp.commit[:length]}, intent {stamp.intent[:length]}"
-    if seen.gitsync is not None and seen.gitsync.status.last_fetched is not None:
-        where += f", fetched {age(seen.gitsync.status.last_fetched, now)} ago"
-    yield "Git", Text(clean(where))
+    text = Text(clean(where))
+    fetched = seen.gitsync.status.condition("Fetched") if seen.gitsync is not None else None
+    if fetched is not None and fetched.status == "False":
+        since = f" for {age(fetched.last_transition_time, now)}" if fetched.last_transition_time else ""
+        text.append(f", can't be read{since}", style="red")
+    yield "Git", text
     for key in names.DECISION_KEYS:
         if key in seen.lines:
-            yield key.removeprefix(names.OWN_PREFIX).capitalize(), Text(clean(seen.lines[key]))
+            label, line = key.removeprefix(names.OWN_PREFIX).capitalize(), Text(clean(seen.lines[key]))
+            if not seen.in_force(key):
+                line = Text("not in force, for another version: ", style="dim").append_text(line)
+            yield label, line
 
 
 def _tree(seen: RolloutView, now: datetime, *, wide: bool) -> Tree:

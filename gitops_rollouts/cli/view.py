@@ -16,6 +16,7 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
 from gitops_rollouts.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -100,8 +101,15 @@ class RolloutView:
     @property
     def step(self) -> str:
         """``2/5``: steps done of all; ``""`` without steps."""
-        steps, index = self.rollout.spec.steps, self.rollout.status.current_step_index
-        return f"{len(steps) if index is None else min(index, len(steps))}/{len(steps)}" if steps else ""
+        return f"{self.steps_done}/{len(self.rollout.spec.steps)}" if self.rollout.spec.steps else ""
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps are done; none before the Rollout was looked at for the first time."""
+        steps, status = self.rollout.spec.steps, self.rollout.status
+        if status.current_step_index is None:
+            return len(steps) if status.current_pod_hash else 0
+        return min(status.current_step_index, len(steps))
 
     @property
     def gate(self) -> int | None:
@@ -124,8 +132,24 @@ class RolloutView:
         if status.canary.weights is not None:
             return status.canary.weights.canary.weight
         if status.stable_rs in ("", status.current_pod_hash):
-            return 100
+            return 100 if status.replicas or not self.rollout.spec.desired_replicas else 0
         return round(100 * status.updated_replicas / status.replicas) if status.replicas else 0
+
+    def in_force(self, key: str) -> bool:
+        """Whether the live object's decision line speaks of the version that is applied (docs/decisions.md §1.2).
+
+        The cluster alone can't tell all; what it can't tell counts as in force, as does an abort that can't be read.
+        """
+        line, stamp = parse_line(key, self.lines.get(key, "")), self.stamp
+        if isinstance(line, Malformed):
+            return key == names.ABORT
+        if stamp is None or isinstance(line, Stable):
+            return True
+        return (line.template, line.steps) == (stamp.template, stamp.steps)
+
+    def replica_set_of(self, role: str) -> ReplicaSetView | None:
+        """The ReplicaSet in this role; None if there is none."""
+        return next((each for each in self.replica_sets if each.role == role), None)
 
     def images_of(self, role: str) -> tuple[str, ...]:
         """The images of the ReplicaSet in this role."""

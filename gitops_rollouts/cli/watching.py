@@ -45,6 +45,8 @@ async def watch_tree(cluster: Cluster, name: str) -> None:
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
+        if not screen.is_terminal:
+            screen.print()  # Live leaves the last line of a pipe open
 
 
 async def _wait(changed: asyncio.Event) -> None:

@@ -73,7 +73,7 @@ def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -
     state, item = view.state, view.item
     spec = item.raw["spec"]
     if spec.get(name) == value or (value is False and not spec.get(name)):
-        return Nothing(f"{state.subject} is so already: nothing changes.")
+        return Nothing(f"{state.subject} {_already(name, value)}.")
     path = item.source.path
     if not item.source.literal:
         remedy = f"edit {path}, or a patch of spec.{name}, by hand"
@@ -91,6 +91,12 @@ def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -
         return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {what}.",)
 
     return (Plan(_message(f"{state.name}: {_effect(name, value)}", reason), finish, {path: edited}),)
+
+
+def _already(name: str, value: Scalar | None) -> str:
+    if name == "restartAt":
+        return f"has {value} as its restart already" if value else "has no restart pending"
+    return "is paused already" if value else "is not paused"
 
 
 def _effect(name: str, value: Scalar | None) -> str:

@@ -115,7 +115,7 @@ def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Ou
     """Approve all gates up to step ``gate`` (None: the next one that isn't approved), or ``full``: all that is left."""
     state = view.state
     if state.abort is not None:
-        remedy = f"gor retry {state.name} starts it again, or push another version"
+        remedy = f"gor retry {state.name} -n {state.namespace} starts it again, or push another version"
         raise DecisionError(f"{state.subject} is {state.abort_text}, so nothing can be promoted", remedy=remedy)
     if state.recorded:
         return Nothing(f"{view.version} is the stable version already.")
@@ -148,7 +148,7 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
     """Take the version in Git out of service until somebody retries. ``at``: the index of the step where it is."""
     state = view.state
     if state.recorded:
-        remedy = f"gor undo {state.name} takes the last change back, or push another version"
+        remedy = f"gor undo {state.name} -n {state.namespace} takes the last change back, or push another version"
         raise DecisionError(f"{view.version} is the stable version of {state.subject}", remedy=remedy)
     if state.abort is not None:
         return Nothing(f"{view.version} is {state.abort_text} already.")
@@ -166,7 +166,7 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
             raise DecisionError(f"the abort of {state.subject} has no effect in this tree: {_ignored(now, ABORT)}")
         return (
             f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} goes back to its stable"
-            f" version. {view.version} stays out until gor retry {state.name}.",
+            f" version. {view.version} stays out until gor retry {state.name} -n {state.namespace}.",
         )
 
     headline = f"abort {view.version} at step {step}, back on the stable version"
@@ -261,7 +261,7 @@ def _gate(view: View, wanted: int | None) -> int:
     if found is None:
         found = view.state.approved_through
     if found < 0:
-        remedy = f"gor promote {view.key[1]} --full skips all that is left"
+        remedy = f"gor promote {view.key[1]} -n {view.key[0]} --full skips all that is left"
         raise DecisionError(f"no step of {view.label} waits for an approval", remedy=remedy)
     return found
 

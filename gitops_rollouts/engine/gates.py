@@ -144,8 +144,9 @@ def _abort_again(scene: Scene, authority: Authority, stored: RolloutStatus) -> P
         return None
     line = scene.leave.tree_abort
     commit = line.commit[:12] if line else ""
-    name = scene.observed.rollout.metadata.name
-    text = f"The abort stands in Git of {authority.target!r} (commit {commit}): aborted again. Use `gor retry {name}`"
+    meta = scene.observed.rollout.metadata
+    remedy = f"Use `gor retry {meta.name} -n {meta.namespace}`"
+    text = f"The abort stands in Git of {authority.target!r} (commit {commit}): aborted again. {remedy}"
     aborted_at = stored.aborted_at or scene.stamp
     status = with_phase(
         scene, scene.status.model_copy(update={"abort": True, "promote_full": False, "aborted_at": aborted_at})

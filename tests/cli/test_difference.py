@@ -91,3 +91,12 @@ def test_a_key_with_dots_is_bracketed(key: str) -> None:
     assert found({"metadata": {"name": "web", "annotations": {key: "1"}}}, live) == [
         f'~ metadata.annotations[{key}]: "0" → "1"'
     ]
+
+
+def test_of_a_map_that_git_no_longer_has_only_our_keys_are_removed() -> None:
+    entry = {"manager": "gitops-rollouts", "operation": "Apply"}
+    entry["fieldsV1"] = {"f:metadata": {"f:annotations": {"f:ours": {}}}}
+    live = {"metadata": {"name": "web", "annotations": {"ours": "x", "theirs": "y"}, "managedFields": [entry]}}
+    assert found({"metadata": {"name": "web"}}, live) == ['- metadata.annotations: {"ours": "x"}']
+    live["metadata"]["annotations"] = {"theirs": "y"}
+    assert found({"metadata": {"name": "web"}}, live) == []

@@ -36,17 +36,19 @@ def test_at_a_gate() -> None:
     text = why(at_gate(), in_git({"intent": note(INTENT, "Dana Dev")}), gitsync())
     assert text == (
         "Git wants web:v2 since 3b70795 by Dana Dev, 30m ago (GitSync prod, branch main, envs/prod of "
-        "https://git.example.com/acme/deploy.git; commit 021fddb is applied). web:v1 has 80% of the pods and "
-        "web:v2 20%; 5 of 5 pods available. It waits at gate 1: merging "
-        "rollouts/promote/prod/3b70795a87de-g1 or `gor promote web` lets it go on; `gor abort web` goes back to web:v1."
+        "https://git.example.com/acme/deploy.git; commit 021fddb is applied). web:v1 has 4 of 4 pods "
+        "available, web:v2 1 of 1. It waits at gate 1: merging rollouts/promote/prod/3b70795a87de-g1 or "
+        "`gor promote web -n shop` lets it go on; `gor abort web -n shop` goes back to web:v1."
     )
 
 
 def test_at_a_gate_that_is_held_or_asks_for_nothing() -> None:
     hold = {"namespace": "shop", "name": "web", "intent": INTENT, "gate": "1"}
-    assert "was closed, so it holds until `gor promote web`" in why(at_gate(), None, gitsync(status={"holds": [hold]}))
+    assert "was closed, so it holds until `gor promote web -n shop`" in why(
+        at_gate(), None, gitsync(status={"holds": [hold]})
+    )
     text = why(at_gate(), None, gitsync(spec={"gates": "commit"}))
-    assert "at gate 1: `gor promote web` lets it go on" in text
+    assert "at gate 1: `gor promote web -n shop` lets it go on" in text
 
 
 def test_without_git_the_cluster_is_what_is_wanted() -> None:
@@ -64,8 +66,24 @@ def test_aborted_names_the_commit_and_the_ways_out() -> None:
     git = in_git({"abort": note(sha, "gitops-rollouts[bot]")}, abort=line, abort_commit=sha)
     text = why(rollout(status={**status, "currentStepIndex": 0}), git, gitsync())
     assert "web:v1 serves everything" in text
-    assert "This version is aborted at step 1 by d9965c2 by gitops-rollouts[bot], 30m ago." in text
-    assert text.endswith("`gor retry web` or `git revert d9965c2` tries this one again.")
+    assert "web:v2 was aborted at step 1 by gitops-rollouts[bot] in d9965c2, 30m ago. It stays so" in text
+    assert text.endswith("`gor retry web -n shop` or `git revert d9965c2` tries this one again.")
+
+
+def test_the_reason_of_an_abort_is_said_once() -> None:
+    reason = 'ReplicaSet "web-new" has timed out progressing'
+    message = f"RolloutAborted: Rollout aborted update to revision 2: {reason}."
+    text = why(rollout(status={"phase": "Degraded", "message": message, "abort": True}), in_git(), gitsync())
+    assert text.count(reason) == 1
+    assert f"The reason: {reason}. It stays so until" in text
+
+
+def test_an_abort_of_another_version_is_none_of_this_one() -> None:
+    raw = at_gate()
+    raw["metadata"]["annotations"][ABORT] = (
+        "template=0000000000000000 steps=bfb225f9 at=1 for=prod/shop/web id=d-lhrdtxug7g"
+    )
+    assert "aborted" not in why(raw)
 
 
 def test_an_abort_that_git_does_not_show_yet() -> None:
@@ -79,15 +97,15 @@ def test_a_promotion_and_its_commit() -> None:
     git = in_git({"d-hdwlvihfmv": note(COMMIT, "Alice Ops")}, promote=line, approved_through=1)
     status = {"phase": "Progressing", "message": "more replicas need to be updated", "currentStepIndex": 2}
     text = why(rollout(status=status), git, gitsync())
-    assert "Gates up to 1 are approved by 021fddb by Alice Ops, 30m ago." in text
-    assert text.endswith("Step 2/4 is done: more replicas need to be updated.")
+    assert "Every gate up to 1 was approved by Alice Ops in 021fddb, 30m ago." in text
+    assert text.endswith("2 of 4 steps are done: more replicas need to be updated.")
 
 
 def test_without_git_at_hand_the_live_lines_speak() -> None:
     raw = at_gate()
     line = "template=abd11f90ce04efa7 steps=bfb225f9 gate=1 intent=3b70795a87de for=prod/shop/web id=d-hdwlvihfmv"
     raw["metadata"]["annotations"][PROMOTE] = line
-    assert "Gates up to 1 are approved by d-hdwlvihfmv." in why(raw)
+    assert "Every gate up to 1 was approved by d-hdwlvihfmv." in why(raw)
     raw["metadata"]["annotations"][ABORT] = "nonsense"
     assert "the line can't be read, which counts as an abort" in why(raw)
 
@@ -135,7 +153,11 @@ def test_an_edit_outside_git_is_said() -> None:
 @pytest.mark.parametrize(
     ("status", "spec", "expected"),
     [
-        ({"phase": "Paused", "message": "manually paused"}, {"paused": True}, "`gor resume web` lets it go on."),
+        (
+            {"phase": "Paused", "message": "manually paused"},
+            {"paused": True},
+            "`gor resume web -n shop` lets it go on.",
+        ),
         (
             {
                 "phase": "Paused",
@@ -144,12 +166,12 @@ def test_an_edit_outside_git_is_said() -> None:
                 "pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2026-05-04T11:55:00Z"}],
             },
             {},
-            "The pause of step 3 ends in 5m, then it goes on by itself; `gor promote web` does so now",
+            "The pause of step 3 ends in 5m, then it goes on by itself; `gor promote web -n shop --full` skips",
         ),
         (
             {"phase": "Paused", "message": "InconclusiveAnalysisRun", "currentStepIndex": 0},
             {},
-            "It waits for a person (InconclusiveAnalysisRun): `gor promote web` goes on",
+            "It waits for a person (InconclusiveAnalysisRun): `gor promote web -n shop` goes on",
         ),
         (
             {"phase": "Degraded", "message": "InvalidSpec: The Rollout is wrong."},
@@ -159,7 +181,7 @@ def test_an_edit_outside_git_is_said() -> None:
         (
             {"phase": "Degraded", "message": "ProgressDeadlineExceeded: timed out."},
             {},
-            "It goes on by itself once the new pods are available; `gor abort web` goes back.",
+            "It goes on by itself once the new pods are available; `gor abort web -n shop` goes back.",
         ),
     ],
 )

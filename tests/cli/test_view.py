@@ -52,7 +52,7 @@ def test_the_tree_shows_revisions_pods_gate_and_commits() -> None:
     lines = text.splitlines()
     assert any("Paused" in line and "CanaryPauseStep" in line for line in lines)
     assert "gate 1: waits for a decision" in text
-    assert "prod, applied 021fddb00000, intent 3b70795a87de, fetched 30s ago" in text
+    assert "prod, applied 021fddb00000, intent 3b70795a87de" in text
     order = [
         "revision 2",
         "web-new  canary  1/1",
@@ -65,6 +65,27 @@ def test_the_tree_shows_revisions_pods_gate_and_commits() -> None:
     assert positions == sorted(positions)
     assert "Image stable" in text
     assert "ghcr.io/acme/web:v1" in text
+
+
+def test_a_line_for_another_version_is_said_to_be_out_of_force() -> None:
+    raw = at_gate()
+    line = "template=0000000000000000 steps=bfb225f9 at=1 for=prod/shop/web id=d-lhrdtxug7g"
+    raw["metadata"]["annotations"]["gitops-rollouts.io/abort"] = line
+    assert f"not in force, for another version: {line}" in drawn(raw)
+    raw["metadata"]["annotations"]["gitops-rollouts.io/abort"] = line.replace("0000000000000000", "abd11f90ce04efa7")
+    assert "not in force" not in drawn(raw)
+
+
+def test_a_repository_that_is_away_is_said() -> None:
+    fetched = {"type": "Fetched", "status": "False", "lastTransitionTime": "2026-05-04T11:58:00Z"}
+    assert "can't be read for 2m" in drawn(at_gate(), (), (), gitsync(status={"conditions": [fetched]}))
+    assert "can't be read" not in drawn(at_gate(), (), (), gitsync())
+
+
+def test_before_the_first_look_no_step_is_done_and_nothing_runs() -> None:
+    raw = {**rollout(), "status": {}}
+    seen = view(raw)
+    assert (seen.step, seen.actual_weight) == ("0/4", 0)
 
 
 def test_what_is_scaled_down_is_shown_on_request_only() -> None:
