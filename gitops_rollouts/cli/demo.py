@@ -24,11 +24,21 @@ def demo(
 
     Without --auto it prints what to type next and waits for Ctrl-C. Everything it starts ends with it.
     """
+    import signal
+    from types import FrameType
+
     from gitops_rollouts.cli.output import say
     from gitops_rollouts.local.demo import Demo
     from gitops_rollouts.local.demo_story import Story
 
     folder = sample or Path(__file__).resolve().parents[2] / "sample-repo"
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)  # so that what was started ends too
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     with Demo(folder, lambda line: print(line, flush=True) if auto else say(line)) as stage:
         if auto:
             Story(stage).play()

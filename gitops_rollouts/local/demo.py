@@ -6,6 +6,7 @@ Everything lives in one folder and ends with the demo. ``gor`` runs as a child p
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,7 @@ class Demo:
                     "--metrics-port", "0", "--healthz-port", "0",
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # a Ctrl-C is ours alone: we end it in good order
                 env=os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")},
             )  # fmt: skip
 
@@ -141,6 +143,25 @@ class Demo:
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "The shop at v1")
         self.git("push", "-q", "-u", "origin", "main")
+
+    def _identity_hint(self) -> str:
+        """The line that tells git and gor who commits, where git doesn't know."""
+        argv = ["git", "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"]
+        if subprocess.run(argv, cwd=self.clone, capture_output=True, timeout=60, check=False).returncode == 0:
+            return ""
+        return "\n  export " + " ".join(f"{key}={value}" for key, value in _PERSON.items())
+
+    def settle(self) -> None:
+        """Wait until every environment runs and Git records it, then bring the clone up to date."""
+
+        def recorded() -> bool:
+            self.git("pull", "-q", "--ff-only")
+            return all(
+                self.git("log", "-1", "--format=%H", f"--grep=^Rollout-Decision: promoted {name}/")
+                for name in ENVIRONMENTS
+            )
+
+        self.wait(recorded, "both environments to run, and Git to say so", 60)
 
     # -- what the story and a person's hints use ---------------------------------------------------------------
 
@@ -189,27 +210,48 @@ class Demo:
 
     def hold(self) -> None:
         """Print where everything is and what to try, then wait for Ctrl-C or the end of ``gor run``."""
+        self.say("Waiting for the first deployment …")
+        self.settle()
         for line in _HINTS.format(
-            clone=self.clone, remote=self.remote, kubeconfig=self.cluster.kubeconfig, log=self.log
+            clone=shlex.quote(str(self.clone)),
+            remote=self.remote,
+            kubeconfig=shlex.quote(str(self.cluster.kubeconfig)),
+            log=self.log,
+            shell=_path_hint() + self._identity_hint(),
         ).splitlines():
             self.say(line)
-        if self._process is not None and (code := self._process.wait()):
+        try:
+            code = self._process.wait() if self._process is not None else 0
+        except KeyboardInterrupt:
+            self.say("\nEnding the demo …")
+            return
+        if code:
             raise GorError(f"gor run ended with exit code {code}", remedy=f"its log says why: {self.log}")
+
+
+def _path_hint() -> str:
+    """The line that makes ``gor`` known to a shell; none where it is this one's already."""
+    folder = Path(sys.executable).parent
+    found = shutil.which("gor")
+    if (found and Path(found).parent == folder) or not (folder / "gor").exists():
+        return ""
+    return f"\n  export PATH={shlex.quote(str(folder))}:$PATH"
 
 
 _HINTS: Final = """
 Everything runs. In a second terminal:
 
-  export KUBECONFIG={kubeconfig}
+  export KUBECONFIG={kubeconfig}{shell}
   cd {clone}
 
-  gor get rollouts -A                         what runs
+  gor get rollouts -A                         # what runs
   sed -i 's|web:v1|web:v2|' envs/prod/web.yaml
-  git commit -am 'web: v2' && git push        a rollout starts, and stops at its gate
-  gor get rollout web -n shop --watch         watch it
-  gor why web -n shop                         what is happening, why, and what comes next
-  git fetch && git branch -r                  the promotion is a branch: merge it and push, or
-  gor promote web -n shop                     write the same line by command
+  git commit -am 'web: v2' && git push        # a rollout starts, and stops at its gate
+  gor get rollout web -n shop --watch         # watch it; Ctrl-C ends that
+  gor why web -n shop                         # what is happening, why, and what comes next
+  git fetch && git branch -r                  # the promotion is a branch: merge it and push, or
+  gor promote web -n shop                     # write the same line by command
+  git pull                                    # after each step: the engine commits too
 
   The README in that folder goes on from there: a broken version, its verdict in Git, the way back.
 
