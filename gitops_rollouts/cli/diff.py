@@ -120,13 +120,13 @@ async def compare(
     from gitops_rollouts.errors import KubeError
     from gitops_rollouts.kube.discovery import Discovery
     from gitops_rollouts.kube.resources import HPAS
-    from gitops_rollouts.sync.takeover import Watched, scaled_by, services_of
+    from gitops_rollouts.sync.takeover import Watched, scaled_by
 
     try:
         scalers = await cluster.client.list(HPAS)
     except KubeError:
         scalers = []  # without the right to list them, a size that an autoscaler set shows as a difference
-    watched = Watched(services_of(result.objects), scaled_by(scalers))
+    watched = Watched(scaled=scaled_by(scalers))
     discovery, slots = Discovery(cluster.client), asyncio.Semaphore(8)
 
     async def one(item: RenderedObject) -> Outcome:
