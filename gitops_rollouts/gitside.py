@@ -104,7 +104,7 @@ class GitSide:
             parts.discovery,
             parts.fence,
             parts.clock,
-            Repositories(options.directory, allow_file=options.allow_file),
+            Repositories(options.directory, allow_file=options.allow_file, before_push=parts.fence.fence),
             self.board,
             Renderer(),
             self._reader,
@@ -174,14 +174,18 @@ class GitSide:
     def _opened(self, sync: GitSync, mirror: Mirror) -> None:
         name, spec = sync.metadata.name, sync.spec
         place = self._open[id(mirror), spec.branch]
-        if name not in place.specs:
+        gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
+        anew = name not in place.specs
+        if anew:
             self._closed(name)
             place.writer.restore_holds(_stored_holds(sync))
-        gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
+        changed = anew or self._gates.get(name) != gates
         what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
         place.specs[name] = what
         self._gates[name] = gates
         place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates))
+        if changed:
+            self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 
     def _closed(self, name: str) -> None:
         """A GitSync is gone, suspended, or reads something else from now on."""

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +61,7 @@ class Mirror:
 
     ``path`` is the bare repository's own directory, made at first use and kept between runs. Everything that was
     fetched stays in it: the head that a forced push replaced is kept reachable, so that a rebuild finds it.
+    ``before_push`` is called before the remote is changed in any way; what it raises stops that.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Mirror:
         allow_file: bool = False,
         write_credentials: Credentials | None = None,
         environment: ChildEnvironment | None = None,
+        before_push: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
+        self._before_push = before_push
         self.address = parse_address(url, allow_file=allow_file)
         self._secrets = Path(tempfile.mkdtemp(prefix="gor-git-"))
         self._credentials = tuple(held for held in (credentials, write_credentials) if held)
@@ -157,6 +160,7 @@ class Mirror:
 
     def _push(self, refspec: str, branch: str, expected: str | None) -> None:
         self._prepare()
+        self._before_push()
         finished = self._pusher.run(
             *("push", "--porcelain", "--no-verify", "--no-recurse-submodules"),
             *(f"--force-with-lease=refs/heads/{branch}:{expected or ''}", "--", self.address.url, refspec),

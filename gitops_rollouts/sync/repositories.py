@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from gitops_rollouts.git.address import parse_address
@@ -27,10 +29,16 @@ class Remote:
 
 
 class Repositories:
-    """The pool of mirrors under one directory. Belongs to the event loop; the mirrors' own methods block."""
+    """The pool of mirrors under one directory. Belongs to the event loop; the mirrors' own methods block.
 
-    def __init__(self, directory: Path, *, allow_file: bool = False) -> None:
+    ``before_push``: see `Mirror`.
+    """
+
+    def __init__(
+        self, directory: Path, *, allow_file: bool = False, before_push: Callable[[], None] = lambda: None
+    ) -> None:
         self._directory = directory
+        self._before_push = before_push
         self._allow_file = allow_file
         self._mirrors: dict[str, Mirror] = {}
         self._users: dict[str, set[str]] = {}
@@ -45,11 +53,12 @@ class Repositories:
         self._close_unused()
         if key not in self._mirrors:
             self._mirrors[key] = Mirror(
-                self._path(address.identity, key),
+                self._path(address.identity),
                 remote.url,
                 remote.read,
                 allow_file=self._allow_file,
                 write_credentials=remote.write,
+                before_push=self._before_push,
             )
         self._users.setdefault(key, set()).add(user)
         return self._mirrors[key]
@@ -67,11 +76,13 @@ class Repositories:
         self._mirrors.clear()
         self._users.clear()
 
-    def _path(self, identity: str, key: str) -> Path:
+    def _path(self, identity: str) -> Path:
         """The remote's directory, so that a rotated credential keeps what was fetched; its own if that is in use."""
-        path = self._directory / _directory_name(identity)
-        in_use = any(mirror.path == path for mirror in self._mirrors.values())
-        return path.with_name(f"{path.name}-{key[:8]}") if in_use else path
+        first = self._directory / _directory_name(identity)
+        in_use = {mirror.path for mirror in self._mirrors.values()}
+        # numbered, not named after the credential: each rotation would leave a whole copy behind
+        paths = (first.with_name(f"{first.name}-{number}") for number in count(2))
+        return next(path for path in chain([first], paths) if path not in in_use)
 
     def _close_unused(self) -> None:
         for key in [key for key, users in self._users.items() if not users]:

@@ -15,6 +15,7 @@ from gitops_rollouts.errors import (
     GitError,
     GitUnreachable,
     InputError,
+    LeadershipLost,
     PushRaced,
     PushRefused,
     RefMissing,
@@ -279,3 +280,21 @@ def test_a_reader_that_died_is_started_again(remote: Remote, mirror: Mirror) -> 
 def test_file_is_refused_unless_allowed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         Mirror(tmp_path / "m.git", f"file://{tmp_path}/x")
+
+
+def test_who_leads_no_more_pushes_nothing(remote: Remote, tmp_path: Path) -> None:
+    head = remote.put({"a.yaml": "one\n"})
+    remote.git("push", "-q", "origin", "HEAD:refs/heads/rollouts/promote/prod/x-g1")
+
+    def lost() -> None:
+        raise LeadershipLost("another process leads")
+
+    mirror = Mirror(tmp_path / "deposed.git", remote.url, allow_file=True, before_push=lost)
+    mirror.fetch("main")
+    commit = mirror.commit(head, {"a.yaml": b"two\n"}, "late\n", BOT)
+    with pytest.raises(LeadershipLost):
+        mirror.push(commit, "main", head)
+    with pytest.raises(LeadershipLost):
+        mirror.delete_branch("rollouts/promote/prod/x-g1", head)
+    assert mirror.look("main") == (head, {"rollouts/promote/prod/x-g1": head})
+    mirror.close()
