@@ -12,7 +12,7 @@ from gitops_rollouts.errors import InputError, RenderError, YamlError
 from gitops_rollouts.render import kustomize
 from gitops_rollouts.render.directory import manifests, render_directory
 from gitops_rollouts.render.documents import DocumentCache
-from gitops_rollouts.render.files import SYMLINK, Tree, clean_path
+from gitops_rollouts.render.files import SUBMODULE, SYMLINK, Tree, clean_path
 from gitops_rollouts.render.kustomize_inputs import Inputs, find_inputs, kustomization_in
 from gitops_rollouts.render.manifest import Collection, add_object
 from gitops_rollouts.render.objects import Problem, Rendered, Source
@@ -91,7 +91,7 @@ class Renderer:
     def _overlay(self, tree: Tree, target: str, into: Collection) -> None:
         root = overlay_root(target)
         for entry in sorted(tree.entries(root) if target else (), key=lambda entry: entry.path):
-            if entry.mode == SYMLINK or not entry.path.endswith((".yaml", ".yml", ".json")):
+            if entry.mode in (SYMLINK, SUBMODULE) or not entry.path.endswith((".yaml", ".yml", ".json")):
                 into.problems.append(Problem(entry.path, 0, "", "is no overlay, so it is ignored", "remove it"))
                 continue
             apply_overlay(entry.path, self._cache.read(tree, entry), root, into)

@@ -111,7 +111,9 @@ class Applier:
             except NotFound as err:
                 self._discovery.forget(item.api_version)
                 report.fail(item, _missing(item, err))
-            except (Invalid, Forbidden) as err:
+            except KubeError as err:
+                if not is_about_the_object(err):
+                    raise
                 report.fail(item, err)
             else:
                 report.applied[item.identity] = item
@@ -190,6 +192,12 @@ async def at_once(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
+
+
+def is_about_the_object(err: KubeError) -> bool:
+    """Whether the API server refused this one object, so that others may go on: a rule, a right, a kind that can't be
+    written (405), an admission webhook that is broken (500)."""
+    return isinstance(err, Invalid | Forbidden) or err.status == 405 or (err.status == 500 and bool(err.reason))
 
 
 def may_force(item: RenderedObject, default: bool) -> bool:

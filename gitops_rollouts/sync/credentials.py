@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from gitops_rollouts.api.gitsync import GitSyncSpec, SecretRef
-from gitops_rollouts.errors import ConfigError, NotFound
+from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SECRETS
@@ -33,6 +33,8 @@ async def _credentials(client: Client, reference: SecretRef) -> Credentials:
         secret = await client.get(SECRETS, reference.namespace, reference.name)
     except NotFound as err:
         raise ConfigError(f"{where} doesn't exist", remedy="create it, or correct the reference") from err
+    except Forbidden as err:
+        raise ConfigError(f"{where} may not be read", remedy=err.remedy) from err
     data = secret.get("data") or {}
     try:
         decoded = {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}

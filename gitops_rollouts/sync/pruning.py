@@ -30,6 +30,8 @@ class Pruned:
     plan: PrunePlan = field(default_factory=PrunePlan)
     deleted: tuple[Identity, ...] = ()
     problems: tuple[Problem, ...] = ()
+    allowance_over: bool = False
+    """What a person allowed is done, or nothing was left to do."""
 
 
 class Pruning:
@@ -61,14 +63,17 @@ class Pruning:
         if plan.reason == "PruneOff":
             await self._remover.release([one for one in plan.gone if one not in memory.released])
             memory.released.update(plan.gone)
+        held_back = plan.reason not in ("", "Protected") or unapplied > 0 or at.rendered.incomplete
+        over = not held_back and await self._is_past_allowance(at, mirror)
         if not plan.delete:
-            return Pruned(plan)
+            return Pruned(plan, allowance_over=over)
         removal = await self._remover.remove(plan.delete, bodies)
         for identity in removal.settled:
             memory.forget(identity)
         for identity in removal.deleted:
             log.info("pruned", gitsync=at.spec.name, object=str(identity))
-        return Pruned(plan, tuple(removal.deleted), tuple(removal.problems))
+        over = over and not removal.problems
+        return Pruned(plan, tuple(removal.deleted), tuple(removal.problems), allowance_over=over)
 
     def _give_up_moved(self, target: str, wanted: set[Identity]) -> None:
         """What vanished here and stands in another GitSync's tree is that one's now."""
@@ -85,6 +90,13 @@ class Pruning:
             return True
         return await asyncio.to_thread(self._lacked_then, allowed, at, frozenset(gone), mirror)
 
+    async def _is_past_allowance(self, at: TargetAt, mirror: Mirror) -> bool:
+        """Whether HEAD is the commit that a person allowed, or follows it."""
+        allowed = self._sync.status.allowed_prune
+        if len(allowed) < _SHORTEST_COMMIT:
+            return bool(allowed)
+        return at.commit.startswith(allowed) or await asyncio.to_thread(_follows, allowed, at.commit, mirror)
+
     def _lacked_then(self, allowed: str, at: TargetAt, gone: frozenset[Identity], mirror: Mirror) -> bool:
         spec = at.spec
         try:
@@ -95,3 +107,10 @@ class Pruning:
         except (GitError, InputError):
             return False
         return not then.failed and not then.incomplete and not gone & {item.identity for item in then.objects}
+
+
+def _follows(allowed: str, commit: str, mirror: Mirror) -> bool:
+    try:
+        return mirror.is_ancestor(mirror.tree(allowed).commit, commit)
+    except (GitError, InputError):
+        return False

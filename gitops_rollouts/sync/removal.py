@@ -9,13 +9,13 @@ from itertools import groupby
 from typing import Any, Final
 
 from gitops_rollouts.api.names import APPLIED, APPLY_MANAGER, ARGO_GROUP, STAMP_MANAGER
-from gitops_rollouts.errors import Conflict, Forbidden, Invalid, NotFound, UnknownKind
+from gitops_rollouts.errors import Conflict, KubeError, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.render.objects import Identity, Problem
-from gitops_rollouts.sync.apply import AT_ONCE, at_once
+from gitops_rollouts.sync.apply import AT_ONCE, at_once, is_about_the_object
 from gitops_rollouts.sync.inventory import Entry
 from gitops_rollouts.sync.order import wave_of
 
@@ -77,7 +77,9 @@ class Remover:
                     result.deleted.append(identity)
             except (NotFound, UnknownKind):
                 pass
-            except (Conflict, Forbidden, Invalid) as err:
+            except KubeError as err:
+                if not (isinstance(err, Conflict) or is_about_the_object(err)):
+                    raise
                 result.problems.append(Problem("", 0, "", err.message, err.remedy, identity))
                 return
             result.settled.add(identity)

@@ -47,6 +47,8 @@ class Facts:
     """Why the pass ended half-way: the API server didn't answer."""
     rebuilding: tuple[str, ...] = ()
     prune: PrunePlan = field(default_factory=PrunePlan)
+    allowance_over: bool = False
+    """What a person allowed to prune is pruned."""
     problems: tuple[Problem, ...] = ()
     inventory: Mapping[Identity, Entry] | None = None
     complete: bool = False
@@ -80,6 +82,8 @@ def compose(sync: GitSync, facts: Facts, now: datetime) -> GitSyncStatus:
         update["last_applied_time"] = now.replace(microsecond=0)
     if facts.inventory is not None:
         update["inventory"] = written(facts.inventory)
+    if facts.allowance_over:
+        update["allowed_prune"] = ""
     if facts.holds is not None:
         update["holds"] = facts.holds
     return old.model_copy(update=update)

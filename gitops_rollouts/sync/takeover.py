@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitops_rollouts.api.names import ARGO_GROUP, POD_TEMPLATE_HASH
-from gitops_rollouts.render.objects import Identity, RenderedObject
+from gitops_rollouts.render.objects import RenderedObject
 
 Key = tuple[str, str]
 """(namespace, name)."""
@@ -21,41 +21,18 @@ Key = tuple[str, str]
 class Watched:
     """Which objects have fields of other owners."""
 
-    services: frozenset[Key] = frozenset()
-    """Services whose selector the engine points."""
     scaled: frozenset[Key] = field(default_factory=frozenset)
     """Rollouts whose size an autoscaler sets."""
 
     def applies_to(self, item: RenderedObject) -> bool:
-        """Whether the live object has to be read before this one is applied."""
-        key = (item.namespace, item.name)
-        if item.identity == Identity("", "Service", *key):
-            return key in self.services
-        return item.is_rollout and key in self.scaled and "replicas" in _spec(item.raw)
+        """Whether the live object has to be read before this one is applied.
 
-
-def services_of(rollouts: Iterable[RenderedObject]) -> frozenset[Key]:
-    """The Services that Rollouts refer to."""
-    found: set[Key] = set()
-    for item in rollouts:
-        if item.is_rollout:
-            found.update((item.namespace, name) for name in _service_names(_spec(item.raw)))
-    return frozenset(found)
-
-
-def _service_names(spec: Mapping[str, Any]) -> Iterable[str]:
-    strategy = _mapping(spec.get("strategy"))
-    canary, blue_green = _mapping(strategy.get("canary")), _mapping(strategy.get("blueGreen"))
-    ping_pong = _mapping(canary.get("pingPong"))
-    names = (
-        canary.get("stableService"),
-        canary.get("canaryService"),
-        ping_pong.get("pingService"),
-        ping_pong.get("pongService"),
-        blue_green.get("activeService"),
-        blue_green.get("previewService"),
-    )
-    return [name for name in names if isinstance(name, str) and name]
+        Each Service: the Rollout that points it may stand in another tree, or in a document that can't be used. A
+        Rollout that is scaled, also without ``replicas``: to leave them out would take away what was applied before.
+        """
+        if (item.group, item.kind) == ("", "Service"):
+            return True
+        return item.is_rollout and (item.namespace, item.name) in self.scaled
 
 
 def scaled_by(autoscalers: Iterable[Mapping[str, Any]]) -> frozenset[Key]:

@@ -31,7 +31,7 @@ from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.stamp import Stamp, stamp_for, stamp_of, stamp_patch
 from gitops_rollouts.sync.status import Facts
-from gitops_rollouts.sync.takeover import Watched, scaled_by, services_of
+from gitops_rollouts.sync.takeover import Watched, scaled_by
 
 FULL_PASS: Final = timedelta(minutes=5)
 """How often everything is applied again, changed or not, so that drift is repaired."""
@@ -317,11 +317,11 @@ class TreePass:
 
     async def _watched(self, items: list[RenderedObject], fresh: list[RenderedObject]) -> Watched:
         autoscalers: list[Mapping[str, Any]] = [item.raw for item in items if item.kind == HPAS.kind]
-        sized = {item.namespace for item in fresh if item.is_rollout and "replicas" in (item.raw.get("spec") or {})}
+        sized = {item.namespace for item in fresh if item.is_rollout}
         for namespace in sorted(sized) if len(sized) <= 3 else [None]:
             if sized:
                 autoscalers += await self._cluster.client.list(HPAS, namespace)
-        return Watched(services_of(items), scaled_by(autoscalers))
+        return Watched(scaled_by(autoscalers))
 
     async def _after(self, item: RenderedObject, live: Live) -> None:
         """Stamp a Rollout that was applied just now."""
@@ -383,6 +383,7 @@ class TreePass:
             stuck=stuck,
             rebuilding=tuple(sorted("/".join(key) for key in self._recorded)),
             prune=pruned.plan,
+            allowance_over=pruned.allowance_over,
             problems=problems,
             inventory=self._memory.inventory if self._sync.spec.apply else None,
             complete=complete,

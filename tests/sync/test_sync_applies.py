@@ -17,6 +17,10 @@ from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
+WEBHOOKS = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False
+)
+
 
 async def test_first_sync(bench: Bench) -> None:
     name = await bench.sync()
@@ -274,3 +278,64 @@ async def test_missing_namespace(bench: Bench) -> None:
     with pytest.raises(NotFound):
         await bench.client.get(CONFIG_MAPS, "nobody-made-this", "a")
     assert await bench.config("b")
+
+
+async def test_the_hash_in_a_selector_survives_a_rollout_that_cannot_be_used(bench: Bench) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/web.yaml": bench.manifest(), "envs/prod/svc.yaml": bench.service()}, name)
+    patch = {"spec": {"selector": {POD_TEMPLATE_HASH: "aaa"}}}
+    await bench.client.patch(SERVICES, bench.namespace, "web", patch)
+    bad = bench.manifest().replace("setWeight: 20", "setWeight: 200")
+    port = bench.service().replace("port: 80", "port: 81")
+    await bench.put({"envs/prod/web.yaml": bad, "envs/prod/svc.yaml": port}, name)
+    service = await bench.client.get(SERVICES, bench.namespace, "web")
+    assert service["spec"]["ports"][0]["port"] == 81
+    assert service["spec"]["selector"] == {"app": "web", POD_TEMPLATE_HASH: "aaa"}
+
+
+async def test_handing_the_size_over_to_an_autoscaler_keeps_the_size(bench: Bench) -> None:
+    name = await bench.sync()
+    await bench.put({"envs/prod/web.yaml": bench.manifest().replace("replicas: 2", "replicas: 6")}, name)
+    scaler = (
+        f"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: web, namespace: "
+        f"{bench.namespace}}}\nspec:\n  maxReplicas: 9\n"
+        "  scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: web}\n"
+    )
+    sizeless = bench.manifest().replace("  replicas: 2\n", "")
+    await bench.put({"envs/prod/hpa.yaml": scaler, "envs/prod/web.yaml": sizeless}, name)
+    live = await bench.rollout()
+    assert live is not None
+    assert live["spec"]["replicas"] == 6
+
+
+async def test_an_object_that_the_api_server_cannot_take_stops_no_other(bench: Bench) -> None:
+    hook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": bench.namespace},
+        "webhooks": [
+            {
+                "name": "broken.example.com",
+                "clientConfig": {"url": "https://127.0.0.1:1/"},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
+                "objectSelector": {"matchLabels": {"hooked": bench.namespace}},
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+            }
+        ],
+    }
+    await bench.client.create(WEBHOOKS, None, hook)
+    try:
+        name = await bench.sync()
+        hooked = bench.config_map("a").replace("metadata: {", f"metadata: {{labels: {{hooked: {bench.namespace}}}, ")
+        review = (
+            "apiVersion: authorization.k8s.io/v1\nkind: SubjectAccessReview\nmetadata: {name: x}\nspec: {user: u}\n"
+        )
+        files = {"a": hooked, "b": review, "web": bench.manifest(), "c": bench.config_map("c")}
+        await bench.put({f"envs/prod/{one}.yaml": text for one, text in files.items()}, name)
+        assert await bench.config("c")
+        assert await bench.rollout()
+        told = {one["path"] for one in (await bench.status(name))["problems"]}
+        assert told == {"envs/prod/a.yaml", "envs/prod/b.yaml"}
+    finally:
+        await bench.client.delete(WEBHOOKS, None, bench.namespace)

@@ -267,3 +267,23 @@ async def test_a_stamp_that_cannot_be_taken_off_yet_is_taken_off_later(
         return live is not None and stamp_of(live) is None
 
     await eventually(released, what="the stamp to be taken off")
+
+
+async def test_what_was_allowed_is_allowed_once(bench: Bench) -> None:
+    name = await bench.sync(prune=True)
+    await bench.put(many(bench, 12), name)
+    commit = await bench.put(without(10), name)
+    assert (await bench.condition(name, "Pruned"))["reason"] == "PruneBlocked"
+    await bench.client.patch(
+        GITSYNCS, None, name, {"status": {"allowedPrune": commit}}, subresource="status", field_manager="gor"
+    )
+
+    async def used() -> bool:
+        return "allowedPrune" not in await bench.status(name)
+
+    await eventually(used, what="the allowance to be used up")
+    assert await left(bench) == 2
+    await bench.put(many(bench, 12), name)
+    await bench.put(without(10), name)  # the allowed commit lacked these too
+    assert (await bench.condition(name, "Pruned"))["reason"] == "PruneBlocked"
+    assert await left(bench) == 12
