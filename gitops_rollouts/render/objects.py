@@ -44,7 +44,9 @@ class Source:
 
     def line_of(self, path: str) -> int:
         """The line of a field such as ``spec.template``, of its nearest parent, or 0 where lines aren't known."""
-        return line_of(self.text, self.text_line, path, default=self.line) if self.text else self.line
+        if not path or not self.text:
+            return self.line
+        return line_of(self.text, self.text_line, path, default=self.line)
 
 
 @dataclass(frozen=True, slots=True)

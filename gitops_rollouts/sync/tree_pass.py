@@ -23,7 +23,7 @@ from gitops_rollouts.render.objects import Identity, Problem, Rendered, Rendered
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.render.scope import namespaced
 from gitops_rollouts.sync import elsewhere, rebuild
-from gitops_rollouts.sync.apply import Applier, Live, Policy, Report, at_once
+from gitops_rollouts.sync.apply import Applier, Live, Policy, Report, at_once, is_about_the_object
 from gitops_rollouts.sync.inventory import Claims, Entry
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.poller import Seen
@@ -348,7 +348,13 @@ class TreePass:
         await at_once(self._stamp_one_elsewhere(item) for item in fresh if item.is_rollout)
 
     async def _stamp_one_elsewhere(self, item: RenderedObject) -> None:
-        live = await elsewhere.live_if_applied(self._cluster.client, item)
+        try:
+            live = await elsewhere.live_if_applied(self._cluster.client, item)
+        except KubeError as err:
+            if not is_about_the_object(err):
+                raise
+            self._report.fail(item, err)
+            return
         if live is not None:
             await self._after(item, live)
             self._memory.applied[item.identity] = item

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -308,7 +310,9 @@ async def test_handing_the_size_over_to_an_autoscaler_keeps_the_size(bench: Benc
     assert live["spec"]["replicas"] == 6
 
 
-async def test_an_object_that_the_api_server_cannot_take_stops_no_other(bench: Bench) -> None:
+@asynccontextmanager
+async def broken_webhook(bench: Bench, group: str, version: str, plural: str) -> AsyncIterator[None]:
+    """No write of an object of this kind with the label ``hooked`` comes through."""
     hook = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -317,7 +321,7 @@ async def test_an_object_that_the_api_server_cannot_take_stops_no_other(bench: B
             {
                 "name": "broken.example.com",
                 "clientConfig": {"url": "https://127.0.0.1:1/"},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
+                "rules": [{"apiGroups": [group], "apiVersions": [version], "operations": ["*"], "resources": [plural]}],
                 "objectSelector": {"matchLabels": {"hooked": bench.namespace}},
                 "admissionReviewVersions": ["v1"],
                 "sideEffects": "None",
@@ -326,16 +330,48 @@ async def test_an_object_that_the_api_server_cannot_take_stops_no_other(bench: B
     }
     await bench.client.create(WEBHOOKS, None, hook)
     try:
+        yield
+    finally:
+        await bench.client.delete(WEBHOOKS, None, bench.namespace)
+
+
+def hooked(manifest: str, bench: Bench) -> str:
+    return manifest.replace("metadata:", f"metadata:\n  labels: {{hooked: {bench.namespace}}}", 1)
+
+
+async def test_an_object_that_the_api_server_cannot_take_stops_no_other(bench: Bench) -> None:
+    async with broken_webhook(bench, "argoproj.io", "v1alpha1", "rollouts"):
         name = await bench.sync()
-        hooked = bench.config_map("a").replace("metadata: {", f"metadata: {{labels: {{hooked: {bench.namespace}}}, ")
         review = (
             "apiVersion: authorization.k8s.io/v1\nkind: SubjectAccessReview\nmetadata: {name: x}\nspec: {user: u}\n"
         )
-        files = {"a": hooked, "b": review, "web": bench.manifest(), "c": bench.config_map("c")}
+        files = {
+            "a": hooked(bench.manifest(name="a"), bench),
+            "b": review,
+            "web": bench.manifest(),
+            "c": bench.config_map("c"),
+        }
         await bench.put({f"envs/prod/{one}.yaml": text for one, text in files.items()}, name)
         assert await bench.config("c")
         assert await bench.rollout()
         told = {one["path"] for one in (await bench.status(name))["problems"]}
         assert told == {"envs/prod/a.yaml", "envs/prod/b.yaml"}
-    finally:
-        await bench.client.delete(WEBHOOKS, None, bench.namespace)
+
+
+async def test_one_that_cannot_be_compared_stops_no_other_where_something_else_applies(bench: Bench) -> None:
+    files = {"a": hooked(bench.manifest(name="a"), bench), "web": bench.manifest()}
+    for manifest in files.values():
+        document = read_documents(manifest.encode())[0]
+        assert isinstance(document, Document)
+        await bench.client.create(ROLLOUTS, bench.namespace, document.data)
+    async with broken_webhook(bench, "argoproj.io", "v1alpha1", "rollouts"):
+        name = await bench.sync(apply=False)
+        await bench.put({f"envs/prod/{one}.yaml": text for one, text in files.items()}, name)
+
+        async def stamped() -> bool:
+            live = await bench.rollout()
+            return live is not None and stamp_of(live) is not None
+
+        await eventually(stamped, what="the other one's stamp")
+        told = {one["path"] for one in (await bench.status(name))["problems"]}
+        assert told == {"envs/prod/a.yaml"}
