@@ -16,6 +16,9 @@ from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import DEPLOYMENTS, NAMESPACES, ROLLOUTS, Resource
 
 PODS_EACH = 5
+SETTLE_SECONDS = 15.0
+"""Old pods still go and events are still sent after the last Rollout is Healthy."""
+REST_SECONDS = 30.0
 STEPS: list[Raw] = [
     {"setWeight": 20},
     {"pause": {"duration": "5s"}},
@@ -52,13 +55,15 @@ async def measure_fleet(folder: Path, rollouts: int, kubeconfig: Path | None) ->
                 deployed = await gor.cost()
                 update_seconds = await fleet.update()
                 updated = await gor.cost()
-            _say("30 s of rest")
-            await asyncio.sleep(30)
+            _say(f"{REST_SECONDS:.0f} s of rest")
+            await asyncio.sleep(SETTLE_SECONDS)
+            settled = await gor.cost()
+            await asyncio.sleep(REST_SECONDS)
             rested = await gor.cost()
             await until_gone(client, fleet.namespace)
     return FleetFigures(
-        rollouts, deployment_seconds, deploy_seconds, update_seconds, 30.0,
-        deployed.since(start), updated.since(deployed), rested.since(updated),
+        rollouts, deployment_seconds, deploy_seconds, update_seconds, REST_SECONDS,
+        deployed.since(start), updated.since(deployed), rested.since(settled),
     )  # fmt: skip
 
 
