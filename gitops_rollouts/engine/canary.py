@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gitops_rollouts.api.status import PauseCondition, RolloutStatus
-from gitops_rollouts.engine import duration, events, gates, moments, persist, revisions, scaling, services
+from gitops_rollouts.engine import duration, events, gates, moments, persist, revisions, rollback, scaling, services
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
@@ -48,7 +48,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     if restarted.actions:
         return Plan(actions=actions + restarted.actions, look_again=restarted.look_again)
     actions += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
-    actions += services.point(scene)
+    actions += services.point(scene) + rollback.prove(scene)
     paused = _Paused()
     changed = False
     if not scene.spec.paused:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+from gitops_rollouts.api.names import PROVEN
+from gitops_rollouts.engine.plan import Action, PatchReplicaSet
 from gitops_rollouts.engine.scene import Scene
 
 _DEFAULT_WINDOW: Final = 1
-"""For a Rollout that a GitSync applies and that sets no window: a plain ``git revert`` is fast."""
+"""For a Rollout that a GitSync applies and that sets no window: a plain ``git revert`` is fast, to what was stable."""
+
+
+def prove(scene: Scene) -> tuple[Action, ...]:
+    """Mark the ReplicaSet of a version that became stable: one that was left behind at a gate never passes it so."""
+    if scene.observed.authority is None or not scene.promoted or PROVEN in scene.new.annotations:
+        return ()
+    return (PatchReplicaSet(scene.new.name, annotations={PROVEN: "true"}),)
 
 
 def is_older(scene: Scene) -> bool:
@@ -21,7 +30,8 @@ def in_window(scene: Scene) -> bool:
     if window is not None:
         revisions = window.revisions
     else:
-        revisions = _DEFAULT_WINDOW if scene.observed.authority is not None else 0
+        proven = PROVEN in scene.new.annotations
+        revisions = _DEFAULT_WINDOW if scene.observed.authority is not None and proven else 0
     stable = scene.apart
     if stable is None or revisions <= 0 or not is_older(scene):
         return False

@@ -424,6 +424,22 @@ def test_a_revert_after_completion_is_fast() -> None:
         assert world.status["phase"] == phase
 
 
+def test_a_version_that_never_was_stable_is_no_rollback() -> None:
+    """I1: left behind at its gate, it comes back later and passes no gate for being old."""
+    world = at_gate()
+    allow(world, full=True)
+    world.wait()
+    world.set_image("web:v3")
+    world.settle()
+    assert world.sizes()["web:v3"] == 5
+    allow(world, full=False)
+    world.wait()
+    world.set_image("web:v2")
+    world.settle()
+    assert world.status["phase"] == "Paused"
+    assert world.sizes() == {"web:v1": 0, "web:v2": 1, "web:v3": 4}
+
+
 def test_without_a_gitsync_clients_decide() -> None:
     """§4 last row but one: Rollouts that no GitSync applies are honoured as ever."""
     world = at_gate()
