@@ -20,7 +20,9 @@ from gitops_rollouts.render.overlay import apply_overlay, overlay_root
 from gitops_rollouts.render.yaml_reader import LIMITS, Limits, read_documents
 
 _REMEMBERED: Final = 64
-"""As many renders are kept. They share the parsed documents, so each costs little more than its list."""
+"""As many renders are kept at most. Those of plain directories share the parsed documents."""
+_REMEMBERED_OBJECTS: Final = 20_000
+"""As many objects they may hold together: what kustomize made is shared with no other render."""
 _KUSTOMIZE_LIMITS: Final = Limits(file_bytes=kustomize.MAX_OUTPUT, documents=20_000, expanded=LIMITS.expanded)
 
 
@@ -105,9 +107,11 @@ class Renderer:
 
     def _remember(self, key: str, rendered: Rendered) -> None:
         with self._lock:
+            self._remembered.pop(key, None)
+            held = sum(len(one.objects) for one in self._remembered.values()) + len(rendered.objects)
             self._remembered[key] = rendered
-            while len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
+            while len(self._remembered) > _REMEMBERED or (held > _REMEMBERED_OBJECTS and len(self._remembered) > 1):
+                held -= len(self._remembered.popitem(last=False)[1].objects)
 
 
 def _fingerprint(tree: Tree, path: str, target: str, target_namespace: str, inputs: Inputs | None) -> str:

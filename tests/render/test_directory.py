@@ -159,3 +159,32 @@ def test_what_did_not_change_is_not_read_again(
     third = renderer.render(mirror.tree(mirror.fetch("main")), target="prod", path="app")
     assert third.objects is second.objects
     assert third.commit != second.commit
+
+
+def test_renders_are_kept_by_what_they_hold(
+    remote: Remote, mirror: Mirror, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gitops_rollouts.render.renderer._REMEMBERED_OBJECTS", 2)
+
+    def objects(commit: str) -> object:
+        return renderer.render(mirror.tree(commit), target="prod", path="app").objects
+
+    commits = [remote.put({f"app/{name}.yaml": CONFIG.format(name=name)}) for name in ("a", "b", "c")]
+    mirror.fetch("main")
+    held = [objects(commit) for commit in commits]
+    assert objects(commits[2]) is held[2], "the last one is kept, whatever it holds"
+    assert objects(commits[0]) is not held[0]
+
+
+def test_a_submodule_in_the_place_of_an_overlay_is_a_problem(
+    remote: Remote, mirror: Mirror, renderer: Renderer
+) -> None:
+    remote.put({"app/web.yaml": ROLLOUT})
+    module = f"160000,{'1' * 40},.rollouts/prod/shop/web.yaml"
+    remote.git("update-index", "--add", "--cacheinfo", module)
+    remote.git("commit", "-q", "-m", "module")
+    remote.git("push", "-q", "origin", "HEAD:main")
+    tree = mirror.tree(mirror.fetch("main"))
+    rendered = renderer.render(tree, target="prod", path="app", target_namespace="shop")
+    assert names(rendered) == ["Rollout/shop/web"]
+    assert said(rendered)[".rollouts/prod/shop/web.yaml", 0].startswith("is no overlay")
