@@ -230,10 +230,12 @@ class Demo:
 
 
 def _path_hint() -> str:
-    """The line that makes ``gor`` known to a shell; none where it is this one's already."""
+    """The line that makes ``gor`` known to another shell; none where that surely knows it.
+
+    PATH tells nothing: `make demo` has another one than the person's shell.
+    """
     folder = Path(sys.executable).parent
-    found = shutil.which("gor")
-    if (found and Path(found).parent == folder) or not (folder / "gor").exists():
+    if sys.prefix in (sys.base_prefix, os.environ.get("VIRTUAL_ENV")) or not (folder / "gor").exists():
         return ""
     return f"\n  export PATH={shlex.quote(str(folder))}:$PATH"
 
@@ -258,5 +260,5 @@ Everything runs. In a second terminal:
   Git remote   {remote}
   log          {log}
 
-Ctrl-C ends the demo and removes all of it.
+Ctrl-C ends the demo. The clone and the log stay until the next one.
 """
