@@ -21,11 +21,14 @@
     │   ├── Unauthorized       401
     │   ├── Forbidden          403
     │   ├── Invalid            422 and 400: the API server refused the object
+    │   ├── NameTaken          a ReplicaSet of the wanted name belongs to something else
+    │   ├── CreateRefused      a new ReplicaSet was refused
     │   ├── Gone               410: a list or watch position is too old
     │   └── TooManyRequests    429, also a PodDisruptionBudget that forbids an eviction
     ├── UnknownKind            the cluster serves no such apiVersion and kind
     ├── LeadershipLost         another process holds the Lease: stop all side effects
     └── LocalClusterError      the local control plane can't be built or started
+        └── DemoFailed         the demo did not go as it should
 
 A message says what happened and to which object; ``remedy`` says what to do now. Neither ever holds a
 secret: whoever raises one strips user info from URLs and never quotes a credential or an object's body.
@@ -164,6 +167,22 @@ class Invalid(KubeError):
     """422 or 400: the API server refused the object."""
 
 
+class NameTaken(KubeError):
+    """A ReplicaSet of the wanted name exists and isn't this Rollout's. ``name``: its name."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message, status=409)
+        self.name = name
+
+
+class CreateRefused(KubeError):
+    """The API server refused a new ReplicaSet. ``name``: its name."""
+
+    def __init__(self, message: str, *, name: str = "", status: int = 0, reason: str = "", remedy: str = "") -> None:
+        super().__init__(message, status=status, reason=reason, remedy=remedy)
+        self.name = name
+
+
 class Gone(KubeError):
     """410: the position of a list or watch is too old; list again."""
 
@@ -182,3 +201,7 @@ class LeadershipLost(GorError):
 
 class LocalClusterError(GorError):
     """The local control plane can't be built, started or found."""
+
+
+class DemoFailed(LocalClusterError):
+    """The demo did not go as it should: what was waited for, and what was there instead."""

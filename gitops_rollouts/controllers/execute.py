@@ -27,7 +27,7 @@ from gitops_rollouts.engine.plan import (
     RecordAbort,
     ReleaseReplicaSet,
 )
-from gitops_rollouts.errors import AlreadyExists, KubeError, NotFound, TooManyRequests
+from gitops_rollouts.errors import AlreadyExists, CreateRefused, KubeError, NameTaken, NotFound, TooManyRequests
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
@@ -38,22 +38,6 @@ OUTBOX_LIMIT: Final = 16
 Emit = Callable[[About, EmitEvent], None]
 
 log = structlog.get_logger(__name__)
-
-
-class NameTakenError(KubeError):
-    """A ReplicaSet of the wanted name exists and isn't this Rollout's: the engine must choose another."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"ReplicaSet {name} exists already and belongs to something else", status=409)
-        self.name = name
-
-
-class CreateRefusedError(KubeError):
-    """The API server refused a new ReplicaSet. ``name``: its name."""
-
-    def __init__(self, name: str, cause: KubeError) -> None:
-        super().__init__(cause.message, status=cause.status, reason=cause.reason, remedy=cause.remedy)
-        self.name = name
 
 
 @dataclass(slots=True)
@@ -76,7 +60,7 @@ class Executor:
     async def execute(self, live: LiveRollout, plan: Plan, outcome: Outcome) -> None:
         """Do it. ``outcome`` is filled in as things are written, so that it holds after a failure too.
 
-        Raises `KubeError` (`NameTakenError` and `CreateRefusedError` among them) and `LeadershipLost`.
+        Raises `KubeError` (`NameTaken` and `CreateRefused` among them) and `LeadershipLost`.
         """
         run = _Run(self._client, self._fence, self._emit, live, outcome)
         # an abort is laid down before it takes effect, whichever comes first of status and actions
@@ -189,13 +173,16 @@ class _Run:
         except AlreadyExists as error:
             present = await self._client.get(REPLICA_SETS, self._namespace, action.name)
             if controller_uid(present.get("metadata") or {}) != self._live.rollout.metadata.uid:
-                raise NameTakenError(action.name) from error
+                message = f"ReplicaSet {action.name} exists already and belongs to something else"
+                raise NameTaken(message, name=action.name) from error
             self._wrote(REPLICA_SETS, present)
             # ours already: the cache was late. The next pass sees it
             raise
         except KubeError as error:
             if error.status in {400, 403, 422} and error.reason != NAMESPACE_TERMINATING:
-                raise CreateRefusedError(action.name, error) from error
+                raise CreateRefused(
+                    error.message, name=action.name, status=error.status, reason=error.reason, remedy=error.remedy
+                ) from error
             raise
 
     async def _delete(self, action: DeleteReplicaSet) -> None:

@@ -20,14 +20,23 @@ from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
-from gitops_rollouts.controllers.execute import CreateRefusedError, Executor, NameTakenError, Outcome
+from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.engine.observed import Authority, Observed, Pod
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
-from gitops_rollouts.errors import AlreadyExists, Conflict, KubeError, KubeUnreachable, LeadershipLost, NotFound
+from gitops_rollouts.errors import (
+    AlreadyExists,
+    Conflict,
+    CreateRefused,
+    KubeError,
+    KubeUnreachable,
+    LeadershipLost,
+    NameTaken,
+    NotFound,
+)
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
@@ -126,7 +135,7 @@ class RolloutController:
         except LeadershipLost:
             self.queue.close()
             raise
-        except (Conflict, AlreadyExists, NameTakenError) as error:
+        except (Conflict, AlreadyExists, NameTaken) as error:
             # somebody was faster: ordinary, and the next pass sees it
             log.debug("looking again", namespace=key[0], name=key[1], why=str(error))
             self.queue.add_failed(key)
@@ -180,11 +189,11 @@ class RolloutController:
         try:
             try:
                 await self._executor.execute(live, plan, outcome)
-            except CreateRefusedError as refused:
+            except CreateRefused as refused:
                 told = create_failed(observed, now, refused.name, refused.message)
                 await self._executor.execute(live, told, outcome)
                 raise
-        except NameTakenError as taken:
+        except NameTaken as taken:
             self._late.setdefault(key, _Late()).taken.add(taken.name)
             raise
         finally:

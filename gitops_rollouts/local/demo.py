@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from gitops_rollouts.api.crd import crds
-from gitops_rollouts.errors import GorError, KubeError, LocalClusterError
+from gitops_rollouts.errors import DemoFailed, GorError, KubeError
 from gitops_rollouts.local.api_server import ApiServer
 from gitops_rollouts.local.cluster import Cluster, clusters_folder
 from gitops_rollouts.local.git_server import GitServer
@@ -45,10 +45,6 @@ _PERSON: Final = {
     "GIT_COMMITTER_NAME": "You",
     "GIT_COMMITTER_EMAIL": "you@example.com",
 }
-
-
-class DemoFailed(LocalClusterError):
-    """The demo did not go as it should: what was waited for, and what was there instead."""
 
 
 class Demo:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitops_rollouts.api.names import OWN_PREFIX
-from gitops_rollouts.local.demo import Demo, DemoFailed
+from gitops_rollouts.errors import DemoFailed
+from gitops_rollouts.local.demo import Demo
 
 _PROD = "shop"
 _STAGING = "shop-staging"

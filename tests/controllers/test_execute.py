@@ -12,7 +12,7 @@ import pytest
 from controllers.running import Shown, rollout
 from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.status import RolloutStatus
-from gitops_rollouts.controllers.execute import CreateRefusedError, Executor, NameTakenError, Outcome, read_outbox
+from gitops_rollouts.controllers.execute import Executor, Outcome, read_outbox
 from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
 from gitops_rollouts.engine.plan import (
     AdoptReplicaSet,
@@ -27,7 +27,7 @@ from gitops_rollouts.engine.plan import (
     RecordAbort,
     ReleaseReplicaSet,
 )
-from gitops_rollouts.errors import AlreadyExists, Conflict, Invalid, LeadershipLost, NotFound
+from gitops_rollouts.errors import AlreadyExists, Conflict, CreateRefused, Invalid, LeadershipLost, NameTaken, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
@@ -103,12 +103,12 @@ async def test_a_replica_set_comes_with_its_owner(bench: _Bench) -> None:
 async def test_a_strangers_name_and_a_refused_body_are_told_apart(bench: _Bench) -> None:
     body = bench.replica_set("web-h") | {"apiVersion": "apps/v1", "kind": "ReplicaSet"}
     await bench.client.create(REPLICA_SETS, bench.web.namespace, body)
-    with pytest.raises(NameTakenError) as taken:
+    with pytest.raises(NameTaken) as taken:
         await bench.run(CreateReplicaSet("web-h", body))
     assert taken.value.name == "web-h"
     wrong = bench.replica_set("web-x")
     wrong["spec"]["template"]["spec"]["containers"] = []
-    with pytest.raises(CreateRefusedError) as refused:
+    with pytest.raises(CreateRefused) as refused:
         await bench.run(CreateReplicaSet("web-x", wrong), EmitEvent("Later", "x"), events=(EmitEvent("Last", "x"),))
     assert refused.value.name == "web-x"
     assert bench.sent == []
