@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from gitops_rollouts.decisions.agenda import Agenda, Waits
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
@@ -23,7 +23,7 @@ from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.requests import Hold, Requests, RequestSettings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
-from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
+from gitops_rollouts.decisions.wants import Want, WantAbort
 from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
 
@@ -34,18 +34,12 @@ DISABLED: Final = "Disabled"
 
 
 @dataclass(frozen=True, slots=True)
-class WriterSettings:
-    """How long things wait. ``breaker``: so many commits on a Rollout within ``breaker_window`` stop its writing."""
+class WriterSettings(Waits):
+    """How long things wait, and between which bounds a round that failed is tried again."""
 
-    batch: timedelta = timedelta(seconds=1)
-    record_quiet: timedelta = timedelta(seconds=60)
-    record_longest: timedelta = timedelta(minutes=10)
     requests: RequestSettings = field(default_factory=RequestSettings)
     retry_least: timedelta = timedelta(milliseconds=200)
     retry_most: timedelta = timedelta(seconds=30)
-    reprobe: timedelta = timedelta(hours=1)
-    breaker: int = 10
-    breaker_window: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +55,6 @@ class WriteReport:
     message: str
     pending: int = 0
     holds: frozenset[Hold] = frozenset()
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One want. ``settled``: what sync had published when the want needed nothing more; "" : not settled."""
-
-    want: Want
-    since: datetime
-    settled: str | None = None
-    retry_at: datetime | None = None
-    problem: str = ""
 
 
 class DecisionWriter:
@@ -98,9 +81,7 @@ class DecisionWriter:
         self._requests = Requests(mirror, branches, writing.engine, self._settings.requests)
         self._round = Round(mirror, reader, self._requests, writing)
         self._targets: dict[str, WriterTarget] = {}
-        self._entries: dict[str, dict[Key, list[_Entry]]] = {}
-        self._moving: dict[str, set[Key]] = {}
-        self._commits: dict[tuple[str, Key], deque[datetime]] = {}
+        self._agenda = Agenda(self._settings)
         self._reports: dict[str, WriteReport] = {}
         self._refs: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
@@ -121,46 +102,31 @@ class DecisionWriter:
         if self._targets.get(name) != target:
             self._targets[name] = target
             self._refusals.pop(name, None)
-            for entry in self._all(name):
-                entry.settled = entry.retry_at = None
+            self._agenda.unsettle(name)
             self._look_at_requests()
             self._report_all()
 
     def forget(self, name: str) -> None:
         """A GitSync is gone. Its branches stay: another engine may go on."""
-        for store in (self._targets, self._entries, self._moving, self._reports, self._refusals, self._seen):
+        self._agenda.forget(name)
+        for store in (self._targets, self._reports, self._refusals, self._seen):
             store.pop(name, None)
 
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], *, moving: bool = False) -> None:
         """What is wanted of one Rollout now, all of it; no wants take back the earlier ones. Cheap if unchanged."""
-        entries = self._entries.setdefault(target, {})
-        before = entries.get(key, [])
-        known = {entry.want: entry for entry in before}
-        now = self._clock()
-        after = [known.get(want) or _Entry(want, now) for want in wanted]
-        if after:
-            entries[key] = after
-        else:
-            entries.pop(key, None)
-        moved = self._note_moving(target, key, moving)
-        if _requests_in(before) != _requests_in(after):
+        changed = self._agenda.set_wants(target, key, wanted, self._clock(), moving=moving)
+        if changed == "requests":
             self._look_at_requests()
-        elif moved or [entry.want for entry in before] != [entry.want for entry in after]:
+        elif changed == "decisions":
             self._wake.set()
             self._forget_trouble(target)
 
     def _forget_trouble(self, name: str) -> None:
         """Once nothing of a target is stuck any more, its refusal is history."""
         report = self._reports.get(name)
-        if report is not None and not report.ok and not any(entry.problem for entry in self._all(name)):
+        if report is not None and not report.ok and not self._agenda.problems(name):
             self._refusals.pop(name, None)
             self._report_all()
-
-    def _note_moving(self, target: str, key: Key, moving: bool) -> bool:
-        movers = self._moving.setdefault(target, set())
-        changed = moving is not (key in movers)
-        (movers.add if moving else movers.discard)(key)
-        return changed
 
     def gone(self, target: str, key: Key) -> None:
         """A Rollout is gone from the cluster."""
@@ -244,7 +210,7 @@ class DecisionWriter:
         """When the next round should run; None: nothing is due."""
         times = [self._requests_at] if self._requests_at and self._writable() else []
         for name in self._writable():
-            times += self._due_times(name, now)
+            times += self._agenda.due_times(name, self._synced(name), now)
         if not times:
             return None
         soonest = min(times)
@@ -253,48 +219,6 @@ class DecisionWriter:
     def _writable(self) -> list[str]:
         return [name for name, target in self._targets.items() if target.write]
 
-    def _due_times(self, name: str, now: datetime) -> list[datetime]:
-        """When each want of a target is due."""
-        times: list[datetime] = []
-        records: list[_Entry] = []
-        for key, entries in self._entries.get(name, {}).items():
-            if self._tripped(name, key, now):
-                # nothing else would wake the writer once the breaker closes
-                times.append(self._commits[name, key][0] + self._settings.breaker_window)
-                continue
-            for entry in entries:
-                if not self._is_open(name, key, entry, now):
-                    if entry.retry_at and entry.retry_at > now:
-                        times.append(entry.retry_at)
-                elif isinstance(entry.want, WantRecord):
-                    records.append(entry)
-                elif isinstance(entry.want, WantAbort):
-                    times.append(entry.since + self._settings.batch)
-        if records:
-            times.append(self._records_due(name, records))
-        return times
-
-    def _records_due(self, name: str, records: list[_Entry]) -> datetime:
-        """Records wait until nothing of the target is moving, and for the last newcomer, but not for ever."""
-        first, newest = min(entry.since for entry in records), max(entry.since for entry in records)
-        if not self._moving.get(name):
-            return newest + self._settings.batch
-        return min(newest + self._settings.record_quiet, first + self._settings.record_longest)
-
-    def _is_open(self, name: str, key: Key, entry: _Entry, now: datetime) -> bool:
-        if isinstance(entry.want, WantRequest) or self._tripped(name, key, now):
-            return False
-        if entry.retry_at is not None and entry.retry_at <= now:
-            return True
-        return entry.settled is None or entry.settled != self._synced(name)
-
-    def _tripped(self, name: str, key: Key, now: datetime) -> bool:
-        """The circuit breaker (§1.4)."""
-        made = self._commits.get((name, key))
-        while made and now - made[0] >= self._settings.breaker_window:
-            made.popleft()
-        return bool(made) and len(made or ()) >= self._settings.breaker
-
     def _synced(self, name: str) -> str:
         at = self._board.target(name)
         return at.commit if at else ""
@@ -302,33 +226,11 @@ class DecisionWriter:
     def _jobs(self, now: datetime, requests: bool) -> list[Job]:
         jobs: list[Job] = []
         for name in self._writable():
-            due = [at for at in self._due_times(name, now) if at <= now]
-            entries = self._entries.get(name, {})
-            records_due = self._records_are_due(name, now)
-            decisions = tuple(
-                (key, entry.want)
-                for key, found in entries.items()
-                for entry in found
-                if self._is_open(name, key, entry, now) and (records_due or not isinstance(entry.want, WantRecord))
-            )
-            wanted = {
-                key: entry.want
-                for key, found in entries.items()
-                for entry in found
-                if isinstance(entry.want, WantRequest)
-            }
-            if (due and decisions) or requests:
-                jobs.append(Job(self._targets[name], self._synced(name) or None, decisions if due else (), wanted))
+            synced = self._synced(name)
+            decisions = self._agenda.due(name, synced, now)
+            if decisions or requests:
+                jobs.append(Job(self._targets[name], synced or None, decisions, self._agenda.requests(name)))
         return jobs
-
-    def _records_are_due(self, name: str, now: datetime) -> bool:
-        records = [
-            entry
-            for key, found in self._entries.get(name, {}).items()
-            for entry in found
-            if isinstance(entry.want, WantRecord) and self._is_open(name, key, entry, now)
-        ]
-        return bool(records) and self._records_due(name, records) <= now
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
@@ -355,10 +257,10 @@ class DecisionWriter:
             if result.refused is not None and any(outcome.state == "written" for outcome in outcomes):
                 self._refusals[name] = self._refusal(result, name)
             for outcome in outcomes:
-                self._settle(job, outcome, result, now)
+                self._settle(job, outcome, result.refused, now)
             if name in result.taken:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
-            elif not any(entry.problem for entry in self._all(name)):
+            elif not self._agenda.problems(name):
                 self._refusals.pop(name, None)
         self._requests_done(result, now)
         if result.commit:
@@ -379,18 +281,11 @@ class DecisionWriter:
         if result.requests_again:
             self._requests_at = now
 
-    def _settle(self, job: Job, outcome: Outcome, result: RoundResult, now: datetime) -> None:
+    def _settle(self, job: Job, outcome: Outcome, refused: GorError | None, now: datetime) -> None:
         name = job.target.spec.name
-        for entry in self._entries.get(name, {}).get(outcome.key, []):
-            if entry.want != outcome.want:
-                continue
-            # as of the round's start: what sync has published since may unsettle it
-            entry.settled, entry.retry_at, entry.problem = job.synced or "", None, outcome.problem
-            if outcome.state == "written" and result.refused is not None:
-                entry.retry_at = now + self._settings.reprobe
-                entry.problem = str(result.refused)
-            elif outcome.state == "written":
-                self._commits.setdefault((name, outcome.key), deque()).append(now)
+        refusal = str(refused) if refused is not None else None
+        # as of the round's start: what sync has published since may unsettle it
+        self._agenda.settle(name, outcome, job.synced or "", now, refusal=refusal)
         if outcome.state == "withdrawn" and isinstance(outcome.want, WantAbort):
             self._board.withdraw(*outcome.key, outcome.want.aborted_at)
 
@@ -411,17 +306,14 @@ class DecisionWriter:
 
     def _report(self, name: str, target: WriterTarget, now: datetime) -> WriteReport:
         holds = frozenset(hold for hold in self._requests.holds if hold.target == name)
-        pending = sum(
-            not isinstance(entry.want, WantRequest) and (entry.settled is None or bool(entry.problem))
-            for entry in self._all(name)
-        )
-        problems = sorted({entry.problem for entry in self._all(name) if entry.problem})
-        tripped = [key for key in self._entries.get(name, {}) if self._tripped(name, key, now)]
+        pending = self._agenda.pending(name)
+        problems = self._agenda.problems(name)
+        tripped = self._agenda.tripped(name, now)
         if not target.write:
             return WriteReport(name, True, DISABLED, "decisions stay in the cluster (write: none)", pending, holds)
         trouble = self._refusals.get(name) or self._trouble
         if trouble is None and tripped:
-            named = ", ".join("/".join(key) for key in sorted(tripped)[:3])
+            named = ", ".join("/".join(key) for key in tripped[:3])
             trouble = ("CircuitOpen", f"too many commits within an hour on {named}: nothing more is written")
         if trouble is None and problems:
             trouble = ("Stuck", problems[0])
@@ -430,10 +322,3 @@ class DecisionWriter:
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds)
         return WriteReport(name, True, READY, "Git shows every decision", pending, holds)
-
-    def _all(self, name: str) -> list[_Entry]:
-        return [entry for entries in self._entries.get(name, {}).values() for entry in entries]
-
-
-def _requests_in(entries: Iterable[_Entry]) -> list[Want]:
-    return [entry.want for entry in entries if isinstance(entry.want, WantRequest)]
