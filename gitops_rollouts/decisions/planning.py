@@ -11,12 +11,11 @@ from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set
 from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
 from gitops_rollouts.decisions.message import Note, safe_text, short_image, version_of
-from gitops_rollouts.decisions.place import RolloutId
-from gitops_rollouts.decisions.reading import TargetReader, image_of
+from gitops_rollouts.decisions.naming import stable_version
+from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt
 from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
 from gitops_rollouts.errors import GorError
-from gitops_rollouts.render.yaml_reader import LIMITS, Document, read_documents
 
 State = Literal["written", "there", "withdrawn", "gone", "stuck"]
 _CHECKED: Final = 20
@@ -114,7 +113,7 @@ class Planner:
         return Note(
             verb="abort",
             subject=str(state.subject),
-            headline=f"abort {version} at step {want.at}, back on {self._stable_version(at, state)}",
+            headline=f"abort {version} at step {want.at}, back on {stable_version(self._reader.mirror, at, state)}",
             where=f"step={want.at}",
             ids=(made,),
             intent=state.attempt.intent,
@@ -122,19 +121,6 @@ class Planner:
             why=safe_text(f"{reason}: {want.message}" if want.message else reason),
             actor=want.actor,
         )
-
-    def _stable_version(self, at: TargetAt, state: InGit) -> str:
-        """What people call the recorded version, as far as a manifest of that commit tells."""
-        if state.record is not None and state.placement.literal:
-            rollout = RolloutId(state.namespace, state.name, at.spec.target_namespace)
-            try:
-                data = self._reader.mirror.tree(state.record.commit).read(state.placement.path, cap=LIMITS.file_bytes)
-            except GorError:
-                data = b""  # renamed since, or the history was rewritten: the name is only for people
-            for document in read_documents(data):
-                if isinstance(document, Document) and rollout.matches(document.data) and image_of(document.data):
-                    return version_of(image_of(document.data))
-        return "the stable version"
 
     def _record(self, draft: Draft, at: TargetAt, state: InGit) -> Note:
         ids = tuple(line.id for line in own_decisions(draft, at, state) if line.id)

@@ -19,6 +19,7 @@ from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set
 from gitops_rollouts.decisions.grammar import FULL, Abort, Promote, parse_line
 from gitops_rollouts.decisions.identity import BLUE_GREEN, decision_id
 from gitops_rollouts.decisions.message import Note, Verb, commit_message, short_image, version_of
+from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.planning import is_own_line, promotion, promotion_note
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError
@@ -169,7 +170,7 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
             f" version. {view.version} stays out until gor retry {state.name} -n {state.namespace}.",
         )
 
-    headline = f"abort {view.version} at step {step}, back on the stable version"
+    headline = f"abort {view.version} at step {step}, back on {stable_version(view.mirror, view.at, state)}"
     note = _note(view, "abort", headline, f"step={step}", (made,))
     return (Plan(_message(note, reason), finish, draft.edits),)
 

@@ -159,6 +159,14 @@ def test_abort_and_retry(olga: Person, remote: Remote) -> None:
         assert desk.retry(WEB).outcome == "nothing"
 
 
+def test_an_abort_names_the_version_that_it_goes_back_to(olga: Person, remote: Remote) -> None:
+    remote.put({FILE: manifest("web:v1")}, "web: v1")
+    with olga.desk() as desk:
+        record = stable(desk.state(WEB).attempt)
+        remote.put({FILE: manifest("web:v2", annotations=lines(record))}, "web: v2")
+        assert desk.abort(WEB, at=0, now=NOW).subject == "rollout(prod/shop/web): abort v2 at step 0, back on v1"
+
+
 def test_an_abort_that_the_cluster_shows_has_the_id_that_the_engine_would_give_it(olga: Person) -> None:
     with olga.desk() as desk:
         state = desk.state(WEB)
