@@ -13,6 +13,7 @@
     │   ├── PushRaced          somebody else pushed first: plan again on the new tip
     │   └── PushRefused        the server's policy forbids this push
     ├── DecisionError          a decision can't be written into, or read from, this tree
+    │   └── NothingToAbort     the version is the stable one: there is nothing else to go back to
     ├── KubeError              the Kubernetes API refused a request
     │   ├── KubeUnreachable    no answer, or the answer was no Kubernetes Status
     │   ├── NotFound           404
@@ -113,6 +114,10 @@ class PushRefused(GitError):
 
 class DecisionError(GorError):
     """A decision can't be written into, or read from, this tree."""
+
+
+class NothingToAbort(DecisionError):
+    """The version is the stable one, so there is nothing else to go back to."""
 
 
 class KubeError(GorError):

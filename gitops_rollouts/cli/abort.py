@@ -25,7 +25,8 @@ def abort(
     """Go back to the stable version now; the version stays refused until Git says otherwise.
 
     The cluster is told first, if there is one at hand; then the abort is
-    written into Git, as you, unless the engine was faster.
+    written into Git, as you, unless the engine was faster. Exit code 1 if
+    the version is the stable one: there is nothing to abort.
 
     \b
       gor abort web -m "checkout errors"
@@ -33,6 +34,7 @@ def abort(
     from datetime import UTC, datetime
 
     from gitops_rollouts.cli import requests
+    from gitops_rollouts.errors import NothingToAbort
 
     def in_git(desk: Desk, place: InRepository, seen: RolloutView | None) -> Done:
         return desk.abort(
@@ -44,11 +46,17 @@ def abort(
             dry_run=asked.dry_run,
         )
 
+    def check(seen: RolloutView) -> None:
+        if requests.is_stable(seen.rollout) and not seen.rollout.status.abort:
+            message = f"{seen.namespace}/{seen.name} runs its stable version: there is nothing to abort"
+            raise NothingToAbort(message, remedy=f"gor undo {seen.name} -n {seen.namespace} takes a version back")
+
     verb = Verb(
         in_git=in_git,
         on_cluster=lambda seen, _: requests.abort(seen.rollout),
-        nothing=f"{asked.name} is aborted already, or brings nothing out",
+        nothing=f"{asked.name} is aborted already",
         then="the stable version takes over",
         cluster_first=True,
+        check=check,
     )
     carry_out(asked, verb)

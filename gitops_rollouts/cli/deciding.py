@@ -101,7 +101,8 @@ class Verb:
 
     ``in_git`` gets the live Rollout too, None without a cluster. ``nothing``: the sentence when the cluster needs no
     change; ``then``: what happens next. ``only_in_cluster`` and ``only_in_git``: options that were given and mean
-    nothing on the other side. ``cluster_first``: a Rollout from Git is told in the cluster too, before.
+    nothing on the other side. ``cluster_first``: a Rollout from Git is told in the cluster too, before. ``check``
+    raises where a Rollout that no GitSync applies doesn't allow it; of the others Git is asked.
     """
 
     in_git: Callable[[Desk, InRepository, RolloutView | None], Done]
@@ -111,6 +112,7 @@ class Verb:
     only_in_cluster: str = ""
     only_in_git: str = ""
     cluster_first: bool = False
+    check: Callable[[RolloutView], None] = lambda seen: None
 
 
 def carry_out(asked: Asked, verb: Verb) -> None:
@@ -151,6 +153,7 @@ async def _in_cluster(cluster: Cluster, seen: RolloutView, asked: Asked, verb: V
     _fits(verb.only_in_git, "for Rollouts that a GitSync applies")
     if verb.on_cluster is None:
         raise ConfigError(f"No GitSync applies {seen.namespace}/{seen.name}: there is nothing in Git to take back")
+    verb.check(seen)
     names = {each.name for each in seen.replica_sets}
     listed = await cluster.client.list(REPLICA_SETS, seen.namespace, selector_of(seen.rollout))
     owned = [each for each in listed if each["metadata"]["name"] in names]

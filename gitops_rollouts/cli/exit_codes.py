@@ -3,7 +3,7 @@
 | code | name        | meaning                                                                              |
 |------|-------------|--------------------------------------------------------------------------------------|
 | 0    | OK          | done; `status`: Healthy; `validate`, `diff`, `doctor`: nothing to report             |
-| 1    | NEGATIVE    | the answer is no: Degraded, problems found, a difference found, a check failed       |
+| 1    | NEGATIVE    | the answer is no: Degraded, a problem, difference or failed check, nothing to abort  |
 | 2    | USAGE       | a flag, an argument or the configuration can't be used                               |
 | 3    | CLUSTER     | the cluster gave no answer or refused the request                                    |
 | 4    | GIT         | Git gave no answer or refused, or the decision can't be written into this tree       |
@@ -35,6 +35,7 @@ _BY_ERROR: Final[tuple[tuple[type[errors.GorError], int], ...]] = (
     (errors.ConfigError, USAGE),
     (errors.InputError, NEGATIVE),
     (errors.GitError, GIT),
+    (errors.NothingToAbort, NEGATIVE),
     (errors.DecisionError, GIT),
     (errors.NotFound, NOT_FOUND),
     (errors.KubeError, CLUSTER),

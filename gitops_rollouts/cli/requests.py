@@ -81,10 +81,14 @@ def promote_full(rollout: Rollout) -> tuple[Patch, ...]:
 
 def abort(rollout: Rollout) -> tuple[Patch, ...]:
     """Go back to the stable version; nothing where that serves everything already."""
+    return () if rollout.status.abort or is_stable(rollout) else (_status({"abort": True}),)
+
+
+def is_stable(rollout: Rollout) -> bool:
+    """Whether the present version is the stable one, so that nothing is on its way."""
     status = rollout.status
     promoted = status.stable_rs != "" and status.stable_rs == status.current_pod_hash
-    observed = status.observed_generation == str(rollout.metadata.generation)
-    return () if status.abort or (promoted and observed) else (_status({"abort": True}),)
+    return promoted and status.observed_generation == str(rollout.metadata.generation)
 
 
 def retry(rollout: Rollout) -> tuple[Patch, ...]:

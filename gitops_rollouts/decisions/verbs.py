@@ -22,7 +22,7 @@ from gitops_rollouts.decisions.message import Note, Verb, commit_message, short_
 from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.planning import is_own_line, promotion, promotion_note
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
-from gitops_rollouts.errors import DecisionError
+from gitops_rollouts.errors import DecisionError, NothingToAbort
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.tree import Tree
 from gitops_rollouts.render.objects import RenderedObject
@@ -150,7 +150,8 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
     state = view.state
     if state.recorded:
         remedy = f"gor undo {state.name} -n {state.namespace} takes the last change back, or push another version"
-        raise DecisionError(f"{view.version} is the stable version of {state.subject}", remedy=remedy)
+        message = f"{view.version} is the stable version of {state.subject}: there is nothing to abort"
+        raise NothingToAbort(message, remedy=remedy)
     if state.abort is not None:
         return Nothing(f"{view.version} is {state.abort_text} already.")
     step = max(0, next_gate(view) or 0) if at is None else at

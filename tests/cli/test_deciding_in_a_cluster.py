@@ -45,6 +45,14 @@ def test_abort_then_retry(shop: Shop) -> None:
     assert live(shop)["status"]["abort"] is False
 
 
+def test_the_stable_version_can_not_be_aborted(shop: Shop) -> None:
+    shop.status({"currentPodHash": "new", "stableRS": "new"})
+    done = shop.gor("abort", "web")
+    assert (done.returncode, done.stdout) == (exit_codes.NEGATIVE, "")
+    assert "there is nothing to abort" in done.stderr
+    assert "abort" not in live(shop)["status"]
+
+
 def test_the_request_names_who_sent_it(shop: Shop) -> None:
     shop.gor("abort", "web", LOGNAME="dana", USER="dana")
     managers = {each["manager"] for each in live(shop)["metadata"]["managedFields"]}

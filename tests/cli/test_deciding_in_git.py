@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from cli.shop import MERGE, Shop
 from git_remote import Remote
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.cli.manifests import own_mirror
+from gitops_rollouts.decisions.desk import open_desk
+from gitops_rollouts.decisions.grammar import Stable, format_line
+from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.local.cluster import Cluster
@@ -129,6 +133,19 @@ def test_abort_then_retry(person: Person) -> None:
     assert "gor retry web" in refused.stderr
     assert person.gor_without_cluster("retry", "web").returncode == exit_codes.OK
     assert "gitops-rollouts.io/" not in person.file()
+
+
+def test_the_stable_version_can_not_be_aborted(person: Person) -> None:
+    process = {"PATH": os.environ["PATH"], **person.environment()}
+    spec = TargetSpec("prod", "main", "envs/prod")
+    with open_desk(person.remote.url, spec, cache=person.home / "test", cwd=person.home, process=process) as desk:
+        attempt = desk.state(("shop", "web")).attempt
+    noted = format_line(Stable(attempt.template, attempt.intent[:12], Subject("prod", "shop", "web")))
+    record = f'  namespace: shop\n  annotations: {{gitops-rollouts.io/stable: "{noted}"}}\n'
+    person.remote.put({FILE: person.file().replace("  namespace: shop\n", record)}, "stable")
+    done = person.gor_without_cluster("abort", "web")
+    assert (done.returncode, done.stdout) == (exit_codes.NEGATIVE, "")
+    assert "v2 is the stable version of prod/shop/web: there is nothing to abort" in done.stderr
 
 
 def test_undo_reverts_the_commit_of_this_version(person: Person) -> None:

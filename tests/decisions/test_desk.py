@@ -15,7 +15,7 @@ from desk_person import CONFIG, WEB, Person, added, removed
 from git_remote import Remote
 from gitops_rollouts.decisions.desk import Desk, Synced
 from gitops_rollouts.decisions.state import Attempt, TargetSpec
-from gitops_rollouts.errors import DecisionError, GitError, GitUnreachable, PushRaced, PushRefused
+from gitops_rollouts.errors import DecisionError, GitError, GitUnreachable, NothingToAbort, PushRaced, PushRefused
 from gitops_rollouts.git.repository import Mirror
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -179,7 +179,7 @@ def test_the_stable_version_is_not_aborted(olga: Person, remote: Remote) -> None
     with olga.desk() as desk:
         attempt = desk.state(WEB).attempt
         remote.put({FILE: manifest("web:v2", annotations=lines(stable(attempt)))}, "stable")
-        with pytest.raises(DecisionError, match=r"is the stable version.*gor undo"):
+        with pytest.raises(NothingToAbort, match=r"is the stable version.*gor undo"):
             desk.abort(WEB, now=NOW)
 
 
