@@ -121,12 +121,12 @@ def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Ou
     if state.recorded:
         return Nothing(f"{view.version} is the stable version already.")
     if state.full:
-        return Nothing(f"Git approves all steps of {view.version} already.")
+        return Nothing(f"Git approves all steps of {view.version} already.{_paused(view)}")
     if state.attempt.steps == BLUE_GREEN:
         raise DecisionError(f"{state.subject} is blue-green, which can't be promoted in Git yet")
     chosen = len(view.steps) if full else _gate(view, gate)
     if not full and state.approved_through >= chosen:
-        return Nothing(f"Git approves {view.version} past step {chosen} already.")
+        return Nothing(f"Git approves {view.version} past step {chosen} already.{_paused(view)}")
     before, after = weights(view.steps, chosen)
     where: int | str = FULL if full else chosen
     line = promotion(state, where)
@@ -140,7 +140,10 @@ def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Ou
         if not (now.full if full else now.approved_through >= chosen):
             raise DecisionError(f"the approval of {state.subject} has no effect in this tree: {_ignored(now, PROMOTE)}")
         to = "to the end" if full else f"past step {chosen}, to {after}%"
-        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} goes {to}.",)
+        goes = "may go" if _paused(view) else "goes"
+        return (
+            f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {goes} {to}.{_paused(view)}",
+        )
 
     return (Plan(_message(note, reason), finish, draft.edits),)
 
@@ -241,6 +244,13 @@ def weights(steps: tuple[CanaryStep, ...], gate: int) -> tuple[int, int]:
     before = [step.set_weight for step in steps[:gate] if step.set_weight is not None]
     after = [step.set_weight for step in steps[gate + 1 :] if step.set_weight is not None]
     return (before[-1] if before else 0), (after[0] if after else 100)
+
+
+def _paused(view: View) -> str:
+    """What to add where an approval alone doesn't let the Rollout go on."""
+    if not parse_rollout(view.item.raw).spec.paused:
+        return ""
+    return f" But spec.paused stops it too, until gor resume {view.key[1]} -n {view.key[0]}."
 
 
 def _key(item: RenderedObject) -> Key:

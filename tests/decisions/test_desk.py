@@ -77,6 +77,18 @@ def test_promote_goes_gate_by_gate_and_then_says_that_nothing_is_left(olga: Pers
         assert desk.promote(WEB).outcome == desk.promote(WEB, full=True).outcome == "nothing"
 
 
+def test_promote_tells_that_the_rollout_is_paused_too(olga: Person, remote: Remote) -> None:
+    paused = manifest("web:v2").replace("  replicas: 5\n", "  replicas: 5\n  paused: true\n")
+    remote.put({FILE: paused}, "wait")
+    more = " But spec.paused stops it too, until gor resume web -n shop."
+    with olga.desk() as desk:
+        assert desk.promote(WEB).next.endswith(f"web may go past step 1, to 60%.{more}")
+        assert desk.promote(WEB, gate=1).next == f"Git approves v2 past step 1 already.{more}"
+        assert desk.promote(WEB, full=True).next.endswith(f"web may go to the end.{more}")
+        desk.set_field(WEB, "spec.paused", None)
+        assert "paused" not in desk.promote(WEB, full=True).next
+
+
 def test_a_dry_run_shows_and_pushes_nothing(olga: Person, remote: Remote) -> None:
     before = head(remote)
     with olga.desk() as desk:
