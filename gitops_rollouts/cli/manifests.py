@@ -24,6 +24,14 @@ Folder = Annotated[
         metavar="PATH", help="A directory of manifests or a kustomization. Default: here.", show_default=False
     ),
 ]
+FileOrFolder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="PATH",
+        help="A manifest, a directory of manifests or a kustomization. Default: here.",
+        show_default=False,
+    ),
+]
 Revision = Annotated[
     str | None,
     typer.Option("--rev", help="The directory as of this commit, branch or tag.", rich_help_panel=_PANEL),
@@ -59,11 +67,22 @@ class Place:
     target_namespace: str | None = None
 
 
-def rendered(place: Place) -> Rendered:
-    """Render what ``place`` names, as a sync would. Raises `ConfigError`, `GitError`."""
+def rendered(place: Place, *, file_too: bool = False) -> Rendered:
+    """Render what ``place`` names, as a sync would. ``file_too``: it may be a single file, which is then all there is.
+
+    Raises `ConfigError`, `GitError`.
+    """
+    from gitops_rollouts.cli.one_file import narrowed
+    from gitops_rollouts.errors import ConfigError
     from gitops_rollouts.render.renderer import Renderer
 
-    with _tree(place) as (tree, path):
+    with _tree(place, file_too) as (whole, named):
+        tree, path = narrowed(whole, named) if file_too else (whole, named)
+        if tree is whole and place.repo is None and place.folder is not None and place.folder.is_file():
+            remedy = "Git ignores it, or the commit of --rev doesn't have it"
+            raise ConfigError(f"{place.folder} isn't there for a sync", remedy=remedy)
+        if tree is not whole and place.target is not None:
+            raise ConfigError("--target is for a directory: decisions are laid over all of it")
         return Renderer().render(
             tree, target=place.target or "", path=path, target_namespace=place.target_namespace or ""
         )
@@ -75,7 +94,7 @@ def seen_from_here(place: Place, path: str) -> str:
 
     if place.repo is not None or place.revision is not None or not path:
         return path
-    root, _ = relative_to_root(place.folder or Path())
+    root, _ = relative_to_root(place.folder or Path(), file_too=True)
     full = (root / path).resolve()
     return os.path.relpath(full) if full.is_relative_to(Path.cwd()) else str(full)
 
@@ -87,7 +106,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _tree(place: Place) -> Iterator[tuple[Tree, str]]:
+def _tree(place: Place, file_too: bool) -> Iterator[tuple[Tree, str]]:
     from gitops_rollouts.cli.worktree import WorkTree, relative_to_root
     from gitops_rollouts.errors import ConfigError
 
@@ -99,7 +118,7 @@ def _tree(place: Place) -> Iterator[tuple[Tree, str]]:
         return
     if place.branch is not None:
         raise ConfigError("--branch is a branch of --repo", remedy="for a directory, use --rev")
-    root, inside = relative_to_root(place.folder or Path())
+    root, inside = relative_to_root(place.folder or Path(), file_too=file_too)
     if place.revision is None:
         yield WorkTree(root), inside
     else:

@@ -10,7 +10,7 @@ import typer
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.cli.manifests import (
     Branch,
-    Folder,
+    FileOrFolder,
     Place,
     Repo,
     Revision,
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    path: Folder = None,
+    path: FileOrFolder = None,
     rev: Revision = None,
     repo: Repo = None,
     branch: Branch = None,
@@ -44,6 +44,7 @@ def validate(
 
     \b
       gor validate envs/prod                the directory as it is now
+      gor validate envs/prod/web.yaml       one file of it
       gor validate envs/prod --rev main     as of a branch
       gor validate envs/prod -o json        for a pipeline
 
@@ -56,7 +57,7 @@ def validate(
     from gitops_rollouts.sync.validate import problems_of
 
     place = Place(path, rev, repo, branch, target, target_namespace)
-    result = rendered(place)
+    result = rendered(place, file_too=True)
     problems = [*result.problems, *(problem for each in result.objects for problem in problems_of(each))]
     found = [replace(each, path=seen_from_here(place, each.path)) for each in problems]
     if is_data(output):

@@ -72,8 +72,14 @@ def git_directory(root: Path) -> Path:
     return Path(os.fsdecode(found.stdout).removesuffix("\n"))
 
 
-def relative_to_root(path: Path) -> tuple[Path, str]:
-    """(the repository's root, the path inside it) of an existing directory. Raises `ConfigError` if it is none."""
+def relative_to_root(path: Path, *, file_too: bool = False) -> tuple[Path, str]:
+    """(the repository's root, the path inside it) of an existing directory. Raises `ConfigError` if it is none.
+
+    ``file_too``: a file will do; without a repository its root is the directory that it is in.
+    """
+    if file_too and path.is_file():
+        root, folder = relative_to_root(path.parent)
+        return root, f"{folder}/{path.name}" if folder else path.name
     if not path.is_dir():
         what = "is a file" if path.exists() else "isn't there"
         raise ConfigError(f"{path} {what}", remedy="name a directory of manifests, such as envs/prod")

@@ -65,6 +65,33 @@ def test_a_problem_is_file_line_object_field_message(repository: Path) -> None:
     assert line.startswith("prod/web.yaml:12: Rollout.argoproj.io shop/web: spec.strategy.canary.steps[0].setWait: ")
 
 
+def test_a_single_file_is_validated_alone(repository: Path) -> None:
+    (repository / "envs/prod/bad.yaml").write_text(BAD)
+    (repository / "envs/prod/kustomization.yaml").write_text("resources: [web.yaml]\n")
+    done = gor("validate", "envs/prod/web.yaml", cwd=repository)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_codes.OK, "", "1 object, no problem\n")
+    for folder, path in ((repository, "envs/prod/bad.yaml"), (repository / "envs/prod", "bad.yaml")):
+        done = gor("validate", path, cwd=folder)
+        assert done.returncode == exit_codes.NEGATIVE
+        assert done.stdout.startswith(f"{path}:12: Rollout.argoproj.io shop/web: spec.strategy.canary.steps[0]")
+    assert gor("validate", "envs/prod/web.yaml", "--rev", "HEAD", cwd=repository).returncode == exit_codes.OK
+    (repository / "README.md").write_text("a shop\n")
+    (repository / ".gitignore").write_text("local.yaml\n")
+    (repository / "local.yaml").write_text(BAD)
+    for path in ("envs/prod/kustomization.yaml", "README.md", "local.yaml", "nope.yaml"):
+        done = gor("validate", path, cwd=repository)
+        assert (done.returncode, path in done.stderr) == (exit_codes.USAGE, True), done.stderr
+    assert gor("validate", "envs/prod/web.yaml", "--target", "prod", cwd=repository).returncode == exit_codes.USAGE
+
+
+def test_a_single_file_without_git_or_from_a_remote(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD)
+    assert gor("validate", "bad.yaml", cwd=tmp_path).returncode == exit_codes.NEGATIVE
+    remote = ("--repo", f"file://{repository}")
+    done = gor("validate", "envs/prod/web.yaml", *remote, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert (done.returncode, done.stderr) == (exit_codes.OK, "1 object, no problem\n")
+
+
 def test_problems_as_data(repository: Path) -> None:
     (repository / "envs/prod/web.yaml").write_text(BAD + "---\n{: [\n")
     done = gor("validate", "envs/prod", "-o", "json", cwd=repository)
