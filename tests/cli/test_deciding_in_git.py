@@ -278,7 +278,7 @@ def test_why_names_who_decided(synced: Synced) -> None:
     text = synced.gor("why", "web").stdout
     assert "Git wants web:v2 since" in text
     assert "by Dana Dev" in text
-    assert "Gates up to 1 are approved by" in text
+    assert "Every gate up to 1 was approved by" in text
     assert "by Erin Ops" in text
     away = synced.gor("why", "web", "--no-git").stdout
     assert "Erin Ops" not in away

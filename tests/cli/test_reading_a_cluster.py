@@ -50,7 +50,11 @@ def test_get_rollouts(shop: Shop) -> None:
 
 def test_no_rollouts_is_said(crds: Cluster, namespace: str) -> None:
     done = gor("get", "rollouts", "-n", namespace, KUBECONFIG=str(crds.kubeconfig))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"No Rollouts in {namespace}.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "",
+        f"No Rollouts in {namespace} (-n another namespace, -A all).\n",
+    )
 
 
 def test_get_rollout_shows_its_tree(shop: Shop) -> None:
