@@ -15,6 +15,8 @@ from gitops_rollouts.decisions.wants import outbox_entry, told_id
 from gitops_rollouts.engine.observed import Authority, TreeAbort
 
 _MAX_STAMP: Final = 1024
+_DIGITS: Final = 12
+"""So much of an intent is shown, and told to the engine."""
 _ALL_GATES: Final = 2**31 - 1
 _SETTLE: Final = timedelta(seconds=3)
 """Sync applies and then stamps: a change of the spec that has no stamp yet isn't somebody's edit for so long."""
@@ -114,6 +116,8 @@ class AuthorityReader:
                 abort=_tree_abort(live, state),
                 withdrawn=self._git.withdrawn(namespace, name),
                 promote_command=command,
+                intent=state.attempt.intent[:_DIGITS] if applied else "",
+                former=_former(stamp, state),
             )
         )
 
@@ -136,6 +140,12 @@ class AuthorityReader:
             known = _Digests(meta.uid, meta.generation, hashed, steps_digest({"spec": live.spec}), now)
             self._digests[live.key] = known
         return known
+
+
+def _former(stamp: Mapping[str, str], state: InGit) -> frozenset[str]:
+    """The names that the intent lost to rewritten history: from Git, or after a restart from the stamp."""
+    told = stamp.get("former", "").split(",") if stamp.get("intent") == state.attempt.intent else ()
+    return frozenset(name[:_DIGITS] for name in (*state.former, *told) if name)
 
 
 def _tree_abort(live: LiveRollout, state: InGit) -> TreeAbort | None:

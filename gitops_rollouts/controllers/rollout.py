@@ -180,7 +180,7 @@ class RolloutController:
         observed = await self._observe(key, live, reading.authority, now)
         plan = self._patience.hold(key, live.rollout.status, step(observed, now))
         await self._execute(key, live, observed, plan, now)
-        if self._wants is not None and reading.authority is not None:
+        if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
             self._wants.observed(live, reading.authority)
         return plan.look_again
 
@@ -277,3 +277,8 @@ class RolloutController:
             for key, live in self._caches.rollouts.items():
                 if is_ours(live.rollout, self._instance_id):
                     self.queue.add_after(key, random.uniform(0.0, 60.0))  # noqa: S311
+
+
+def _lifts_abort(live: LiveRollout, plan: Plan) -> bool:
+    """Whether the pass ended an abort: what it saw is of no interest to Git any more, the next pass follows."""
+    return live.rollout.status.abort and plan.status is not None and not plan.status.abort

@@ -81,6 +81,8 @@ class Planner:
             return "there"
         intent = want.attempt.intent
         since = intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
+        if since is not None and intent != state.attempt.intent:
+            return "gone"  # the attempt ended and the same content came again: what failed was the one before
         made = self._reader.mirror.introduced(f"id={want.id(state.subject)}", since, at.commit)
         if not made and want.told:
             # Git had it under another id: a person's, or that of an earlier attempt, so maybe older than the intent

@@ -25,6 +25,8 @@ from gitops_rollouts.render.renderer import Renderer
 _HEADS: Final = 6
 """So many commits of a target are kept: what was synced, what the writer saw, and a few between."""
 _FACTS: Final = 4096
+_NAMES: Final = 8
+"""So many former names of an intent are kept, for a branch that is force-pushed again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,16 @@ class _Before:
         if state is None or state.promote != line or state.attempt.content != attempt.content:
             return False
         return not self.descends or state.attempt.intent == attempt.intent
+
+    def former(self, attempt: Attempt) -> tuple[str, ...]:
+        """The names that the attempt's intent lost to rewritten history (R6)."""
+        state = self.state
+        if state is None or state.attempt.content != attempt.content:
+            return ()
+        if state.attempt.intent == attempt.intent:
+            return state.former
+        names = (*state.former, state.attempt.intent)
+        return () if self.descends else tuple(name for name in names if name != attempt.intent)[-_NAMES:]
 
     def lifted(self, lines: InForce, attempt: Attempt) -> str:
         """The abort that was in force for the same (T, S), if none is now."""
@@ -206,6 +218,7 @@ class TargetReader:
             ignored=lines.ignored,
             image=image_of(item.raw),
             lifted_abort=before.lifted(lines, attempt),
+            former=before.former(attempt),
         )
 
     def _unbroken(self, spec: TargetSpec, since: str, head: str, now: Snapshot) -> frozenset[Key]:

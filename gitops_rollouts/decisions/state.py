@@ -91,6 +91,9 @@ class InGit:
     """The id (or, if malformed, the value) of an abort that was in force for the same (T, S) at the head that was
     synced before this one, and no longer is: whatever abort the cluster shows was taken back (§3 R4)."""
 
+    former: tuple[str, ...] = ()
+    """What this intent was called before history was rewritten (§3 R6), full ids, newest last: the attempt is the
+    same."""
     blocked: bool = False
     """The tree names this Rollout but it can't be used now (or it may be in a file that can't be read): all else is
     as it was before, and nothing is written."""

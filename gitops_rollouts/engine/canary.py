@@ -14,7 +14,10 @@ from gitops_rollouts.engine.scene import CANARY_PAUSE, Scene, pause_of
 
 
 def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
-    """The pass after the template or the steps changed: only the status starts anew (§9.1)."""
+    """The pass after the template, the steps or the intent changed: only the status starts anew (§9.1).
+
+    The mark alone remembers an intent, so the status comes before it.
+    """
     index: int | None = 0 if scene.steps else None
     emitted: tuple[EmitEvent, ...] = ()
     if scene.steps and scene.promoted:
@@ -31,7 +34,8 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
             "promote_full": False,
         }
     )
-    return persist.finish(scene, persist.Draft(status, emitted), actions)
+    plan = persist.finish(scene, persist.Draft(status, emitted), actions)
+    return replace(plan, status_first=plan.status_first or scene.leave.anew)
 
 
 def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:

@@ -182,7 +182,7 @@ def _progressing(
         reason, text = "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
     elif lost and completed:
         reason, text, refresh = "ReplicaSetNotAvailable", "Rollout does not have minimum availability", True
-    elif lost or progressed(scene.status, new):
+    elif lost or scene.leave.anew or progressed(scene.status, new):
         reason, text, refresh = "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.', True
     elif timed_out(scene, new):
         status, reason, text = "False", DEADLINE_EXCEEDED, timed_out_text(scene)

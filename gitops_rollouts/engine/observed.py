@@ -95,6 +95,10 @@ class Authority:
     """``status.abortedAt`` values (RFC 3339) whose abort was committed and then taken back in Git: retry."""
     promote_command: str = "gor promote"
     """The command that a person should use instead of patching the cluster."""
+    intent: str = ""
+    """The first 12 digits of the applied attempt's intent; "" if it isn't known now."""
+    former: frozenset[str] = frozenset()
+    """What this very intent was called before history was rewritten, 12 digits each (§3 R6): no new attempt."""
     behind: bool = False
     """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
 

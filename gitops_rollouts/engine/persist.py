@@ -141,6 +141,7 @@ def _abort_for_deadline(scene: Scene, new: RolloutStatus) -> bool:
     return (
         scene.spec.progress_deadline_abort
         and not completed
+        and not scene.leave.anew
         and not conditions.progressed(scene.status, new)
         and conditions.timed_out(scene, new)
     )

@@ -17,7 +17,7 @@ from gitops_rollouts.api.names import (
     REVISION_HISTORY,
 )
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.engine import conditions, events
+from gitops_rollouts.engine import conditions, events, intent
 from gitops_rollouts.engine.observed import Observed, ReplicaSet
 from gitops_rollouts.engine.plan import (
     Action,
@@ -96,6 +96,7 @@ def create(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
     revision = next_revision(claimed.owned)
     annotations = {
         **_copied(rollout),
+        **intent.mark(observed.authority),
         REVISION: str(revision),
         DESIRED_REPLICAS: str(rollout.spec.desired_replicas),
     }
@@ -175,7 +176,7 @@ def _copied(rollout: Rollout) -> dict[str, str]:
 
 
 def sync(scene: Scene) -> tuple[Scene, tuple[Action, ...]]:
-    """Keep the new ReplicaSet's number, copied annotations and minReadySeconds right; tell the Rollout (§7)."""
+    """Keep the new ReplicaSet's number, copied annotations, mark and minReadySeconds right; tell the Rollout (§7)."""
     if scene.leave.edited:
         return scene, ()
     rollout, new = scene.observed.rollout, scene.new
@@ -187,6 +188,7 @@ def sync(scene: Scene) -> tuple[Scene, tuple[Action, ...]]:
         changes[REVISION] = str(revision)
     if changes and REVISION in new.annotations:
         changes[REVISION_HISTORY] = _history(new)
+    changes |= intent.correction(scene, changes)
     ready_after = rollout.spec.min_ready_seconds if rollout.spec.min_ready_seconds != new.min_ready_seconds else None
     actions: list[Action] = []
     if changes or ready_after is not None:

@@ -28,6 +28,8 @@ class Leave:
     back_to: int | None = None
     """The gate that the update has passed without an approval that still stands: go back to it."""
     tree_abort: TreeAbort | None = None
+    anew: bool = False
+    """The same template and steps, but for another intent than the one that the running update is for."""
 
     @property
     def held(self) -> bool:
@@ -97,10 +99,14 @@ class Scene:
 
     @property
     def changed(self) -> bool:
-        """Whether the template or the steps are others than those of the stored status (§9.1)."""
+        """Whether the template, the steps or the intent are others than those of the stored status (§9.1)."""
         if self.leave.edited:
             return False
-        return self.status.current_pod_hash != self.pod_hash or self.status.current_step_hash != self.step_hash
+        return (
+            self.leave.anew
+            or self.status.current_pod_hash != self.pod_hash
+            or self.status.current_step_hash != self.step_hash
+        )
 
     @property
     def first(self) -> bool:

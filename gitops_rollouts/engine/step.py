@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.api.status import RolloutStatus
-from gitops_rollouts.engine import canary, conditions, gates, invalid, moments, persist, revisions, scaling
+from gitops_rollouts.engine import canary, conditions, gates, intent, invalid, moments, persist, revisions, scaling
 from gitops_rollouts.engine.observed import Observed
 from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
@@ -48,6 +48,7 @@ def step(observed: Observed, now: datetime) -> Plan:
         step_hash=rollout.status.current_step_hash if leave.edited else facts.step_hash,
         leave=leave,
     )
+    scene = replace(scene, leave=replace(leave, anew=intent.is_new(scene)))
     plan = _pass(gates.obey(scene))
     return replace(plan, actions=(*claimed.actions, *plan.actions))
 

@@ -75,7 +75,7 @@ def read_recorded(mirror: Mirror, renderer: Renderer, spec: TargetSpec, item: Re
     attempt = Attempt(template, steps, rendered.commit)
     was = replace(
         state, attempt=attempt, promote=None, approved_through=-1, full=False, abort=None, abort_commit="", abort_by="",
-        lifted_abort="",
+        lifted_abort="", former=(),
     )  # fmt: skip
     return Recorded(found, was)
 

@@ -27,11 +27,14 @@ class Stamp:
     hash: str
     rebuild: bool = False
     """The recorded version is being brought up, HEAD's follows (docs/decisions.md §1.5)."""
+    former: str = ""
+    """What the intent was called before history was rewritten: 12 digits each, joined by commas (§3 R6)."""
 
     def __str__(self) -> str:
         return (
             f"commit={self.commit} template={self.template} steps={self.steps} intent={self.intent} "
-            f"target={self.target} hash={self.hash}{' rebuild=yes' if self.rebuild else ''}"
+            f"target={self.target} hash={self.hash}{f' former={self.former}' if self.former else ''}"
+            f"{' rebuild=yes' if self.rebuild else ''}"
         )
 
     @classmethod
@@ -39,9 +42,14 @@ class Stamp:
         """Read the annotation. Total: None for anything that sync didn't write."""
         tokens = dict(part.split("=", 1) for part in text[:_MAX].split() if "=" in part)
         names = ("commit", "template", "steps", "intent", "target", "hash")
-        if len(text) > _MAX or set(tokens) - {"rebuild"} != set(names) or not _HEX.fullmatch(tokens["commit"]):
+        if (
+            len(text) > _MAX
+            or set(tokens) - {"rebuild", "former"} != set(names)
+            or not _HEX.fullmatch(tokens["commit"])
+        ):
             return None
-        return cls(**{name: tokens[name] for name in names}, rebuild="rebuild" in tokens)
+        words = {name: tokens[name] for name in names} | {"former": tokens.get("former", "")}
+        return cls(**words, rebuild="rebuild" in tokens)
 
 
 def stamp_for(state: InGit, commit: str, live: Mapping[str, Any], *, rebuild: bool = False) -> Stamp:
@@ -49,8 +57,12 @@ def stamp_for(state: InGit, commit: str, live: Mapping[str, Any], *, rebuild: bo
 
     ``commit`` is the one that the applied content was rendered from.
     """
-    attempt = state.attempt
-    return Stamp(commit, attempt.template, attempt.steps, attempt.intent, state.target, live_hash(live), rebuild)
+    attempt, old = state.attempt, stamp_of(live)
+    former = ",".join(name[:12] for name in state.former)
+    if not former and old is not None and old.intent == attempt.intent:
+        former = old.former  # a process that started since doesn't know it from Git
+    applied = live_hash(live)
+    return Stamp(commit, attempt.template, attempt.steps, attempt.intent, state.target, applied, rebuild, former)
 
 
 def live_hash(live: Mapping[str, Any]) -> str:

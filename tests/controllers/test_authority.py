@@ -103,6 +103,30 @@ def test_an_abort_line_is_passed_on() -> None:
     assert authority.abort.commit == HEAD
 
 
+@pytest.mark.parametrize(
+    ("known", "stamp", "former"),
+    [
+        ((), {}, set()),
+        (("b" * 40,), {}, {"b" * 12}),
+        ((), {"former": "c" * 12 + "," + "d" * 12}, {"c" * 12, "d" * 12}),
+        ((), {"former": "c" * 12, "intent": "e" * 40}, set()),
+    ],
+)
+def test_the_intent_and_what_it_was_called_before_history_was_rewritten(
+    known: tuple[str, ...], stamp: dict[str, str], former: set[str]
+) -> None:
+    authority = _read(_Git(_state(former=known)), _live(stamp=stamp))
+    assert authority is not None
+    assert (authority.intent, authority.former) == (HEAD[:12], former)
+
+
+def test_no_intent_is_told_of_what_was_not_applied_or_is_not_known() -> None:
+    for live in (_live(image="app:edited", generation=2), _live(stamp={"template": "0" * 16})):
+        authority = _read(_Git(_state()), live)
+        assert authority is not None
+        assert authority.intent == ""
+
+
 @pytest.mark.parametrize("fetched", [None, NOW - timedelta(minutes=11)])
 def test_an_old_fetch_is_not_fresh(fetched: datetime | None) -> None:
     authority = _read(_Git(_state(), fetched), _live())

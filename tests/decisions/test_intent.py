@@ -162,6 +162,11 @@ def test_force_push_of_the_same_content(remote: Remote, reading: Reading) -> Non
     assert after.attempt.content == before.attempt.content
     assert after.attempt.intent == after.head
     assert after.lifted_abort == ""
+    assert after.former == (before.attempt.intent,)
+    remote.put({WEB_YAML: manifest("web:v1")})
+    remote.put({WEB_YAML: manifest("web:v2")})
+    again = reading.web(after.head)
+    assert (again.attempt.intent, again.former) == (again.head, ())
 
 
 def test_the_known_attempt_survives_a_restart(remote: Remote, reading: Reading) -> None:

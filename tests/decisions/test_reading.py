@@ -109,9 +109,11 @@ def test_rewritten_history_takes_no_approval_away_and_grants_none(
     assert after.attempt.content == attempt.content
     assert after.attempt.intent != attempt.intent
     assert after.approved_through == 1
+    assert after.former == (attempt.intent,)
     remote.put({"README": "x"})
     later = reading.web(after.head)
     assert later.approved_through == 1
+    assert later.former == (attempt.intent,)
     remote.put({WEB_YAML: manifest("web:v2", annotations=lines(promote(attempt, 3)))})
     assert reading.web(later.head).approved_through == -1
 

@@ -147,6 +147,25 @@ def test_r13_several_commits_fetched_at_once_end_as_if_fetched_one_by_one(runnin
     assert tags == {"v1", "v2"}
 
 
+def test_r13_a_revert_and_its_revert_in_one_push_are_a_fresh_attempt(running: Loop, at_first_gate: Release) -> None:
+    first = at_first_gate("v2")
+    approve(running, 1)
+    running.wait_gate(3, "v2")
+    wait_until(lambda: any(b.endswith("-g3") for b in running.request_branches()), "the branch of gate 3")
+    running.pull()
+    running.git("revert", "--no-edit", first)
+    running.git("revert", "--no-edit", "HEAD")
+    again = running.push_tip()
+    running.wait_gate(1, "v2")
+    wait_until(lambda: running.pods_by_image() == {"v1": 4, "v2": 1}, "the sizes of the first gate")
+    wait_until(
+        lambda: [b.rsplit("/", 1)[1] for b in running.request_branches()] == [f"{again[:12]}-g1"],
+        "the request of the new attempt alone",
+    )
+    approve(running, 1)
+    running.wait_gate(3, "v2")
+
+
 def test_a_promotion_sent_to_the_cluster_is_undone_and_names_the_command_that_works(
     running: Loop, at_first_gate: Release
 ) -> None:
