@@ -40,6 +40,8 @@ DEEDS: dict[str, Deed] = {
     "approve": _git(approved_through=1),
     "withdraw": _git(),
     "full": _git(full=True),
+    "an intent": _git(intent="1" * 12),
+    "another intent": _git(intent="2" * 12),
     "abort in git": _git(abort=BAD),
     "abort": lambda world: world.patch_status(abort=True),
     "retry": lambda world: world.patch_status(abort=False),
