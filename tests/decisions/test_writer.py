@@ -161,6 +161,22 @@ async def test_what_the_tree_has_left_behind_is_dropped(remote: Remote, engine: 
     assert engine.pushed == []
 
 
+async def test_an_abort_of_the_attempt_before_is_not_written_for_the_new_one(remote: Remote, engine: Engine) -> None:
+    state = deployed(remote, engine)
+    assert state.record is not None
+    record = lines(state.record)
+    remote.put({WEB_YAML: manifest("web:v1", annotations=record)}, "back")
+    remote.put({WEB_YAML: manifest("web:v2", annotations=record)}, "and forth")
+    again = engine.sync()
+    assert (again.attempt.content, again.attempt.intent == state.attempt.intent) == (state.attempt.content, False)
+    engine.want(an_abort(state))
+    await engine.settle()
+    assert engine.pushed == []
+    engine.want(an_abort(again))
+    await engine.settle()
+    assert len(engine.pushed) == 1
+
+
 async def test_others_push_while_we_do(remote: Remote, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     state = deployed(remote, engine)
     pushes = 0
