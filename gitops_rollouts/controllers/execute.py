@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -16,23 +16,36 @@ from gitops_rollouts.controllers.observe import LiveRollout, controller_uid
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
+    CallStepPlugin,
     CreateReplicaSet,
     DeleteReplicaSet,
     EmitEvent,
     EvictPod,
+    PatchPod,
     PatchReplicaSet,
     PatchRollout,
     Plan,
     PointService,
     RecordAbort,
     ReleaseReplicaSet,
+    RemoveManagedRoutes,
+    RouteTraffic,
+    ScaleWorkload,
 )
-from gitops_rollouts.errors import AlreadyExists, CreateRefused, KubeError, NameTaken, NotFound, TooManyRequests
+from gitops_rollouts.errors import (
+    AlreadyExists,
+    Conflict,
+    CreateRefused,
+    KubeError,
+    NameTaken,
+    NotFound,
+    TooManyRequests,
+)
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.lease import Fence
-from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
 OUTBOX_LIMIT: Final = 16
 Emit = Callable[[About, EmitEvent], None]
@@ -49,20 +62,47 @@ class Outcome:
     """The new status if one was written."""
 
 
-class Executor:
-    """Carries plans out. ``fence`` is asked before each request; ``emit`` sends events."""
+class Routers(Protocol):
+    """The traffic routers of a Rollout, one after the other in the order of docs/behaviour.md §2.6."""
 
-    def __init__(self, client: Client, fence: Fence, emit: Emit) -> None:
+    async def route(self, live: LiveRollout, action: RouteTraffic | RemoveManagedRoutes) -> None:
+        """Make it true. Raises a `GorError` if a router can't."""
+        ...
+
+
+class StepPlugins(Protocol):
+    """Calls step plugins beside the passes; their answers come to a later one."""
+
+    def call(self, live: LiveRollout, action: CallStepPlugin) -> None: ...
+
+
+class Executor:
+    """Carries plans out. ``fence`` is asked before each request; ``emit`` sends events.
+
+    Without ``routers`` or ``plugins``, nothing that needs them may be asked for: the Rollout is refused before.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        fence: Fence,
+        emit: Emit,
+        *,
+        routers: Routers | None = None,
+        plugins: StepPlugins | None = None,
+    ) -> None:
         self._client = client
         self._fence = fence
         self._emit = emit
+        self._routers = routers
+        self._plugins = plugins
 
     async def execute(self, live: LiveRollout, plan: Plan, outcome: Outcome) -> None:
         """Do it. ``outcome`` is filled in as things are written, so that it holds after a failure too.
 
         Raises `KubeError` (`NameTaken` and `CreateRefused` among them) and `LeadershipLost`.
         """
-        run = _Run(self._client, self._fence, self._emit, live, outcome)
+        run = _Run(self._client, self._fence, self._emit, live, outcome, self._routers, self._plugins)
         # an abort is laid down before it takes effect, whichever comes first of status and actions
         for action in plan.actions:
             if isinstance(action, RecordAbort):
@@ -80,7 +120,18 @@ class Executor:
 class _Run:
     """One plan on its way."""
 
-    def __init__(self, client: Client, fence: Fence, emit: Emit, live: LiveRollout, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        client: Client,
+        fence: Fence,
+        emit: Emit,
+        live: LiveRollout,
+        outcome: Outcome,
+        routers: Routers | None,
+        plugins: StepPlugins | None,
+    ) -> None:
+        self._routers = routers
+        self._plugins = plugins
         self._client = client
         self._fence = fence
         self._emit = emit
@@ -102,14 +153,36 @@ class _Run:
                 return
             case EmitEvent():
                 self.emit(action)
-            case EvictPod():
-                await self._evict(action)
             case PointService():
                 await self._patch(SERVICES, action.name, _service_patch(action))
             case PatchRollout():
                 await self._patch_rollout(action)
+            case RouteTraffic() | RemoveManagedRoutes() | CallStepPlugin():
+                await self._hand_on(action)
+            case EvictPod() | PatchPod() | ScaleWorkload():
+                await self._act_around(action)
             case _:
                 await self._act_on_replica_set(action)
+
+    async def _hand_on(self, action: RouteTraffic | RemoveManagedRoutes | CallStepPlugin) -> None:
+        """What isn't a request of ours: routers and plugins."""
+        if isinstance(action, CallStepPlugin):
+            if self._plugins is None:
+                raise RuntimeError("a step plugin is to be called, but there are no plugins")
+            self._plugins.call(self._live, action)
+            return
+        if self._routers is None:
+            raise RuntimeError("traffic is to be routed, but there is no router")
+        await self._routers.route(self._live, action)
+
+    async def _act_around(self, action: EvictPod | PatchPod | ScaleWorkload) -> None:
+        match action:
+            case EvictPod():
+                await self._evict(action)
+            case PatchPod():
+                await self._patch_pod(action)
+            case ScaleWorkload():
+                await self._scale_workload(action)
 
     async def _act_on_replica_set(
         self, action: CreateReplicaSet | AdoptReplicaSet | ReleaseReplicaSet | PatchReplicaSet | DeleteReplicaSet
@@ -197,6 +270,24 @@ class _Run:
         except (TooManyRequests, NotFound) as error:
             log.info("pod not evicted", namespace=self._namespace, pod=action.name, error=str(error))
 
+    async def _patch_pod(self, action: PatchPod) -> None:
+        body: Raw = {"metadata": {"uid": action.uid}}
+        if action.labels:
+            body["metadata"]["labels"] = dict(action.labels)
+        if action.annotations:
+            body["metadata"]["annotations"] = dict(action.annotations)
+        try:
+            await self._patch(PODS, action.name, body)
+        except (NotFound, Conflict) as error:
+            log.info("pod not patched", namespace=self._namespace, pod=action.name, error=str(error))
+
+    async def _scale_workload(self, action: ScaleWorkload) -> None:
+        body: Raw = {"metadata": {"uid": action.uid}, "spec": {"replicas": action.replicas}}
+        try:
+            await self._patch(DEPLOYMENTS, action.name, body)
+        except KubeError as error:
+            log.warning("workload not scaled", namespace=self._namespace, deployment=action.name, error=str(error))
+
     async def _patch_rollout(self, action: PatchRollout) -> None:
         body: Raw = {"metadata": {"resourceVersion": self._version}}
         if action.annotations:
@@ -258,6 +349,8 @@ def _replica_set_patch(action: PatchReplicaSet) -> Raw:
         spec["replicas"] = action.replicas
     if action.min_ready_seconds is not None:
         spec["minReadySeconds"] = action.min_ready_seconds
+    if action.template:
+        spec["template"] = dict(action.template)
     if spec:
         body["spec"] = spec
     return body

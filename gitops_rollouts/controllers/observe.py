@@ -11,6 +11,7 @@ from typing import Any, Final
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.names import APPLIED, INSTANCE_ID, MANAGED_BY_ROLLOUTS, OUTBOX, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service
 from gitops_rollouts.kube.informer import Informer
 
@@ -106,6 +107,8 @@ def project_pod(raw: Raw, min_ready_seconds: int, now: datetime) -> Pod:
         owner_uid=controller_uid(meta),
         available=ready.get("status") == "True" and (now - since).total_seconds() >= min_ready_seconds,
         deleting=bool(meta.get("deletionTimestamp")),
+        labels=meta.get("labels") or {},
+        annotations=meta.get("annotations") or {},
     )
 
 
@@ -172,6 +175,7 @@ class Caches:
         taken_names: Iterable[str] = (),
         pods: tuple[Pod, ...] | None = None,
         authority: Authority | None = None,
+        refused: FieldError | None = None,
     ) -> Observed:
         """The snapshot of one Rollout."""
         namespace = live.key[0]
@@ -192,6 +196,7 @@ class Caches:
             services=services,
             pods=pods,
             authority=authority,
+            refused=refused,
         )
 
     def users_of(self, service: Key) -> frozenset[Key]:

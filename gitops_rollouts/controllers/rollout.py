@@ -18,6 +18,7 @@ import structlog
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.api.validation import unsupported_yet
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import Executor, Outcome
@@ -212,6 +213,7 @@ class RolloutController:
             taken_names=late.taken if late else (),
             pods=await self._pods(live, now),
             authority=authority,
+            refused=next(iter(unsupported_yet(live.rollout)), None),
         )
 
     async def _pods(self, live: LiveRollout, now: datetime) -> tuple[Pod, ...] | None:

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
+from gitops_rollouts.api.meta import LabelSelector
 from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.validation import FieldError
+
+RunKind = Literal["Step", "Background", "PrePromotion", "PostPromotion", "Experiment"]
+"""Where an AnalysisRun stands in an update (label ``rollout-type``), or that it is a step's Experiment."""
+PluginOperation = Literal["Run", "Terminate", "Abort"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A Pod of the Rollout; only loaded while a restart is wanted. ``available``: ready for minReadySeconds."""
+    """A Pod of the Rollout; only loaded while a rule needs Pods. ``available``: ready for minReadySeconds."""
 
     name: str
     uid: str
@@ -59,6 +65,61 @@ class Pod:
     owner_uid: str | None
     available: bool
     deleting: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The object that ``spec.workloadRef`` names (docs/behaviour.md §2.2). ``replicas``: None if its kind has none."""
+
+    kind: str
+    name: str
+    uid: str
+    generation: int
+    template: Mapping[str, Any]
+    selector: LabelSelector | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The current AnalysisRun or Experiment of a kind: its name, ``status.phase`` and ``status.message``."""
+
+    name: str
+    phase: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutersSeen:
+    """What the routers said before this pass of the weights in ``status.canary.weights`` (§15.1 step 6).
+
+    ``verified``: None if no router checks them. ``verifies``: whether a router will check new weights, so that they
+    count only once it has.
+    """
+
+    verified: bool | None = None
+    verifies: bool = False
+    error: str = ""
+    """Why they could not be asked; "" if they could."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginAnswer:
+    """What a call of a step plugin came to (§16). ``error``: it could not be called, or answered nonsense."""
+
+    index: int
+    name: str
+    operation: PluginOperation
+    finished_at: datetime
+    phase: str = ""
+    message: str = ""
+    requeue_after: timedelta | None = None
+    status: Any = None
+    error: str = ""
+    transient: bool = False
+    """Nothing is recorded of it: the plugin isn't there, or its answer can't be read (§16 "Transient errors")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +176,13 @@ class Observed:
     services: Mapping[str, Service] = field(default_factory=dict)
     """The Services that the spec names and that exist, by name."""
     pods: tuple[Pod, ...] | None = None
-    """None: not loaded (no restart is wanted)."""
+    """None: not loaded (no rule needs them)."""
     authority: Authority | None = None
+    refused: FieldError | None = None
+    """What the spec asks for and this installation can't carry out; the Rollout is invalid then."""
+    workload: Workload | None = None
+    """None: no workloadRef, or what it names doesn't exist."""
+    verdicts: Mapping[RunKind, Verdict] = field(default_factory=dict)
+    routers: RoutersSeen = RoutersSeen()
+    plugin_answers: tuple[PluginAnswer, ...] = ()
+    """Answers to calls that earlier passes asked for and whose outcome isn't in the status yet."""

@@ -24,6 +24,10 @@ class Draft:
 
     status: RolloutStatus
     events: tuple[EmitEvent, ...] = ()
+    abort: str = ""
+    """Why the engine itself aborts in this pass (docs/behaviour.md §11.1); "" if it doesn't."""
+    abort_reason: str = ""
+    """That in one word, for the record in Git (docs/decisions.md §4)."""
 
 
 def fresh(scene: Scene) -> RolloutStatus:
@@ -78,10 +82,12 @@ def _generation(scene: Scene) -> str:
 def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: bool = True) -> Plan:
     """Work out the rest of the status and make the plan of this pass."""
     new, emitted = draft.status, list(draft.events)
-    text = _abort_text(scene)
-    overdue = not new.abort and _abort_for_deadline(scene, new)
-    if overdue:
-        text = conditions.timed_out_text(scene)
+    text, reason = _abort_text(scene), REQUESTED
+    if draft.abort and not new.abort:
+        text, reason = draft.abort, draft.abort_reason
+        new = new.model_copy(update={"abort": True})
+    if not new.abort and _abort_for_deadline(scene, new):
+        text, reason = conditions.timed_out_text(scene), conditions.DEADLINE_EXCEEDED
         emitted.append(events.aborted(text))
         new = new.model_copy(update={"abort": True})
     new = _with_pauses(scene, new, keep_flag=not full)
@@ -96,7 +102,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
         record = RecordAbort(
             at=scene.status.current_step_index or 0,
             aborted_at=new.aborted_at or scene.stamp,
-            reason=conditions.DEADLINE_EXCEEDED if overdue else REQUESTED,
+            reason=reason,
             message=text,
         )
         actions = (record, *actions)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from gitops_rollouts.api.status import RolloutStatus
+from gitops_rollouts.api.status import RolloutStatus, StepPluginStatus
+from gitops_rollouts.api.steps import SetHeaderRoute, SetMirrorRoute
+from gitops_rollouts.engine.observed import PluginOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class ReleaseReplicaSet:
 
 @dataclass(frozen=True, slots=True)
 class PatchReplicaSet:
-    """Set what isn't None: size, minReadySeconds, annotations (a value None removes the key). One request."""
+    """Set what isn't None: size, minReadySeconds, annotations (a value None removes the key). One request.
+
+    ``template``: a JSON merge patch of ``spec.template``, for what doesn't reach the hash (docs/behaviour.md §13).
+    """
 
     name: str
     replicas: int | None = None
     min_ready_seconds: int | None = None
     annotations: Mapping[str, str | None] = field(default_factory=dict)
+    template: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,71 @@ class PointService:
     name: str
     pod_hash: str
     managed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPod:
+    """Set labels and annotations of a Pod (None removes); one that is gone meanwhile is no error (§13)."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    annotations: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleWorkload:
+    """Give the referred Deployment another size (§2.2 ``scaleDown``). A failure is logged and stops nothing."""
+
+    name: str
+    uid: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a share of the traffic goes. ``service`` is "" where only the hash tells (subsets)."""
+
+    service: str
+    pod_hash: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTraffic:
+    """What every router has to make true, in the order of §2.6 (§15.1 steps 2 to 4).
+
+    Emitted in every pass that routes: a router compares with what is there and writes only what differs. A failure
+    ends the plan before the status. ``drain_first``: the canary has no pod left, so its weight goes before the
+    hashes move.
+    """
+
+    canary: Destination
+    stable: Destination
+    additional: tuple[Destination, ...] = ()
+    max_weight: int = 100
+    drain_first: bool = False
+    header_route: SetHeaderRoute | None = None
+    mirror_route: SetMirrorRoute | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveManagedRoutes:
+    """Take out the header and mirror routes that steps have set (§15.1). Nothing to do if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallStepPlugin:
+    """Ask for a call of a step plugin (§16). It goes on by itself; its `PluginAnswer` is seen by a later pass.
+
+    A call of the same index, name and operation that is under way already isn't repeated.
+    """
+
+    index: int
+    name: str
+    operation: PluginOperation
+    status: StepPluginStatus
+    """The stored status of this operation; its ``status`` is handed back to the plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +184,11 @@ Action = (
     | PatchReplicaSet
     | DeleteReplicaSet
     | PointService
+    | RouteTraffic
+    | RemoveManagedRoutes
+    | CallStepPlugin
+    | PatchPod
+    | ScaleWorkload
     | EvictPod
     | PatchRollout
     | RecordAbort

@@ -13,7 +13,7 @@ from gitops_rollouts.api.defaulting import default_template
 from gitops_rollouts.api.hashing import canonical_template, pod_template_hash, step_hash
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.api.validation import FieldError, unsupported_yet, validate_rollout
+from gitops_rollouts.api.validation import FieldError, validate_rollout
 from gitops_rollouts.engine.memo import Memo
 
 Key = bytes
@@ -39,7 +39,7 @@ def spec_facts(rollout: Rollout) -> SpecFacts:
 
 
 def _facts(rollout: Rollout) -> SpecFacts:
-    errors = validate_rollout(rollout) or unsupported_yet(rollout)
+    errors = validate_rollout(rollout)
     steps = rollout.spec.steps
     hashed = step_hash([step.encode() for step in steps] if steps else None)
     return SpecFacts(errors[0] if errors else None, hashed)

@@ -23,7 +23,7 @@ def step(observed: Observed, now: datetime) -> Plan:
     if rollout.metadata.deletion_timestamp is not None:
         return Plan()
     facts = spec_facts(rollout)
-    refused = invalid.check(observed, facts.error, now)
+    refused = invalid.check(observed, facts.error or observed.refused, now)
     if refused is not None:
         return refused
     claimed = revisions.claim(observed)

@@ -6,6 +6,7 @@ Pods of an image that ends in ``:broken`` never do. Time stands still unless a t
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,20 +15,36 @@ from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.status import encode_status, status_patch
-from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service
+from gitops_rollouts.engine.observed import (
+    Authority,
+    Observed,
+    PluginAnswer,
+    Pod,
+    ReplicaSet,
+    RoutersSeen,
+    RunKind,
+    Service,
+    Verdict,
+    Workload,
+)
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
+    CallStepPlugin,
     CreateReplicaSet,
     DeleteReplicaSet,
     EmitEvent,
     EvictPod,
+    PatchPod,
     PatchReplicaSet,
     PatchRollout,
     Plan,
     PointService,
     RecordAbort,
     ReleaseReplicaSet,
+    RemoveManagedRoutes,
+    RouteTraffic,
+    ScaleWorkload,
 )
 from gitops_rollouts.engine.step import step
 
@@ -39,6 +56,8 @@ class WorldPod:
     name: str
     created: datetime
     available: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,6 +114,16 @@ class World:
         self.statuses: list[dict[str, Any]] = []
         self.plans: list[Plan] = []
         self.slow = False
+        self.workload: Workload | None = None
+        self.verdicts: dict[RunKind, Verdict] = {}
+        self.routers = RoutersSeen()
+        self.routed: list[RouteTraffic] = []
+        """What the routers were told, each change once."""
+        self.managed_routes: set[str] = set()
+        self.calls: list[CallStepPlugin] = []
+        """Calls of step plugins that nobody has answered yet."""
+        self.answers: list[PluginAnswer] = []
+        self.loads_pods = False
         self._serial = 0
 
     # --- what clients and people do
@@ -161,9 +190,18 @@ class World:
         rollout = self.rollout
         restart = rollout.spec.restart_at
         pods = None
-        if restart is not None and restart != rollout.status.restarted_at:
+        if self.loads_pods or (restart is not None and restart != rollout.status.restarted_at):
             pods = tuple(
-                Pod(pod.name, pod.name, pod.created, kept.spec.uid, pod.available, deleting=False)
+                Pod(
+                    pod.name,
+                    pod.name,
+                    pod.created,
+                    kept.spec.uid,
+                    pod.available,
+                    deleting=False,
+                    labels=dict(pod.labels),
+                    annotations=dict(pod.annotations),
+                )
                 for kept in self.sets.values()
                 for pod in kept.pods
             )
@@ -174,6 +212,10 @@ class World:
             services=dict(self.services),
             pods=pods,
             authority=self.authority,
+            workload=self.workload,
+            verdicts=dict(self.verdicts),
+            routers=self.routers,
+            plugin_answers=tuple(self.answers),
         )
 
     def _seen(self, kept: WorldReplicaSet) -> ReplicaSet:
@@ -216,6 +258,10 @@ class World:
             {name: (kept.spec, len(kept.pods)) for name, kept in self.sets.items()},
             dict(self.services),
             len(self.records),
+            len(self.routed),
+            frozenset(self.managed_routes),
+            len(self.calls),
+            self.workload,
         )
 
     def run_pods(self) -> bool:
@@ -231,7 +277,15 @@ class World:
                     pod.available = moved = True
             while len(kept.pods) < kept.spec.replicas:
                 self._serial += 1
-                kept.pods.append(WorldPod(f"{kept.spec.name}-{self._serial}", self.now))
+                metadata = kept.spec.template.get("metadata") or {}
+                kept.pods.append(
+                    WorldPod(
+                        f"{kept.spec.name}-{self._serial}",
+                        self.now,
+                        labels=dict(metadata.get("labels") or {}),
+                        annotations=dict(metadata.get("annotations") or {}),
+                    )
+                )
                 moved = True
         return moved
 
@@ -268,11 +322,41 @@ class World:
             self._point(action)
         elif isinstance(action, PatchRollout):
             self._patch_rollout(action)
-        elif isinstance(action, EvictPod):
-            for kept in self.sets.values():
-                kept.pods = [pod for pod in kept.pods if pod.name != action.name]
+        elif isinstance(action, RouteTraffic | RemoveManagedRoutes | CallStepPlugin | ScaleWorkload):
+            self._act_around(action)
+        elif isinstance(action, EvictPod | PatchPod):
+            self._act_on_pod(action)
         else:
             self._act_on_replica_set(action)
+
+    def _act_around(self, action: RouteTraffic | RemoveManagedRoutes | CallStepPlugin | ScaleWorkload) -> None:
+        if isinstance(action, RouteTraffic):
+            self._route(action)
+        elif isinstance(action, RemoveManagedRoutes):
+            self.managed_routes.clear()
+        elif isinstance(action, CallStepPlugin):
+            if action not in self.calls:
+                self.calls.append(action)
+        else:
+            assert self.workload is not None
+            self.workload = replace(self.workload, replicas=action.replicas)
+
+    def _route(self, action: RouteTraffic) -> None:
+        if not self.routed or self.routed[-1] != action:
+            self.routed.append(action)
+        for route in (action.header_route, action.mirror_route):
+            if route is not None:
+                (self.managed_routes.add if route.match else self.managed_routes.discard)(route.name)
+
+    def _act_on_pod(self, action: EvictPod | PatchPod) -> None:
+        for kept in self.sets.values():
+            if isinstance(action, EvictPod):
+                kept.pods = [pod for pod in kept.pods if pod.name != action.name]
+                continue
+            for pod in kept.pods:
+                if pod.name == action.name:
+                    pod.labels = _merged(pod.labels, action.labels)
+                    pod.annotations = _merged(pod.annotations, action.annotations)
 
     def _act_on_replica_set(self, action: Action) -> None:
         if isinstance(action, CreateReplicaSet):
@@ -322,6 +406,7 @@ class World:
         kept.spec = replace(
             kept.spec,
             annotations={key: value for key, value in annotations.items() if value is not None},
+            template=_merge_patched(kept.spec.template, action.template),
             replicas=kept.spec.replicas if action.replicas is None else action.replicas,
             min_ready_seconds=(
                 kept.spec.min_ready_seconds if action.min_ready_seconds is None else action.min_ready_seconds
@@ -339,6 +424,23 @@ class World:
             selector={**service.selector, POD_TEMPLATE_HASH: action.pod_hash},
             managed_by=action.managed_by or service.managed_by,
         )
+
+
+def _merged(old: dict[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in {**old, **changes}.items() if value is not None}
+
+
+def _merge_patched(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(old) if isinstance(old, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merge_patched(result.get(key), value)
+    return result
 
 
 def deployed(
