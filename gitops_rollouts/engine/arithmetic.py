@@ -63,7 +63,8 @@ def approximate_weighted(replicas: int, weight: int, surge: int, max_weight: int
         if not tied and (floor != 0 or zero_allowed):
             options.append((floor, total))
     if not options:
-        return 0, replicas
+        # only the next whole number above a tie is left, and no surge for it: Argo Rollouts takes the canary to 0 here
+        return floor, replicas - floor
     canary, total = min(options, key=lambda option: abs(option[0] * max_weight / option[1] - weight))
     return canary, total - canary
 

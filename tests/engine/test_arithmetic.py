@@ -45,6 +45,8 @@ def test_bounds(surge: IntOrString, unavailable: IntOrString, replicas: int, exp
         (4, 99, 1, (4, 1)),
         (4, 99, 0, (3, 1)),
         (5, 33, 0, (2, 3)),
+        (5, 90, 0, (4, 1)),
+        (2, 75, 0, (1, 1)),
         (0, 50, 1, (0, 0)),
         (10, 0, 1, (0, 10)),
         (10, 100, 1, (10, 0)),
