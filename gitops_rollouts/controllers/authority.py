@@ -104,7 +104,7 @@ class AuthorityReader:
                 since = self._behind.setdefault(live.key, now)
                 if now - since < _APPLYING:
                     return Reading(wait=_LOOK_AGAIN)
-            return Reading(Authority(target, False, applied, _ALL_GATES, promote_command=command, behind=fresh))
+            return Reading(Authority(target, False, applied, _ALL_GATES, True, promote_command=command, behind=fresh))
         self._behind.pop(live.key, None)
         return Reading(
             Authority(

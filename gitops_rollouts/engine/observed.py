@@ -149,6 +149,8 @@ class Authority:
     """The live template and steps are those that sync applied. False: edited outside Git, hold."""
     approved_through: int = -1
     """Highest gate (step index) that the tree approves for this attempt; -1: none."""
+    approved_active: bool = False
+    """The tree approves a blue-green Rollout's one gate: that the active Service moves to this attempt's version."""
     full: bool = False
     """The tree approves skipping all steps (``gate=full``)."""
     abort: TreeAbort | None = None
