@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import canary, conditions, gates, intent, invalid, moments, persist, revisions, scaling
 from gitops_rollouts.engine.observed import Observed
@@ -41,7 +42,7 @@ def step(observed: Observed, now: datetime) -> Plan:
     scene = Scene(
         observed=observed,
         now=now,
-        status=rollout.status if leave.edited else _within(rollout.status, len(rollout.spec.steps)),
+        status=rollout.status if leave.edited else _as_meant(rollout, facts.step_hash),
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
@@ -51,6 +52,25 @@ def step(observed: Observed, now: datetime) -> Plan:
     scene = replace(scene, leave=replace(leave, anew=intent.is_new(scene)))
     plan = _pass(gates.obey(scene))
     return replace(plan, actions=(*claimed.actions, *plan.actions))
+
+
+def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
+    """The stored status with an index that exists, and with our hash of steps that are known not to have changed.
+
+    A status of this very generation was written by somebody who saw these very steps, so another hash in it means that
+    another library hashed them, not that an update must start anew (docs/behaviour.md §6). An InvalidSpec write
+    observes a generation without looking at its steps.
+    """
+    status = _within(rollout.status, len(rollout.spec.steps))
+    if (
+        not status.current_step_hash
+        or not step_hash
+        or status.current_step_hash == step_hash
+        or status.observed_generation != str(rollout.metadata.generation)
+        or conditions.find(status.conditions, conditions.INVALID_SPEC) is not None
+    ):
+        return status
+    return status.model_copy(update={"current_step_hash": step_hash})
 
 
 def _within(status: RolloutStatus, steps: int) -> RolloutStatus:
