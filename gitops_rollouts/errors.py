@@ -26,6 +26,11 @@
     │   ├── CreateRefused      a new ReplicaSet was refused
     │   ├── Gone               410: a list or watch position is too old
     │   └── TooManyRequests    429, also a PodDisruptionBudget that forbids an eviction
+    ├── PluginError            a plugin failed, crashed, hung or answered nonsense
+    │   ├── PluginMissing      no plugin of this name is installed
+    │   └── PluginUnusable     it is installed and can't be started, or breaks the interface
+    ├── RoutingError           a traffic router could not make true what it was told
+    │   └── StillRouting       a router hasn't answered yet: look again when it has
     ├── UnknownKind            the cluster serves no such apiVersion and kind
     ├── LeadershipLost         another process holds the Lease: stop all side effects
     └── LocalClusterError      the local control plane can't be built or started
@@ -194,6 +199,26 @@ class Gone(KubeError):
 
 class TooManyRequests(KubeError):
     """429: try later. For an eviction: a PodDisruptionBudget forbids it now."""
+
+
+class PluginError(GorError):
+    """A plugin failed: it raised, crashed, took too long, or its answer can't be read."""
+
+
+class PluginMissing(PluginError):
+    """No plugin of this name is installed."""
+
+
+class PluginUnusable(PluginError):
+    """The plugin is installed, but it can't be started or doesn't keep to the interface."""
+
+
+class RoutingError(GorError):
+    """A traffic router could not make true what it was told."""
+
+
+class StillRouting(RoutingError):
+    """A router hasn't answered yet. The Rollout is looked at again when it has; nothing is wrong."""
 
 
 class UnknownKind(GorError):

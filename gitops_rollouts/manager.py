@@ -32,6 +32,7 @@ from gitops_rollouts.controllers.observe import (
 )
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import COALESCE_SECONDS, WORKERS, Clock, RolloutController, WantSink
+from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import EmitEvent
@@ -50,6 +51,7 @@ from gitops_rollouts.kube.lease import (
 )
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.telemetry import Metrics
+from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.web.endpoints import health_app, metrics_app
 from gitops_rollouts.web.server import WebServer
 
@@ -156,10 +158,11 @@ class Leader:
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
         )
+        self._routers = RouterCalls(Registry(()), rollout_queue.add)
         self._rollouts = RolloutController(
             client,
             self.caches,
-            Executor(client, fence, self.emit),
+            Executor(client, fence, self.emit, routers=self._routers),
             self.emit,
             clock,
             metrics,
@@ -167,6 +170,7 @@ class Leader:
             instance_id=settings.instance_id,
             authority=AuthorityReader(self._git.git, self._git.staleness) if self._git else None,
             wants=self._git.wants if self._git else None,
+            routers=self._routers,
             workers=settings.workers,
         )
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
@@ -206,6 +210,7 @@ class Leader:
         if self._controllers:
             _, late = await asyncio.wait(self._controllers, timeout=_LAST_PASSES_SECONDS)
             await cancel(late)
+        await self._routers.close()
         if self._git_task is not None:
             await cancel([self._git_task])
         await self._events.drain()

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -25,7 +25,8 @@ from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
 from gitops_rollouts.controllers.queue import DelayQueue
-from gitops_rollouts.engine.observed import Authority, Observed, Pod
+from gitops_rollouts.controllers.routing import RouterCalls
+from gitops_rollouts.engine.observed import Authority, Observed, Pod, RoutersSeen
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
 from gitops_rollouts.errors import (
@@ -37,6 +38,8 @@ from gitops_rollouts.errors import (
     LeadershipLost,
     NameTaken,
     NotFound,
+    RoutingError,
+    StillRouting,
 )
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
@@ -51,6 +54,8 @@ WORKERS: Final = 16
 RESYNC_SECONDS: Final = 900.0
 _GUARD_SECONDS: Final = 0.1
 _DYING_SECONDS: Final = 30.0
+_ROUTING_SECONDS: Final = 60.0
+"""When a router still hasn't answered: its answer itself brings the Rollout back earlier."""
 COALESCE_SECONDS: Final = 0.05
 """Replica counts of a ReplicaSet that grows change many times a second; one pass tells clients of several."""
 
@@ -92,6 +97,7 @@ class RolloutController:
         instance_id: str = "",
         authority: AuthorityReader | None = None,
         wants: WantSink | None = None,
+        routers: RouterCalls | None = None,
         workers: int = WORKERS,
     ) -> None:
         self.queue = queue
@@ -104,6 +110,7 @@ class RolloutController:
         self._instance_id = instance_id
         self._authority = authority
         self._wants = wants
+        self._routers = routers
         self._workers = workers
         self._patience = Patience()
         self._late: dict[Key, _Late] = {}
@@ -144,12 +151,11 @@ class RolloutController:
         except NotFound as error:
             log.info("object vanished during a pass", namespace=key[0], name=key[1], error=str(error))
             failed = False
-        except KubeError as error:
-            if error.reason == NAMESPACE_TERMINATING:
-                # everything in it is going, this Rollout too
-                self.queue.add_after(key, _DYING_SECONDS)
-            else:
-                self._failed(key, error)
+        except StillRouting:
+            self.queue.add_after(key, _ROUTING_SECONDS)
+            failed = False
+        except (KubeError, RoutingError) as error:
+            self._failed(key, error)
         except Exception:  # one bad object never stops the others
             log.exception("pass failed", namespace=key[0], name=key[1])
             self.queue.add_failed(key)
@@ -208,13 +214,19 @@ class RolloutController:
 
     async def _observe(self, key: Key, live: LiveRollout, authority: Authority | None, now: datetime) -> Observed:
         late = self._late.get(key)
-        return self._caches.observe(
+        refused = next(iter(unsupported_yet(live.rollout)), None)
+        observed = self._caches.observe(
             live,
             taken_names=late.taken if late else (),
             pods=await self._pods(live, now),
             authority=authority,
-            refused=next(iter(unsupported_yet(live.rollout)), None),
+            refused=refused,
         )
+        if refused is None and self._routers is not None:
+            refused = self._routers.refused(live)
+            seen = RoutersSeen() if refused else await self._routers.seen(live)
+            observed = replace(observed, refused=refused, routers=seen)
+        return observed
 
     async def _pods(self, live: LiveRollout, now: datetime) -> tuple[Pod, ...] | None:
         """The Rollout's Pods, only while a restart is due."""
@@ -255,6 +267,8 @@ class RolloutController:
         self.queue.forget(key)
         self._late.pop(key, None)
         self._patience.forget(key)
+        if self._routers is not None:
+            self._routers.forget(key)
         about = self._uids.pop(key, None)
         if self._authority is not None:
             self._authority.forget(key)
@@ -264,13 +278,21 @@ class RolloutController:
             if self._wants is not None:
                 self._wants.gone(key)
 
-    def _failed(self, key: Key, error: KubeError) -> None:
+    def _failed(self, key: Key, error: KubeError | RoutingError) -> None:
+        if isinstance(error, KubeError) and error.reason == NAMESPACE_TERMINATING:
+            # everything in it is going, this Rollout too
+            self.queue.add_after(key, _DYING_SECONDS)
+            return
         seconds = self.queue.add_failed(key)
         log.warning("pass failed", namespace=key[0], name=key[1], error=str(error), again_in=seconds)
         about = self._uids.get(key)
-        if about is not None and not isinstance(error, KubeUnreachable):
-            message = f"Reconciliation failed with error: {error.message}"
-            self._emit(about, EmitEvent("ReconciliationError", message, "Warning"))
+        if about is None or isinstance(error, KubeUnreachable):
+            return
+        if isinstance(error, RoutingError):
+            self._emit(about, EmitEvent("TrafficRoutingError", error.message, "Warning"))
+            return
+        message = f"Reconciliation failed with error: {error.message}"
+        self._emit(about, EmitEvent("ReconciliationError", message, "Warning"))
 
     async def _resync(self) -> None:
         """Look at everything once in a while: what no event told of is found then (docs/behaviour.md §7)."""

@@ -1,0 +1,219 @@
+"""Between the engine and the traffic routers: what a plan asks for, and what the routers say of weights.
+
+A router may be slow: it may be another program, or a cloud's API. A pass waits for it a moment; after that the pass
+ends, the call goes on by itself, and the Rollout is looked at again when it has ended. So no router ever holds a
+worker that other Rollouts need. Of one Rollout at most one call is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from gitops_rollouts.api.status import TrafficWeights, WeightDestination
+from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.engine.observed import RoutersSeen
+from gitops_rollouts.engine.plan import Destination, RemoveManagedRoutes, RouteTraffic
+from gitops_rollouts.errors import Conflict, KubeError, KubeUnreachable, RoutingError, StillRouting
+from gitops_rollouts.traffic.registry import Registry
+from gitops_rollouts.traffic.router import Routed, Router, Share, Wanted
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a pass waits for a router before it frees its worker."""
+ASK_AGAIN_SECONDS: Final = 2.0
+"""How long "not verified yet" is believed."""
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that outlasted its pass. ``what``: for which object, and exactly what was asked."""
+
+    what: tuple[object, ...]
+    task: asyncio.Task[Any]
+
+
+class RouterCalls:
+    """Carries out what plans ask of routers, and asks routers about weights.
+
+    ``enqueue`` is called with a Rollout's key when a call that outlasted its pass has ended.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        enqueue: Callable[[Key], None],
+        *,
+        patience: float = PATIENCE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._enqueue = enqueue
+        self._patience = patience
+        self._monotonic = monotonic
+        self._calls: dict[Key, dict[str, _Call]] = {}
+        self._unverified: dict[Key, tuple[float, Wanted]] = {}
+
+    def refused(self, live: LiveRollout) -> FieldError | None:
+        """The router that the spec names and that can't be had here."""
+        return self._registry.refused(live.rollout)
+
+    async def route(self, live: LiveRollout, action: RouteTraffic | RemoveManagedRoutes) -> None:
+        """Make it true. Raises `StillRouting` if that takes longer; the next pass that asks the same gets the end.
+
+        Raises `RoutingError` if a router can't, `KubeError` for a conflict or no answer, `LeadershipLost`.
+        """
+        routers = self._registry.routers(routed(live))
+        if not routers:
+            raise RoutingError("traffic is to be routed, but the Rollout names no router")
+        kind = type(action).__name__
+        await self._within_patience(live.key, kind, (live.rollout.metadata.uid, action), _tell(routers, action))
+
+    async def seen(self, live: LiveRollout) -> RoutersSeen:
+        """What the routers say of the recorded weights (docs/behaviour.md §15.1 step 6).
+
+        They are asked only while an update is under way, not for weights that were verified already, and not more
+        often than every two seconds. Whoever doesn't answer in time hasn't verified yet.
+        """
+        status = live.rollout.status
+        stored = status.canary.weights
+        recorded = None if stored is None else stored.verified
+        weights = None if stored is None else _recorded(stored)
+        under_way = status.stable_rs not in ("", status.current_pod_hash) and not status.abort
+        routers = self._registry.routers(routed(live)) if under_way else ()
+        if not routers:
+            return RoutersSeen(verified=recorded)
+        just_asked = self._just_asked(live.key, weights)
+        asked = None if recorded or just_asked else weights
+        known = False if just_asked else recorded
+        try:
+            what = (live.rollout.metadata.uid, asked)
+            said = await self._within_patience(live.key, "Verify", what, _ask(routers, asked))
+        except StillRouting:
+            return RoutersSeen(verified=known if asked is None else False, verifies=True)
+        if asked is None:
+            return RoutersSeen(verified=known, verifies=said.verifies, error=said.error)
+        if said.verified is False:
+            self._unverified[live.key] = (self._monotonic(), asked)
+        return said
+
+    def forget(self, key: Key) -> None:
+        """The Rollout is gone."""
+        self._unverified.pop(key, None)
+        for call in self._calls.pop(key, {}).values():
+            call.task.cancel()
+
+    async def close(self) -> None:
+        """End every call."""
+        tasks = [call.task for calls in self._calls.values() for call in calls.values()]
+        self._calls.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _just_asked(self, key: Key, weights: Wanted | None) -> bool:
+        asked = self._unverified.get(key)
+        if asked is None:
+            return False
+        if asked[1] == weights and self._monotonic() - asked[0] < ASK_AGAIN_SECONDS:
+            return True
+        del self._unverified[key]
+        return False
+
+    async def _within_patience(self, key: Key, kind: str, what: tuple[object, ...], work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, or of the same work that an earlier pass began."""
+        calls = self._calls.get(key, {})
+        if any(not call.task.done() for call in calls.values()):
+            work.close()
+            raise StillRouting(f"a router of {key[0]}/{key[1]} has not answered yet")
+        before = calls.pop(kind, None)
+        if before is not None and before.what == what:
+            work.close()
+            result: T = before.task.result()
+            return result
+        task = asyncio.create_task(work, name=f"{kind} of {key[0]}/{key[1]}")
+        self._calls.setdefault(key, {})[kind] = _Call(what, task)
+        await asyncio.wait([task], timeout=self._patience)
+        if task.done():
+            self._calls.get(key, {}).pop(kind, None)
+            return task.result()
+        task.add_done_callback(lambda ended: self._ended(key, ended))
+        raise StillRouting(f"a router of {key[0]}/{key[1]} has not answered yet")
+
+    def _ended(self, key: Key, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                log.info("router call failed", namespace=key[0], name=key[1], error=str(error))
+            self._enqueue(key)
+
+
+async def _tell(routers: Iterable[Router], action: RouteTraffic | RemoveManagedRoutes) -> None:
+    for router in routers:
+        try:
+            if isinstance(action, RemoveManagedRoutes):
+                await router.remove_managed_routes()
+            else:
+                await router.route(wanted_of(action))
+        except (Conflict, KubeUnreachable):
+            raise
+        except KubeError as error:
+            raise RoutingError(f"{router.name}: {error.message}", remedy=error.remedy) from error
+
+
+async def _ask(routers: Iterable[Router], weights: Wanted | None) -> RoutersSeen:
+    """Ask one after the other; the first that can't be asked ends it."""
+    verified: bool | None = None
+    verifies = False
+    for router in routers:
+        try:
+            verifies |= await router.verifies()
+            if weights is None:
+                continue
+            answer = await router.verify(weights)
+        except (RoutingError, KubeError) as error:
+            # unknown weights count as not verified yet, never as right
+            return RoutersSeen(verifies=True, error=f"{router.name}: {error.message}")
+        if answer is not None:
+            verified = answer if verified is None else verified and answer
+    return RoutersSeen(verified, verifies)
+
+
+def routed(live: LiveRollout) -> Routed:
+    """The Rollout as routers see it."""
+    return Routed(live.rollout, live.spec, live.status)
+
+
+def wanted_of(action: RouteTraffic) -> Wanted:
+    """What the engine asks for, in the routers' words."""
+    return Wanted(
+        canary=_share(action.canary),
+        stable=_share(action.stable),
+        additional=tuple(_share(one) for one in action.additional),
+        max_weight=action.max_weight,
+        drain_first=action.drain_first,
+        header_route=action.header_route,
+        mirror_route=action.mirror_route,
+    )
+
+
+def _share(destination: Destination) -> Share:
+    return Share(destination.service, destination.pod_hash, destination.weight)
+
+
+def _recorded(weights: TrafficWeights) -> Wanted:
+    canary, stable = _kept(weights.canary), _kept(weights.stable)
+    additional = tuple(_kept(one) for one in weights.additional)
+    total = canary.weight + stable.weight + sum(one.weight for one in additional)
+    return Wanted(canary, stable, additional, max_weight=total)
+
+
+def _kept(destination: WeightDestination) -> Share:
+    return Share(destination.service_name, destination.pod_template_hash, destination.weight)

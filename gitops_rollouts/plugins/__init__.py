@@ -1,0 +1,1 @@
+"""Step plugins and router plugins: found by entry point, run in processes of their own (docs/plugins.md)."""

@@ -1,0 +1,1 @@
+"""Traffic routers: what makes a share of the requests go to the canary (docs/behaviour.md §15)."""

@@ -1,0 +1,37 @@
+"""Which routers a Rollout asks for, in the order in which they are told (docs/behaviour.md §2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.traffic import TrafficRouting
+from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.traffic.router import Routed, Router, RouterKind
+
+
+class Registry:
+    """The kinds of routers of this process, in order."""
+
+    def __init__(self, kinds: Sequence[RouterKind]) -> None:
+        self._kinds = tuple(kinds)
+
+    def refused(self, rollout: Rollout) -> FieldError | None:
+        """The first thing that can't be had here."""
+        routing = routing_of(rollout)
+        if routing is None:
+            return None
+        return next((error for kind in self._kinds if (error := kind.refused(routing)) is not None), None)
+
+    def routers(self, routed: Routed) -> tuple[Router, ...]:
+        """All routers of a Rollout, in order."""
+        routing = routing_of(routed.rollout)
+        if routing is None:
+            return ()
+        return tuple(router for kind in self._kinds for router in kind.routers(routed, routing))
+
+
+def routing_of(rollout: Rollout) -> TrafficRouting | None:
+    """``trafficRouting`` of a canary."""
+    canary = rollout.spec.strategy.canary
+    return None if canary is None else canary.traffic_routing
