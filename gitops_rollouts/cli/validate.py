@@ -50,21 +50,36 @@ def validate(
 
     \b
     Prints one line a problem: file:line: object: field: message. Exit code 1
-    if there is any. Kinds other than Rollout and GitSync are checked for
-    their YAML and metadata only; the API server knows the rest.
+    if there is any. A Service that a Rollout names is compared with the one
+    in the same directory; if there is none, that is a note, no problem.
+    Kinds other than Rollout and GitSync are checked for their YAML and
+    metadata only; the API server knows the rest.
     """
+    report(Place(path, rev, repo, branch, target, target_namespace), output)
+
+
+def report(place: Place, output: Format) -> None:
+    """Print every problem of what ``place`` names; raises `typer.Exit` with 1 if there is any."""
+    from gitops_rollouts.api.validation.strict import MAX_PROBLEMS
     from gitops_rollouts.cli.output import is_data, print_data, say
+    from gitops_rollouts.sync.tree_references import check_references
     from gitops_rollouts.sync.validate import problems_of
 
-    place = Place(path, rev, repo, branch, target, target_namespace)
     result = rendered(place, file_too=True)
-    problems = [*result.problems, *(problem for each in result.objects for problem in problems_of(each))]
+    references = check_references(result.objects)
+    problems = [
+        *result.problems,
+        *(problem for each in result.objects for problem in problems_of(each, MAX_PROBLEMS)),
+        *references.problems,
+    ]
     found = [replace(each, path=seen_from_here(place, each.path)) for each in problems]
     if is_data(output):
         print_data([as_data(each) for each in found], output)
     else:
         for each in found:
             say(str(each))
+        for note in references.absent:
+            say(f"note: {note}", stderr=True)
         count = f"{len(result.objects)} object{'s' if len(result.objects) != 1 else ''}"
         verdict = f"{len(found)} problem{'s' if len(found) != 1 else ''}" if found else "no problem"
         say(f"{count}, {verdict}", stderr=True)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from gitops_rollouts.engine.plan import EmitEvent
+
+_TOLD_ERRORS: Final = 10
+_LONGEST_ERRORS: Final = 900
+"""An event has room for 1024 bytes."""
 
 
 def updated(revision: int) -> EmitEvent:
@@ -70,3 +77,15 @@ def resumed() -> EmitEvent:
 def aborted(message: str) -> EmitEvent:
     """The update was given up."""
     return EmitEvent("RolloutAborted", message, "Warning")
+
+
+def invalid(name: str, errors: Sequence[str]) -> EmitEvent:
+    """The spec can't be carried out; all that is wrong with it, as far as an event has room (§20)."""
+    told = [errors[0][:_LONGEST_ERRORS]]
+    for error in errors[1:_TOLD_ERRORS]:
+        if sum(len(each) + 2 for each in told) + len(error) > _LONGEST_ERRORS:
+            break
+        told.append(error)
+    more = len(errors) - len(told)
+    tail = f"; and {more} more, which `gor validate` lists" if more else ""
+    return EmitEvent("InvalidSpec", f'The Rollout "{name}" is invalid: {"; ".join(told)}{tail}', "Warning")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,13 +17,14 @@ from gitops_rollouts.api.validation import FieldError, validate_rollout
 from gitops_rollouts.engine.memo import Memo
 
 Key = bytes
+MOST_ERRORS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SpecFacts:
-    """``error``: the first rule that the spec breaks (docs/behaviour.md §20 A), or None."""
+    """``errors``: the rules that the spec breaks (docs/behaviour.md §20 A) in order, `MOST_ERRORS` at most."""
 
-    error: FieldError | None
+    errors: tuple[FieldError, ...]
     step_hash: str
 
 
@@ -39,10 +40,10 @@ def spec_facts(rollout: Rollout) -> SpecFacts:
 
 
 def _facts(rollout: Rollout) -> SpecFacts:
-    errors = validate_rollout(rollout)
+    errors = validate_rollout(rollout, resolved=True)
     steps = rollout.spec.steps
     hashed = step_hash([step.encode() for step in steps] if steps else None)
-    return SpecFacts(errors[0] if errors else None, hashed)
+    return SpecFacts(tuple(errors[:MOST_ERRORS]), hashed)
 
 
 def template_hash(template: Mapping[str, Any], collision_count: int | None) -> str:

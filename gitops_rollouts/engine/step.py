@@ -24,7 +24,8 @@ def step(observed: Observed, now: datetime) -> Plan:
     if rollout.metadata.deletion_timestamp is not None:
         return Plan()
     facts = spec_facts(rollout)
-    refused = invalid.check(observed, facts.error or observed.refused, now)
+    errors = facts.errors or (() if observed.refused is None else (observed.refused,))
+    refused = invalid.check(observed, errors, now)
     if refused is not None:
         return refused
     claimed = revisions.claim(observed)

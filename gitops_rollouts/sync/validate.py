@@ -19,8 +19,8 @@ MAX_PER_OBJECT: Final = 5
 """One misplaced indent can break twenty rules; a person needs the first few."""
 
 
-def problems_of(item: RenderedObject) -> list[Problem]:
-    """What is wrong with one object: its schema first, then the rules of docs/behaviour.md §20.
+def problems_of(item: RenderedObject, most: int = MAX_PER_OBJECT) -> list[Problem]:
+    """What is wrong with one object, ``most`` problems: its schema first, then the rules of docs/behaviour.md §20.
 
     Only for the kinds that this program has rules for; the API server checks all others.
     """
@@ -31,10 +31,11 @@ def problems_of(item: RenderedObject) -> list[Problem]:
     errors = strict_problems(raw)
     if not errors:
         errors = validate_gitsync(raw) if is_gitsync else validate_rollout(raw) or unsupported_yet(raw)
-    return [_problem(item, error) for error in errors[:MAX_PER_OBJECT]]
+    return [problem_at(item, error) for error in errors[:most]]
 
 
-def _problem(item: RenderedObject, error: FieldError) -> Problem:
+def problem_at(item: RenderedObject, error: FieldError) -> Problem:
+    """A field error of this object with its place in the file."""
     path = _as_written(item.raw, error.path)
     line = item.source.line_of(path)
     message = f"{error.kind}: {error.message}" if error.message else error.kind  # never the value: it may be secret

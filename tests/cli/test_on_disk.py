@@ -175,3 +175,41 @@ def test_a_remote_is_read_as_the_person(repository: Path, tmp_path: Path) -> Non
     assert done.stdout.splitlines()[1].split() == ["Rollout", "shop", "web", "envs/prod/web.yaml:1"]
     assert gor(*argv, "--branch", "nope", cwd=tmp_path, XDG_CACHE_HOME=cache).returncode == exit_codes.GIT
     assert gor("render", "--branch", "x", cwd=repository).returncode == exit_codes.USAGE
+
+
+def test_lint_prints_every_error(repository: Path) -> None:
+    """docs/behaviour.md §21 ``lint -f``: all of them, with their lines, and a negative exit code."""
+    steps = "".join(f"        - setWeight: {weight}\n" for weight in range(101, 109))
+    (repository / "envs/prod/web.yaml").write_text(GOOD.replace("        - setWeight: 20\n", steps))
+    done = gor("lint", "-f", "envs/prod/web.yaml", cwd=repository)
+    assert done.returncode == exit_codes.NEGATIVE
+    found = [line.partition(": ")[0] for line in done.stdout.splitlines()]
+    assert found == [f"envs/prod/web.yaml:{line}" for line in range(12, 20)]
+    (repository / "envs/prod/web.yaml").write_text(GOOD)
+    assert gor("lint", "--filename", "envs/prod", cwd=repository).returncode == exit_codes.OK
+    assert gor("lint", cwd=repository).returncode == exit_codes.USAGE
+
+
+SERVICE = """\
+---
+apiVersion: v1
+kind: Service
+metadata: {name: stable, namespace: shop}
+spec: {selector: {app: shop}}
+"""
+
+
+def test_services_of_the_same_tree_must_fit(repository: Path) -> None:
+    """§20 (B): another label than the template's is an error; a Service that only the cluster has is mentioned."""
+    both = "canary:\n      stableService: stable\n      canaryService: canary"
+    (repository / "envs/prod/web.yaml").write_text(GOOD.replace("canary:", both) + SERVICE)
+    done = gor("validate", "envs/prod", cwd=repository)
+    assert done.returncode == exit_codes.NEGATIVE
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(
+        "envs/prod/web.yaml:11: Rollout.argoproj.io shop/web: spec.strategy.canary.stableService: Invalid value: "
+        'Service "stable" has unmatch label "app" in rollout'
+    )
+    assert "note: Rollout.argoproj.io shop/web: spec.strategy.canary.canaryService: Service canary" in done.stderr
+    (repository / "envs/prod/web.yaml").write_text(GOOD.replace("canary:", both) + SERVICE.replace("app: shop", ""))
+    assert gor("validate", "envs/prod", cwd=repository).returncode == exit_codes.OK

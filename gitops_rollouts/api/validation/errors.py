@@ -17,9 +17,10 @@ Kind = Literal[
     "Forbidden",
     "Too long",
     "Unknown field",
+    "Internal error",
 ]
 
-_WITHOUT_VALUE: Final = ("Required value", "Forbidden", "Too long", "Unknown field")
+_WITHOUT_VALUE: Final = ("Required value", "Forbidden", "Too long", "Unknown field", "Internal error")
 _LONGEST_VALUE: Final = 400
 
 

@@ -12,13 +12,16 @@ from gitops_rollouts.api.validation.pod_template import check_pod_template
 from gitops_rollouts.api.validation.strategy import check_strategy
 
 
-def validate_rollout(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
-    """All errors of the spec, in order; what has a wrong type is as if absent (see `strict_problems` for that)."""
+def validate_rollout(rollout: Rollout | Mapping[str, Any], *, resolved: bool = False) -> list[FieldError]:
+    """All errors of the spec, in order; what has a wrong type is as if absent (see `strict_problems` for that).
+
+    ``resolved``: selector and template of a workloadRef were taken over from the workload (§2.2). Otherwise the
+    Rollout is as it was written, and may have no template of its own beside the reference.
+    """
     spec = (rollout if isinstance(rollout, Rollout) else parse_rollout(rollout)).spec
     errors = not_negative(spec.replicas, "spec.replicas")
     errors += _check_selector(spec)
-    if spec.workload_ref is None:
-        errors += check_pod_template(spec.template or {}, spec.selector, "spec.template")
+    errors += _check_template(spec, resolved=resolved)
     errors += not_negative(spec.min_ready_seconds, "spec.minReadySeconds")
     errors += not_negative(spec.revision_history_limit, "spec.revisionHistoryLimit")
     errors += not_negative(spec.progress_deadline_seconds, "spec.progressDeadlineSeconds")
@@ -26,6 +29,17 @@ def validate_rollout(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
         text = "must be greater than minReadySeconds"
         errors.append(FieldError("spec.progressDeadlineSeconds", text, spec.progress_deadline))
     return errors + check_strategy(spec)
+
+
+def _check_template(spec: RolloutSpec, *, resolved: bool) -> list[FieldError]:
+    template = spec.template or {}
+    if spec.workload_ref is None or (resolved and template):
+        return check_pod_template(template, spec.selector, "spec.template")
+    metadata = template.get("metadata")
+    if isinstance(metadata, Mapping) and (metadata.get("labels") or metadata.get("annotations")):
+        text = "template must be empty for workload reference rollout"
+        return [FieldError("spec.template", text, kind="Internal error")]
+    return []
 
 
 def _check_selector(spec: RolloutSpec) -> list[FieldError]:
