@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule
 
-from engine.world import World, manifest
+from engine.lives import SPECS, Life, RoughWorld, given, live
+from engine.world import manifest
 from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH
-from gitops_rollouts.api.status import encode_status
 from gitops_rollouts.engine.arithmetic import approximate_weighted, bounds
-from gitops_rollouts.engine.observed import Authority, ReplicaSet, TreeAbort
-from gitops_rollouts.engine.step import step
+from gitops_rollouts.engine.observed import Authority, ReplicaSet
 
 STEPS: list[list[dict[str, Any]]] = [
     [],
@@ -22,23 +20,19 @@ STEPS: list[list[dict[str, Any]]] = [
     [{"setWeight": 50}, {"pause": {"duration": "5s"}}, {"setWeight": 80}, {"pause": {}}],
     [{"pause": {}}, {"setWeight": 40}, {"setWeight": 10}, {"pause": {"duration": 3}}],
 ]
-IMAGES = ["web:v1", "web:v2", "web:v3", "web:broken"]
-BAD = TreeAbort("0123456789abcdef0123456789abcdef01234567", "bad")
 
 
-class Life(RuleBasedStateMachine):
-    """People, Git and the cluster act in any order; the engine makes its passes in between."""
-
-    world: World
+class BasicLife(Life):
+    """A canary without traffic routing: the share of pods is the share of traffic."""
 
     @initialize(
         replicas=st.integers(1, 8),
         steps=st.sampled_from(STEPS),
         surge=st.sampled_from([0, 1, 2, "25%", "50"]),
         unavailable=st.sampled_from([0, 1, "25%", "50"]),
+        services=st.booleans(),
+        spec=SPECS,
         managed=st.booleans(),
-        abort=st.booleans(),
-        window=st.sampled_from([None, 0, 1, 2]),
     )
     def begin(
         self,
@@ -46,99 +40,23 @@ class Life(RuleBasedStateMachine):
         steps: list[dict[str, Any]],
         surge: int | str,
         unavailable: int | str,
+        services: bool,
+        spec: dict[str, Any],
         managed: bool,
-        abort: bool,
-        window: int | None,
     ) -> None:
         if surge == 0 and unavailable == 0:
             surge = 1
         canary = {"maxSurge": surge, "maxUnavailable": unavailable}
-        spec: dict[str, Any] = {} if window is None else {"rollbackWindow": {"revisions": window}}
-        raw = manifest(
-            replicas=replicas,
-            steps=steps,
-            canary=canary,
-            progressDeadlineSeconds=30,
-            progressDeadlineAbort=abort,
-            **spec,
-        )
-        authority = Authority("prod", fresh=True, applied=True) if managed else None
-        self.world = World(raw, authority=authority)
+        if services:
+            canary |= {"canaryService": "canary", "stableService": "stable"}
+        raw = manifest(replicas=replicas, steps=steps, canary=canary, **given(spec))
+        self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
 
-    # --- the engine
-
-    @rule(times=st.integers(1, 6))
-    def passes(self, times: int) -> None:
-        for _ in range(times):
-            self._checked_pass()
-
-    @rule(only=st.integers(0, 4))
-    def dies_in_a_pass(self, only: int) -> None:
-        self._checked_pass(only=only)
-
-    @rule()
-    def rests(self) -> None:
-        for _ in range(300):
-            before = self.world._state()
-            self._checked_pass()
-            if self.world._state() == before and not self.world.run_pods():
-                break
-        else:
-            raise AssertionError(f"never rests: {self.world.plans[-4:]}")
-        plan = step(self.world.observe(), self.world.now)
-        assert plan.actions == ()
-        assert plan.events == ()
-        if plan.status is not None:
-            assert encode_status(plan.status) == encode_status(self.world.rollout.status)
-
-    @rule(seconds=st.sampled_from([1, 2, 5, 40, 700]))
-    def time_passes(self, seconds: int) -> None:
-        self.world.wait(seconds)
-
-    @rule()
-    def pods_move(self) -> None:
-        self.world.run_pods()
-
-    @rule(slow=st.booleans())
-    def pods_get_slow(self, slow: bool) -> None:
-        self.world.slow = slow
-
-    @rule(which=st.integers(0, 30))
-    def a_pod_fails(self, which: int) -> None:
-        pods = [pod for kept in self.world.sets.values() for pod in kept.pods]
-        if pods:
-            pods[which % len(pods)].available = False
-
-    # --- people and Git
-
-    @rule(image=st.sampled_from(IMAGES))
-    def new_image(self, image: str) -> None:
-        self.world.wait()
-        self.world.set_image(image)
+    # --- people
 
     @rule(steps=st.sampled_from(STEPS))
     def new_steps(self, steps: list[dict[str, Any]]) -> None:
         self.world.set_steps(steps)
-
-    @rule(replicas=st.integers(0, 9))
-    def new_size(self, replicas: int) -> None:
-        self.world.edit(replicas=replicas)
-
-    @rule(paused=st.booleans())
-    def pause(self, paused: bool) -> None:
-        self.world.edit(paused=paused)
-
-    @rule()
-    def restart(self) -> None:
-        self.world.edit(restartAt=self.world.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-    @rule(abort=st.booleans())
-    def client_aborts_or_retries(self, abort: bool) -> None:
-        self.world.patch_status(abort=abort)
-
-    @rule()
-    def client_resumes(self) -> None:
-        self.world.patch_status(pauseConditions=None)
 
     @rule(index=st.integers(0, 4))
     def client_moves_the_index(self, index: int) -> None:
@@ -146,36 +64,10 @@ class Life(RuleBasedStateMachine):
             steps = len(self.world.rollout.spec.steps)
             self.world.patch_status(pauseConditions=None, currentStepIndex=min(index, steps))
 
-    @rule()
-    def client_promotes_fully(self) -> None:
-        self.world.patch_status(promoteFull=True)
-
-    @precondition(lambda self: self.world.authority is not None)
-    @rule(
-        through=st.sampled_from([-1, -1, 1, 3]),
-        full=st.sampled_from([False, False, True]),
-        fresh=st.sampled_from([True, True, False]),
-        applied=st.sampled_from([True, True, True, False]),
-        abort=st.sampled_from([None, None, BAD]),
-        withdrawn=st.booleans(),
-    )
-    def git_moves(
-        self, through: int, full: bool, fresh: bool, applied: bool, abort: TreeAbort | None, withdrawn: bool
-    ) -> None:
-        aborted_at = self.world.status.get("abortedAt")
-        self.world.authority = Authority(
-            "prod",
-            fresh=fresh,
-            applied=applied,
-            approved_through=through,
-            full=full,
-            abort=abort,
-            withdrawn=frozenset({aborted_at}) if withdrawn and aborted_at else frozenset(),
-        )
-
     # --- what must hold in each pass
 
-    def _checked_pass(self, *, only: int | None = None) -> None:
+    def checked_pass(self, *, only: int | None = None) -> None:
+        """One pass: the bounds of §8.1, and what Git lets it do."""
         world = self.world
         before = {name: kept.spec for name, kept in world.sets.items()}
         pods = {name: sum(pod.available for pod in kept.pods) for name, kept in world.sets.items()}
@@ -253,23 +145,11 @@ class Life(RuleBasedStateMachine):
         assert after.replicas <= most
 
 
-def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        Life,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_lives() -> None:
-    run(25, 25)
+    live(BasicLife, 25, 25)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_long_lives() -> None:
-    run(250, 40)
+    live(BasicLife, 400, 50)

@@ -292,17 +292,21 @@ class World:
     # --- the executor
 
     def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
-        steps: list[Action | None] = [action for action in plan.actions if isinstance(action, RecordAbort)]
-        rest = [action for action in plan.actions if not isinstance(action, RecordAbort)]
-        steps += [None, *rest] if plan.status_first else [*rest, None]
-        steps += plan.events
-        for done, action in enumerate(steps):
+        for done, action in enumerate(self.order(plan)):
             if only is not None and done >= only:
                 return
             if action is None:
                 self._write_status(plan)
             else:
                 self._act(action)
+
+    @staticmethod
+    def order(plan: Plan) -> list[Action | None]:
+        """What is done one after the other; None: the status is written."""
+        steps: list[Action | None] = [action for action in plan.actions if isinstance(action, RecordAbort)]
+        rest = [action for action in plan.actions if not isinstance(action, RecordAbort)]
+        steps += [None, *rest] if plan.status_first else [*rest, None]
+        return [*steps, *plan.events]
 
     def _write_status(self, plan: Plan) -> None:
         if plan.status is None:

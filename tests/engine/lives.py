@@ -1,0 +1,339 @@
+"""What the random lives of a Rollout share: a world in which more goes wrong, and what people and clients do to it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from engine.world import World
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.api.status import encode_status
+from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
+from gitops_rollouts.engine.plan import EmitEvent, Plan, RemoveManagedRoutes, RouteTraffic
+from gitops_rollouts.engine.step import step
+
+IMAGES = ["web:v1", "web:v2", "web:v3", "web:broken"]
+BAD = TreeAbort("0123456789abcdef0123456789abcdef01234567", "bad")
+SERVICES = ("stable", "canary", "ping", "pong", "active", "preview")
+IDLE = (RouteTraffic, RemoveManagedRoutes)
+"""What is said anew in every pass."""
+
+
+SPECS = st.fixed_dictionaries(
+    {
+        "progressDeadlineSeconds": st.sampled_from([30, 3600]),
+        "progressDeadlineAbort": st.booleans(),
+        "revisionHistoryLimit": st.sampled_from([None, 0, 3]),
+        "rollbackWindow": st.sampled_from([None, {"revisions": 0}, {"revisions": 1}, {"revisions": 2}]),
+        "minReadySeconds": st.sampled_from([None, 3]),
+    }
+)
+
+
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """Those that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+class RoughWorld(World):
+    """Routers fail, and status writes get lost."""
+
+    def __init__(self, raw: dict[str, Any], *, authority: Authority | None = None) -> None:
+        super().__init__(raw, authority=authority)
+        self.routers_down = False
+        self.status_lost = False
+        for name in SERVICES:
+            self.services[name] = Service(name, {"app": "web"})
+
+    def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
+        for done, action in enumerate(self.order(plan)):
+            if only is not None and done >= only:
+                return
+            if self.routers_down and isinstance(action, IDLE):
+                return
+            if action is None:
+                if self.status_lost:
+                    return
+                self._write_status(plan)
+            else:
+                self._act(action)
+
+    def heal(self) -> None:
+        """Nothing fails any more."""
+        self.routers_down = self.status_lost = self.slow = False
+
+    def hash_behind(self, service: str) -> str:
+        """Which version a Service selects; "" for none."""
+        return self.services[service].selector.get(POD_TEMPLATE_HASH, "")
+
+    def told(self) -> dict[str, int]:
+        """Hash → the share that the routers send there, by what they were told last."""
+        shares: dict[str, int] = {}
+        if self.routed:
+            last = self.routed[-1]
+            for place in (last.canary, last.stable, *last.additional):
+                shares[place.pod_hash] = shares.get(place.pod_hash, 0) + place.weight
+        return shares
+
+    def told_by_service(self) -> dict[str, int]:
+        """The same for a router that only knows Services."""
+        shares: dict[str, int] = {}
+        if self.routed:
+            last = self.routed[-1]
+            for place in (last.canary, last.stable, *last.additional):
+                pod_hash = self.hash_behind(place.service) if place.service else place.pod_hash
+                shares[pod_hash] = shares.get(pod_hash, 0) + place.weight
+        return shares
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The cluster at one moment: by hash, sizes and pods that serve; and what the Services select."""
+
+    sizes: dict[str, int]
+    available: dict[str, int]
+    services: dict[str, str]
+    told: dict[str, int]
+    told_by_service: dict[str, int]
+    status: dict[str, Any]
+
+    @property
+    def stable(self) -> str:
+        """The stable version's hash."""
+        return str(self.status.get("stableRS", ""))
+
+    def serving(self, pod_hash: str) -> int:
+        """Pods of this version that serve and aren't on their way out."""
+        return min(self.sizes.get(pod_hash, 0), self.available.get(pod_hash, 0))
+
+
+def glance(world: RoughWorld) -> Glance:
+    """The world now."""
+    by_hash = {kept.spec.labels[POD_TEMPLATE_HASH]: kept for kept in world.sets.values()}
+    return Glance(
+        sizes={pod_hash: kept.spec.replicas for pod_hash, kept in by_hash.items()},
+        available={pod_hash: sum(pod.available for pod in kept.pods) for pod_hash, kept in by_hash.items()},
+        services={name: world.hash_behind(name) for name in SERVICES},
+        told=world.told(),
+        told_by_service=world.told_by_service(),
+        status=copy.deepcopy(world.status),
+    )
+
+
+def at_rest(world: RoughWorld) -> None:
+    """Nothing is written, told or done any more."""
+    plan = step(world.observe(), world.now)
+    assert not plan.events
+    for action in plan.actions:
+        assert not isinstance(action, EmitEvent)
+        assert isinstance(action, IDLE), action
+        if isinstance(action, RouteTraffic):
+            assert world.routed[-1] == action
+        else:
+            assert not world.managed_routes
+    if plan.status is not None:
+        assert encode_status(plan.status) == encode_status(world.rollout.status)
+
+
+class Life(RuleBasedStateMachine):
+    """People, Git and the cluster act in any order; the engine makes its passes in between."""
+
+    world: RoughWorld
+
+    # --- the engine
+
+    @rule(times=st.integers(1, 6))
+    def passes(self, times: int) -> None:
+        for _ in range(times):
+            self.checked_pass()
+
+    @rule(times=st.integers(1, 6))
+    def passes_and_pods(self, times: int) -> None:
+        for _ in range(times):
+            self.checked_pass()
+            self.world.run_pods()
+
+    @rule(only=st.integers(0, 6))
+    def dies_in_a_pass(self, only: int) -> None:
+        self.checked_pass(only=only)
+
+    @rule()
+    def rests(self) -> None:
+        self.rest()
+        if not self.world.routers_down and not self.world.status_lost:
+            at_rest(self.world)
+
+    def rest(self) -> None:
+        """Passes until nothing moves."""
+        for _ in range(300):
+            before = self.world._state()
+            self.checked_pass()
+            if self.world._state() == before and not self.world.run_pods():
+                return
+        raise AssertionError(f"never rests: {self.world.plans[-4:]}")
+
+    @rule(seconds=st.sampled_from([0.4, 1, 2, 5, 29, 31, 700, 3600, 172_800]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(seconds=st.integers(1, 5))
+    def the_clock_is_put_back(self, seconds: int) -> None:
+        self.world.wait(-seconds)
+
+    # --- what goes wrong
+
+    @rule()
+    def pods_move(self) -> None:
+        self.world.run_pods()
+
+    @rule(slow=st.booleans())
+    def pods_get_slow(self, slow: bool) -> None:
+        self.world.slow = slow
+
+    @rule(which=st.integers(0, 30))
+    def a_pod_fails(self, which: int) -> None:
+        pods = [pod for kept in self.world.sets.values() for pod in kept.pods]
+        if pods:
+            pods[which % len(pods)].available = False
+
+    @rule(which=st.integers(0, 3))
+    def a_version_fails(self, which: int) -> None:
+        kept = list(self.world.sets.values())
+        if kept:
+            for pod in kept[which % len(kept)].pods:
+                pod.available = False
+
+    @rule(lost=st.booleans())
+    def status_writes_get_lost(self, lost: bool) -> None:
+        self.world.status_lost = lost
+
+    # --- people
+
+    @rule(image=st.sampled_from(IMAGES))
+    def new_image(self, image: str) -> None:
+        self.world.wait()
+        self.world.set_image(image)
+
+    @rule(replicas=st.integers(0, 9))
+    def new_size(self, replicas: int) -> None:
+        self.world.edit(replicas=replicas)
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.world.edit(paused=paused)
+
+    @rule()
+    def restart(self) -> None:
+        self.world.edit(restartAt=self.world.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    @rule(abort=st.booleans())
+    def client_aborts_or_retries(self, abort: bool) -> None:
+        self.world.patch_status(abort=abort)
+
+    @rule()
+    def client_resumes(self) -> None:
+        self.world.patch_status(pauseConditions=None)
+
+    @rule()
+    def client_promotes_fully(self) -> None:
+        self.world.patch_status(promoteFull=True)
+
+    @precondition(lambda self: self.world.authority is not None)
+    @rule(
+        through=st.sampled_from([-1, -1, 1, 3]),
+        full=st.sampled_from([False, False, True]),
+        fresh=st.sampled_from([True, True, False]),
+        applied=st.sampled_from([True, True, True, False]),
+        abort=st.sampled_from([None, None, BAD]),
+        withdrawn=st.booleans(),
+        active=st.booleans(),
+    )
+    def git_moves(
+        self,
+        through: int,
+        full: bool,
+        fresh: bool,
+        applied: bool,
+        abort: TreeAbort | None,
+        withdrawn: bool,
+        active: bool,
+    ) -> None:
+        aborted_at = self.world.status.get("abortedAt")
+        self.world.authority = Authority(
+            "prod",
+            fresh=fresh,
+            applied=applied,
+            approved_through=through,
+            approved_active=active,
+            full=full,
+            abort=abort,
+            withdrawn=frozenset({aborted_at}) if withdrawn and aborted_at else frozenset(),
+        )
+
+    # --- what must hold
+
+    def checked_pass(self, *, only: int | None = None) -> None:
+        """One pass and what must hold of it."""
+        before = glance(self.world)
+        self.world.once(only=only)
+        self.check(before, glance(self.world))
+
+    def check(self, before: Glance, after: Glance) -> None:
+        """What must hold between the start and the end of a pass."""
+
+    def heal_more(self) -> None:
+        """What else must not fail for a good end."""
+
+    @rule(data=st.data())
+    def ends_well(self, data: st.DataObject) -> None:
+        """Whatever happened: once nothing fails any more and all agree, the newest version serves everything."""
+        if data.draw(st.integers(0, 3)):
+            return
+        world = self.world
+        world.heal()
+        self.heal_more()
+        if world.authority is not None:
+            world.authority = Authority("prod", fresh=True, applied=True, full=True, approved_active=True)
+        world.wait(6)
+        spec = {key: value for key, value in world.raw["spec"].items() if key != "restartAt"}
+        spec["replicas"] = max(1, spec["replicas"])
+        spec["paused"] = False
+        world.raw["spec"] = spec
+        world.set_image(
+            "web:v4" if world.raw["spec"]["template"]["spec"]["containers"][0]["image"] == "web:v2" else "web:v2"
+        )
+        self.rest()
+        world.patch_status(promoteFull=True)
+        self.rest()
+        for _ in range(4):
+            world.wait(60)
+            self.rest()
+        self.check_end()
+
+    def check_end(self) -> None:
+        """All that is left is one version, and it has all of the traffic."""
+        world = self.world
+        status, replicas = world.status, world.raw["spec"]["replicas"]
+        assert status["phase"] == "Healthy", status
+        assert status["stableRS"] == status["currentPodHash"]
+        now = glance(world)
+        assert now.sizes.pop(now.stable) == now.available.pop(now.stable) == replicas
+        assert not any(now.sizes.values()), now.sizes
+
+
+def live(machine: type[Life], examples: int, steps: int) -> None:
+    """Run so many lives of so many steps."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
