@@ -1,4 +1,4 @@
-"""``python -m bench``: both measurements, or the one that is named."""
+"""``python -m bench``: all measurements, or the one that is named."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.engine import measure_engine
 from bench.fleet import measure_fleet
 from bench.push import measure_push
-from bench.report import machine, print_fleet, print_push
+from bench.report import machine, print_engine, print_fleet, print_push
 from gitops_rollouts.errors import GorError
 
 
@@ -20,6 +21,8 @@ def main() -> int:
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="gor-bench-") as folder:
         try:
+            if options.what in {"engine", "all"}:
+                print_engine(measure_engine())
             if options.what in {"fleet", "all"}:
                 place = Path(folder) / "fleet"
                 place.mkdir()
@@ -37,7 +40,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "fleet", "push"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "engine", "fleet", "push"], default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
     parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")
     parser.add_argument("--pushes", type=int, default=20, help="how many pushes are timed")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.child import Cost
+from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
 from bench.push import PushFigures
 
@@ -25,6 +26,17 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     today = datetime.datetime.now(datetime.UTC).date()
     return f"{today}, {os.cpu_count()} cores of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def print_engine(figures: list[EngineFigure]) -> None:
+    """One row a moment."""
+    table = Table(title=f"one pass of the engine; the aim is less than {AIM_MICROSECONDS:.0f} µs")
+    for column in ("", "µs", "yardstick µs", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+    for figure in figures:
+        numbers = (f"{figure.microseconds:.0f}", f"{figure.yardstick:.1f}", f"{figure.ratio:.1f}")
+        table.add_row(figure.moment, *numbers)
+    Console(width=110).print(table)
 
 
 def print_fleet(figures: FleetFigures) -> None:
