@@ -22,6 +22,7 @@ from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import WantSink
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.requests import Hold
 from gitops_rollouts.decisions.round import WriterTarget, Writing
@@ -215,7 +216,7 @@ class GitSide:
         )
         holds = (
             api.Hold(namespace=one.namespace, name=one.name, intent=one.intent, gate=str(one.gate))
-            for one in sorted(report.holds, key=lambda one: (one.namespace, one.name, one.intent, one.gate))
+            for one in sorted(report.holds, key=lambda one: (one.namespace, one.name, one.intent, str(one.gate)))
         )
         self.reconciler.report_write_back(report.target, condition, holds)
 
@@ -250,7 +251,7 @@ class GitSide:
     def observed(self, live: LiveRollout, authority: Authority) -> None:
         """After a pass over a Rollout that Git manages: what should be told to Git, and what has to be healed."""
         state = self.board.get(*live.key)
-        if not authority.applied:
+        if not authority.applied or authority.behind:
             self.reconciler.heal(*live.key)
         place = self._place_of(authority.target)
         if place is None or state is None:
@@ -347,9 +348,9 @@ class _Wants:
 def _stored_holds(sync: GitSync) -> list[Hold]:
     name = sync.metadata.name
     return [
-        Hold(name, one.namespace, one.name, one.intent, int(one.gate))
+        Hold(name, one.namespace, one.name, one.intent, gate)
         for one in sync.status.holds
-        if one.gate.isdecimal()
+        if (gate := read_gate(one.gate)) is not None
     ]
 
 

@@ -17,9 +17,14 @@ STEPS = "[{setWeight: 20}, {pause: {}}, {setWeight: 60}, {pause: {}}]"
 
 
 def manifest(
-    image: str = "web:v1", *, name: str = "web", steps: str = STEPS, annotations: dict[str, str] | None = None
+    image: str = "web:v1",
+    *,
+    name: str = "web",
+    steps: str = STEPS,
+    annotations: dict[str, str] | None = None,
+    blue_green: str = "",
 ) -> str:
-    """A literal Rollout with a comment or two."""
+    """A literal Rollout with a comment or two; ``blue_green``: that strategy's fields, in place of a canary."""
     lines = [
         "apiVersion: argoproj.io/v1alpha1",
         "kind: Rollout",
@@ -39,8 +44,7 @@ def manifest(
         "      - name: web",
         f"        image: {image}  # bumped by CI",
         "  strategy:",
-        "    canary:",
-        f"      steps: {steps}",
+        *(["    blueGreen:", f"      {blue_green}"] if blue_green else ["    canary:", f"      steps: {steps}"]),
     ]
     return "\n".join(lines) + "\n"
 

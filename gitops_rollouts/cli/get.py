@@ -207,7 +207,7 @@ def _wanted_images(seen: RolloutView) -> tuple[str, ...]:
 
 def _rollout_row(seen: RolloutView, age: str) -> list[str]:
     status = seen.rollout.status
-    step = f"{seen.step} (gate)" if seen.gate is not None else seen.step
+    step = f"{seen.step} (gate)".lstrip() if seen.gate is not None else seen.step
     git = f"{seen.stamp.target}@{seen.stamp.commit[:7]}" if seen.stamp else "-"
     return [
         seen.name,

@@ -13,7 +13,9 @@ from gitops_rollouts.api import names
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.cli.output import age, short_duration
 from gitops_rollouts.cli.view import RolloutView, images
-from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
+from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.identity import BLUE_GREEN
 from gitops_rollouts.decisions.state import InGit
 
 
@@ -104,6 +106,8 @@ def _serves(seen: RolloutView) -> Iterator[str]:
         yield f"It is the first deployment: {available}."
     elif status.stable_rs == status.current_pod_hash:
         yield f"{_wanted(seen)} serves everything, {available}."
+    elif seen.strategy == "blueGreen":
+        yield from _serves_blue_green(seen, available)
     else:
         stable, share = version(seen.images_of("stable") or seen.images_of("active")), seen.actual_weight
         old, new = seen.replica_set_of("stable"), seen.replica_set_of("canary")
@@ -119,16 +123,24 @@ def _serves(seen: RolloutView) -> Iterator[str]:
             )
 
 
+def _serves_blue_green(seen: RolloutView, available: str) -> Iterator[str]:
+    active, preview = seen.replica_set_of("active"), seen.replica_set_of("preview")
+    if seen.switched:
+        yield f"{_wanted(seen)} is the active version, {available}; the version before is kept until it is proven."
+        return
+    yield f"{version(active.images) if active else 'No version'} is active and serves everything, {available}."
+    if preview is not None and preview.hash == seen.rollout.status.current_pod_hash:
+        yield f"{_wanted(seen)} is the preview, {preview.available} of {preview.size} pods available."
+
+
 def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
     abort, promote, record = _lines(seen, git)
     status = seen.rollout.status
     if abort is not None:
         commit = git.commits.get("abort") if git else None
-        at = (
-            f" at step {abort.at}"
-            if isinstance(abort, Abort)
-            else " (the line can't be read, which counts as an abort)"
-        )
+        at = " (the line can't be read, which counts as an abort)"
+        if isinstance(abort, Abort):
+            at = "" if abort.steps == BLUE_GREEN else f" at step {abort.at}"
         sha = git.state.abort_commit if git else ""
         by = _by(commit, sha, now) if commit or sha else "by a line in Git"
         yield f"{_wanted(seen)} was aborted{at} {by}."
@@ -138,11 +150,19 @@ def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator
         yield f"The update was aborted{since}{tail}."
     elif promote is not None:
         commit = git.commits.get(promote.id) if git else None
-        what = "All steps were approved" if promote.gate == "full" else f"Every gate up to {promote.gate} was approved"
+        what = _approved(seen, promote)
         yield f"{what} {_by(commit, '', now)}." if commit else f"{what} by {promote.id}."
     if record is not None and git is not None and git.state.recorded:
         commit = git.commits.get("stable")
         yield f"Git records it as stable ({_note(commit, '', now)})." if commit else "Git records it as stable."
+
+
+def _approved(seen: RolloutView, line: Promote) -> str:
+    if line.gate == ACTIVE:
+        return f"{_wanted(seen)} was approved to become active"
+    if line.gate == FULL:
+        return "All that is left was approved" if line.steps == BLUE_GREEN else "All steps were approved"
+    return f"Every gate up to {line.gate} was approved"
 
 
 def _lines(seen: RolloutView, git: FromGit | None) -> tuple[Abort | Malformed | None, Promote | None, Stable | None]:
@@ -222,7 +242,9 @@ def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:
     index = status.current_step_index
     stable = version(seen.images_of("stable") or seen.images_of("active"))
     back = f"{_command(seen, 'abort')} goes back to {stable}"
-    if seen.gate is not None:
+    if seen.strategy == "blueGreen" and any(each.reason == PROMOTION_PAUSE for each in status.pause_conditions):
+        yield _next_of_preview(seen, stable, now)
+    elif seen.gate is not None:
         yield f"It waits at gate {seen.gate}: {_way_through(seen)}; {back}."
     elif index is not None and 0 <= index < len(steps) and steps[index].pause is not None:
         on = (
@@ -233,6 +255,19 @@ def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:
         yield f"{_pause_end(seen, index, now)}; {on}, {back}."
     else:
         yield f"It waits for a person ({seen.message}): {_command(seen, 'promote')} goes on, {back}."
+
+
+def _next_of_preview(seen: RolloutView, stable: str, now: datetime) -> str:
+    """What ends blue-green's pause before the switch."""
+    stay = f"{_command(seen, 'abort')} stays with {stable}"
+    if seen.gate is not None:
+        return f"It waits for somebody to approve {_wanted(seen)}: {_way_through(seen)}; {stay}."
+    blue_green = seen.rollout.spec.strategy.blue_green
+    seconds = blue_green.auto_promotion_seconds if blue_green is not None else 0
+    start = next((each.start_time for each in seen.rollout.status.pause_conditions), None)
+    left = f" in {short_duration(start + timedelta(seconds=seconds) - now)}" if start is not None else ""
+    at_once = f"{_command(seen, 'promote', '--full')} does so now"
+    return f"{_wanted(seen)} becomes active by itself{left}; {at_once}, {stay}."
 
 
 def _way_through(seen: RolloutView) -> str:

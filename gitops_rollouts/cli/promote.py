@@ -21,7 +21,8 @@ def promote(
     """Let an update go on past the gate where it waits.
 
     Writes one line into Git, as you; the engine goes on when it has fetched
-    it. A Rollout that no GitSync applies is promoted in the cluster.
+    it: a canary past its step, a blue-green preview to the active Service. A
+    Rollout that no GitSync applies is promoted in the cluster.
 
     \b
       gor promote web              past the present gate

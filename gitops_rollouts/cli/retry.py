@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def retry(
     asked: Asked,
 ) -> None:
-    """Try an aborted version again, from its first step.
+    """Try an aborted version again, from its first step or its preview.
 
     Removes the abort and the approvals from Git, as you: every gate asks
     again. To keep the approvals, `git revert` the abort's commit instead.
@@ -29,6 +29,6 @@ def retry(
         in_git=lambda desk, place, _: desk.retry(place.key, reason=asked.reason, dry_run=asked.dry_run),
         on_cluster=lambda seen, _: requests.retry(seen.rollout),
         nothing=f"{asked.name} is not aborted",
-        then="it starts again at its first step",
+        then="it starts again from the beginning",
     )
     carry_out(asked, verb)

@@ -41,6 +41,8 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
     yield "Strategy", Text(seen.strategy)
     if spec.steps:
         yield "Step", Text(_step(seen))
+    elif seen.gate is not None:
+        yield "Gate", Text(f"{seen.gate}: waits for a decision")
     if seen.strategy == "canary":
         yield "Weight", Text(f"{seen.actual_weight}%" + (f" of {seen.set_weight}% wanted" if _moving(seen) else ""))
     counts = f"{spec.desired_replicas} desired, {status.replicas} current, {status.updated_replicas} updated"

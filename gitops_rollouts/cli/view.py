@@ -16,6 +16,7 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.decisions.gates import Gate, gate_at, percent
 from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
 from gitops_rollouts.errors import Forbidden, NotFound
 
@@ -112,25 +113,31 @@ class RolloutView:
         return min(status.current_step_index, len(steps))
 
     @property
-    def gate(self) -> int | None:
-        """The step that waits for a decision; None: nothing does."""
-        status, steps = self.rollout.status, self.rollout.spec.steps
-        index = status.current_step_index
-        if index is None or not 0 <= index < len(steps) or not status.pause_conditions:
-            return None
-        return index if steps[index].is_indefinite_pause else None
+    def gate(self) -> Gate | None:
+        """What waits for a decision: a step's index, or ``active`` for blue-green; None: nothing does."""
+        return gate_at(self.rollout)
+
+    @property
+    def switched(self) -> bool:
+        """Whether blue-green's active Service selects the new version."""
+        status = self.rollout.status
+        return status.current_pod_hash != "" and status.blue_green.active_selector == status.current_pod_hash
 
     @property
     def set_weight(self) -> int:
         """The share of the new version that the steps ask for, in percent (docs/behaviour.md §8.2)."""
+        if self.strategy == "blueGreen":
+            return self.actual_weight
         return wanted_weight(self.rollout)
 
     @property
     def actual_weight(self) -> int:
-        """The share of the new version: of the traffic where a router says so, else of the pods."""
+        """The share of the new version: of the traffic where that is told, else of the pods."""
         status = self.rollout.status
+        if self.strategy == "blueGreen":
+            return 100 if self.switched else 0
         if status.canary.weights is not None:
-            return status.canary.weights.canary.weight
+            return percent(self.rollout.spec, status.canary.weights.canary.weight)
         if status.stable_rs in ("", status.current_pod_hash):
             return 100 if status.replicas or not self.rollout.spec.desired_replicas else 0
         return round(100 * status.updated_replicas / status.replicas) if status.replicas else 0
@@ -167,7 +174,7 @@ def wanted_weight(rollout: Rollout) -> int:
     if index is None or index >= len(steps):
         return 100
     reached = [step.set_weight for step in steps[: index + 1] if step.set_weight is not None]
-    return reached[-1] if reached else 0
+    return percent(rollout.spec, reached[-1]) if reached else 0
 
 
 async def gather(client: Client, namespace: str, name: str) -> RolloutView:

@@ -15,10 +15,12 @@ def register(app: typer.Typer) -> None:
 def withdraw(
     asked: Asked,
 ) -> None:
-    """Take an approval back: the weight returns to that of the first gate that nobody approves.
+    """Take an approval back: the Rollout returns to the first gate that nobody approves.
 
-    Removes the promote line from Git, as you. Only for Rollouts that a
-    GitSync applies: in the cluster an approval leaves nothing to take back.
+    Removes the promote line from Git, as you. A canary's weight goes back
+    to that of the gate; a blue-green switch that is over stays. Only for
+    Rollouts that a GitSync applies: in the cluster an approval leaves
+    nothing to take back.
 
     \b
       gor withdraw web
@@ -27,6 +29,6 @@ def withdraw(
         in_git=lambda desk, place, _: desk.withdraw(place.key, reason=asked.reason, dry_run=asked.dry_run),
         on_cluster=None,
         nothing=f"nothing is approved for {asked.name}",
-        then="the stable version takes its share back first",
+        then="it goes back to its gate",
     )
     carry_out(asked, verb)

@@ -9,7 +9,9 @@ from typing import Final, Protocol
 
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.decisions.gates import asks_person
 from gitops_rollouts.decisions.identity import steps_digest
+from gitops_rollouts.decisions.message import at_step
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.wants import outbox_entry, told_id
 from gitops_rollouts.engine.observed import Authority, TreeAbort
@@ -97,7 +99,7 @@ class AuthorityReader:
             return Reading(wait=_LOOK_AGAIN)
         command = f"gor promote {name} -n {namespace}"
         fresh = fetched is not None and now - fetched <= self._staleness(target)
-        if state is None or (applied and (stamp.get("template"), stamp.get("steps")) != state.attempt.content):
+        if state is None or (applied and _is_behind(live, stamp, state)):
             # the tree can't be read, or speaks of another attempt than the one that runs (§1.1):
             # nothing goes on, and nothing looks withdrawn
             if fresh and applied and live.status.get("abort") is not True:
@@ -113,6 +115,7 @@ class AuthorityReader:
                 applied=applied,
                 approved_through=state.approved_through,
                 full=state.full,
+                approved_active=state.approved_active,
                 abort=_tree_abort(live, state),
                 withdrawn=self._git.withdrawn(namespace, name),
                 promote_command=command,
@@ -140,6 +143,16 @@ class AuthorityReader:
             known = _Digests(meta.uid, meta.generation, hashed, steps_digest({"spec": live.spec}), now)
             self._digests[live.key] = known
         return known
+
+
+def _is_behind(live: LiveRollout, stamp: Mapping[str, str], state: InGit) -> bool:
+    """Whether Git wants another attempt than the one that was applied, or a gate that the live object lacks.
+
+    The gate of blue-green is a field that no digest covers: without this, an edit of the live object would open it.
+    """
+    if (stamp.get("template"), stamp.get("steps")) != state.attempt.content:
+        return True
+    return state.gated and not asks_person({"spec": live.spec})
 
 
 def _former(stamp: Mapping[str, str], state: InGit) -> frozenset[str]:
@@ -171,5 +184,7 @@ class _Digests:
 
 def _abort_cause(state: InGit) -> str:
     """Who aborted, and where; the commit is named beside it."""
-    at = f"at step {state.abort.at}" if state.abort is not None and state.abort.id else "by a line that can't be read"
-    return ", ".join(part for part in (state.abort_by, at) if part)
+    if state.abort is None or not state.abort.id:
+        return ", ".join(part for part in (state.abort_by, "by a line that can't be read") if part)
+    where = at_step(state.attempt, state.abort.at).strip()
+    return ", ".join(part for part in (state.abort_by, where) if part)

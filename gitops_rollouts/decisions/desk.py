@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from gitops_rollouts.decisions import setting, undoing, verbs
 from gitops_rollouts.decisions.field_edit import Scalar
+from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
@@ -137,9 +138,9 @@ class Desk:
         return self.mirror.info(commit)
 
     def promote(
-        self, key: Key, *, gate: int | None = None, full: bool = False, reason: str = "", dry_run: bool = False
+        self, key: Key, *, gate: Gate | None = None, full: bool = False, reason: str = "", dry_run: bool = False
     ) -> Done:
-        """Approve all gates up to step ``gate`` (None: the next that isn't approved), or ``full``: all that is left."""
+        """Approve all gates up to ``gate`` (None: the next that isn't approved), or ``full``: all that is left."""
 
         def plan(view: View) -> Outcome:
             nonlocal gate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE, STABLE
-from gitops_rollouts.decisions.grammar import FULL, Abort, Line, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Line, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.state import Attempt, Ignored
 
@@ -95,6 +95,9 @@ def _promote(
         ignore(PROMOTE, "it approves another version than the one in Git")
     elif line.steps != attempt.steps:
         ignore(PROMOTE, "the steps were edited since")
+    elif line.gate != FULL and (line.gate == ACTIVE) is not attempt.blue_green:
+        has = "blue-green has the one gate active" if attempt.blue_green else "a canary's gates are its steps"
+        ignore(PROMOTE, f"there is no gate {line.gate}: {has}")
     elif not attempt.intent.startswith(line.intent) and not approves(line):
         ignore(PROMOTE, f"it approves the attempt of commit {line.intent}, which is not the one in Git")
     else:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gitops_rollouts.decisions.state import Attempt
+
 Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set", "gone"]
 
 SKIP_CI: Final = "[skip ci]"
@@ -54,6 +56,11 @@ def short_image(image: str, template: str = "") -> str:
     """``web:v2`` of ``ghcr.io/acme/web:v2``."""
     name = image.rpartition("/")[2].partition("@")[0]
     return safe_text(name, 80) if name else version_of(image, template)
+
+
+def at_step(attempt: Attempt, at: int) -> str:
+    """Where an attempt was aborted, to stand behind "abort v2": blue-green has no steps to name."""
+    return "" if attempt.blue_green else f" at step {at}"
 
 
 def commit_message(notes: Sequence[Note], *, target: str, engine: str = "", skip_ci: bool = False) -> str:

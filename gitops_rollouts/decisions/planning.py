@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
-from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.grammar import FULL, Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
-from gitops_rollouts.decisions.message import Note, safe_text, short_image, version_of
+from gitops_rollouts.decisions.message import Note, at_step, safe_text, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt
@@ -110,13 +110,14 @@ class Planner:
         line = Abort(state.attempt.template, state.attempt.steps, want.at, state.subject, made)
         what = short_image(state.image, state.attempt.template)
         reason = safe_text(want.reason, 63)
-        set_line(draft, at.spec, state, line, f"{what} aborted at step {want.at}: {reason}")
+        where = at_step(state.attempt, want.at)
+        set_line(draft, at.spec, state, line, f"{what} aborted{where}: {reason}")
         version = version_of(state.image, state.attempt.template)
         return Note(
             verb="abort",
             subject=str(state.subject),
-            headline=f"abort {version} at step {want.at}, back on {stable_version(self._reader.mirror, at, state)}",
-            where=f"step={want.at}",
+            headline=f"abort {version}{where}, back on {stable_version(self._reader.mirror, at, state)}",
+            where=f"step={want.at}" if where else "",
             ids=(made,),
             intent=state.attempt.intent,
             image=state.image,
@@ -196,7 +197,11 @@ def promotion_note(
     version = version_of(state.image, state.attempt.template)
     what = short_image(state.image, state.attempt.template)
     weights = f"{weight}% -> {next_weight}%" if weight is not None and next_weight is not None else ""
-    if gate == "full":
+    if state.attempt.blue_green:
+        at_once = " at once, without pause or analysis" if gate == FULL else ""
+        headline, comment = f"promote {version} to active", f"approves {what} to become active{at_once}"
+        headline += " at once" if at_once else ""
+    elif gate == FULL:
         headline, comment = f"promote {version} past all gates", f"approves {what} past all steps"
     else:
         headline, comment = f"promote {version} past gate {gate}", f"approves {what} past step {gate}"

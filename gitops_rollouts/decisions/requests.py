@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.decisions.drafting import Draft, set_line
+from gitops_rollouts.decisions.gates import Gate, read_gate
+from gitops_rollouts.decisions.grammar import ACTIVE
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, Subject
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
@@ -27,18 +29,23 @@ MAX_OPEN: Final = 10
 """Open requests a repository, so that nobody is flooded; the others wait their turn."""
 _OPENED: Final = "opened/"
 _BRANCH: Final = re.compile(
-    r"rollouts/promote/(?P<target>[^/]+)/(?P<intent>[0-9a-f]{12})-g(?P<gate>[0-9]+)(?:-(?P<part>[0-9]+))?"
+    rf"rollouts/promote/(?P<target>[^/]+)/(?P<intent>[0-9a-f]{{12}})-g(?P<gate>[0-9]{{1,4}}|{ACTIVE})(?:-(?P<part>[0-9]+))?"
 )
-_DECISION: Final = re.compile(r"promote (?P<subject>\S+) gate=(?P<gate>[0-9]+)")
+_DECISION: Final = re.compile(rf"promote (?P<subject>\S+) gate=(?:[0-9]+|{ACTIVE})")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """The Rollouts of one target that wait at the same gate of the same intent."""
 
     target: str
     intent: str
-    gate: int
+    gate: Gate
+
+    @property
+    def order(self) -> tuple[str, str, bool, str]:
+        """To sort by: gates are numbers or a word."""
+        return self.target, self.intent, self.gate == ACTIVE, f"{self.gate:>4}"
 
     def branch(self, part: int = 1) -> str:
         """The branch' name; parts after the first are for those who came late."""
@@ -53,7 +60,7 @@ class Hold:
     namespace: str
     name: str
     intent: str
-    gate: int
+    gate: Gate
 
 
 @dataclass(slots=True)
@@ -122,7 +129,7 @@ class Requests:
         self._forget_holds(targets, open_now)
         for name in sorted(open_now):
             self._close_if_void(name, open_now, head, targets, wanted, report)
-        for group, members in sorted(groups.items()):
+        for group, members in sorted(groups.items(), key=lambda item: item[0].order):
             self._open(group, members, head, targets[group.target], open_now, now, report)
         self._waiting = {group: waiting for group, waiting in self._waiting.items() if group in groups}
         self._read = {key: members for key, members in self._read.items() if key[1] == head}
@@ -144,14 +151,15 @@ class Requests:
         marks = self._mirror.marks(_OPENED)
         for mark, tip in marks.items():
             name = mark.removeprefix(_OPENED)
-            match = _BRANCH.fullmatch(name)
-            if name in tips or match is None or match["target"] not in targets:
+            group = _group_of(name)
+            if name in tips or group is None or group.target not in targets:
                 continue
-            at, gate = targets[match["target"]], int(match["gate"])
+            at = targets[group.target]
             for subject in self._members(tip, head):
                 state = at.rollouts.get((subject.namespace, subject.name))
-                if state and _waits(state, match["intent"], gate):
-                    self._holds.add(Hold(subject.target, subject.namespace, subject.name, match["intent"], gate))
+                if state and _waits(state, group.intent, group.gate):
+                    hold = Hold(subject.target, subject.namespace, subject.name, group.intent, group.gate)
+                    self._holds.add(hold)
             self._mirror.unmark(mark)
         for name, tip in tips.items():
             if marks.get(f"{_OPENED}{name}") != tip:
@@ -160,9 +168,9 @@ class Requests:
     def _forget_holds(self, targets: Mapping[str, TargetAt], open_now: Mapping[str, frozenset[Subject]]) -> None:
         """A hold ends when its attempt does, when the gate is approved, or when the request is there again."""
         reopened = {
-            (str(subject), match["intent"], int(match["gate"]))
+            (str(subject), group.intent, group.gate)
             for name, subjects in open_now.items()
-            if (match := _BRANCH.fullmatch(name))
+            if (group := _group_of(name))
             for subject in subjects
         }
         for hold in list(self._holds):
@@ -183,17 +191,16 @@ class Requests:
         wanted: Mapping[str, Mapping[Key, WantRequest]],
         report: RequestReport,
     ) -> None:
-        match = _BRANCH.fullmatch(name)
-        if match is None or match["target"] not in targets or not open_now[name]:
+        group = _group_of(name)
+        if group is None or group.target not in targets or not open_now[name]:
             return
-        at, gate = targets[match["target"]], int(match["gate"])
-        asked = wanted.get(match["target"], {})
+        at, asked = targets[group.target], wanted.get(group.target, {})
         for subject in open_now[name]:
             key = (subject.namespace, subject.name)
             state, want = at.rollouts.get(key), asked.get(key)
             # a promotion that was taken back leaves the request of the gate after it without a meaning
-            passed_over = want is not None and want.gate < gate
-            if state and (state.blocked or (_waits(state, match["intent"], gate) and not passed_over)):
+            passed_over = want is not None and _before(want.gate, group.gate)
+            if state and (state.blocked or (_waits(state, group.intent, group.gate) and not passed_over)):
                 return
         if self._branches.delete(name, head):
             report.deleted.append(name)
@@ -308,15 +315,26 @@ def _subjects(decisions: Iterable[str]) -> frozenset[Subject]:
     return frozenset(found)
 
 
-def _waits(state: InGit, intent: str, gate: int) -> bool:
+def _waits(state: InGit, intent: str, gate: Gate) -> bool:
     """Whether the tree still lacks this approval for this attempt."""
-    approved = state.full or state.approved_through >= gate
-    return state.attempt.intent.startswith(intent) and not approved and not state.recorded
+    if not (state.gated if gate == ACTIVE else not state.attempt.blue_green):
+        return False  # it never comes to this gate
+    return state.attempt.intent.startswith(intent) and not state.approves(gate) and not state.recorded
+
+
+def _before(one: Gate, other: Gate) -> bool:
+    return isinstance(one, int) and isinstance(other, int) and one < other
+
+
+def _group_of(branch: str) -> Group | None:
+    """What a request's branch is for; None if it isn't one of ours."""
+    match = _BRANCH.fullmatch(branch)
+    gate = read_gate(match["gate"]) if match else None
+    return Group(match["target"], match["intent"], gate) if match and gate is not None else None
 
 
 def _is_part(name: str, group: Group) -> bool:
-    match = _BRANCH.fullmatch(name)
-    return match is not None and Group(match["target"], match["intent"], int(match["gate"])) == group
+    return _group_of(name) == group
 
 
 def _free_name(group: Group, open_now: Mapping[str, object]) -> str:

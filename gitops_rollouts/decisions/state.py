@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gitops_rollouts.decisions.grammar import Abort, Promote, Stable
-from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.gates import Gate
+from gitops_rollouts.decisions.grammar import ACTIVE, Abort, Promote, Stable
+from gitops_rollouts.decisions.identity import BLUE_GREEN, Subject
 from gitops_rollouts.render.objects import Rendered
 
 Key = tuple[str, str]
@@ -25,6 +26,11 @@ class Attempt:
     def content(self) -> tuple[str, str]:
         """(T, S)."""
         return self.template, self.steps
+
+    @property
+    def blue_green(self) -> bool:
+        """Whether a Service is switched, instead of steps taken."""
+        return self.steps == BLUE_GREEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class InGit:
     """The highest step index that it approves; -1: none."""
     full: bool = False
     """It approves skipping everything that is left."""
+    gated: bool = False
+    """The manifest says that blue-green waits for a person: ``autoPromotionEnabled: false``."""
     abort: Abort | None = None
     """The abort in force for this attempt. A malformed one appears with ``at`` 0 and an empty ``id``."""
     abort_commit: str = ""
@@ -115,7 +123,17 @@ class InGit:
             return ""
         by = f" by {self.abort_commit[:7]}" if self.abort_commit else ""
         who = f" ({self.abort_by})" if self.abort_commit and self.abort_by else ""
-        return f"aborted{by}{who}" if not self.abort.id else f"aborted at step {self.abort.at}{by}{who}"
+        at = f" at step {self.abort.at}" if self.abort.id and not self.attempt.blue_green else ""
+        return f"aborted{at}{by}{who}"
+
+    @property
+    def approved_active(self) -> bool:
+        """Whether blue-green may switch: ``gate=active`` is approved, or everything is."""
+        return self.full or (self.promote is not None and self.promote.gate == ACTIVE)
+
+    def approves(self, gate: Gate) -> bool:
+        """Whether the tree lets this attempt past a gate."""
+        return self.approved_active if gate == ACTIVE else self.full or self.approved_through >= gate
 
     @property
     def recorded(self) -> bool:

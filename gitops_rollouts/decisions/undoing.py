@@ -82,4 +82,5 @@ def _finish(view: View, after: TargetAt, commit: str) -> tuple[str, ...]:
         return (f"{when} stays on its stable version: {version} is {now.abort_text}.", *notes)
     if now.recorded:
         return (f"{when} goes straight back to {version}, its stable version.", *notes)
-    return (f"{when} goes to {version}: at once within its rollback window, step by step beyond it.", *notes)
+    beyond = "with a preview first" if now.attempt.blue_green else "step by step"
+    return (f"{when} goes to {version}: at once within its rollback window, {beyond} beyond it.", *notes)

@@ -13,12 +13,12 @@ from typing import Final, NoReturn
 
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import ABORT, PROMOTE
-from gitops_rollouts.api.rollout import parse_rollout
-from gitops_rollouts.api.steps import CanaryStep
+from gitops_rollouts.api.rollout import RolloutSpec, parse_rollout
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
-from gitops_rollouts.decisions.grammar import FULL, Abort, Promote, parse_line
-from gitops_rollouts.decisions.identity import BLUE_GREEN, decision_id
-from gitops_rollouts.decisions.message import Note, Verb, commit_message, short_image, version_of
+from gitops_rollouts.decisions.gates import Gate, gates_of, weights
+from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Promote, parse_line
+from gitops_rollouts.decisions.identity import decision_id
+from gitops_rollouts.decisions.message import Note, Verb, at_step, commit_message, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.planning import is_own_line, promotion, promotion_note
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
@@ -68,9 +68,9 @@ class View:
         return found
 
     @property
-    def steps(self) -> tuple[CanaryStep, ...]:
-        """The canary's steps as they stand in Git."""
-        return parse_rollout(self.item.raw).spec.steps
+    def rollout_spec(self) -> RolloutSpec:
+        """The Rollout's spec as it stands in Git."""
+        return parse_rollout(self.item.raw).spec
 
     @property
     def version(self) -> str:
@@ -112,8 +112,8 @@ Outcome = tuple[Plan, ...] | Nothing
 """Plans to try in this order, the next one only if the one before isn't what was meant."""
 
 
-def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Outcome:
-    """Approve all gates up to step ``gate`` (None: the next one that isn't approved), or ``full``: all that is left."""
+def promote(view: View, *, gate: Gate | None, full: bool, reason: str = "") -> Outcome:
+    """Approve all gates up to ``gate`` (None: the next one that isn't approved), or ``full``: all that is left."""
     state = view.state
     if state.abort is not None:
         remedy = f"gor retry {state.name} -n {state.namespace} starts it again, or push another version"
@@ -121,35 +121,35 @@ def promote(view: View, *, gate: int | None, full: bool, reason: str = "") -> Ou
     if state.recorded:
         return Nothing(f"{view.version} is the stable version already.")
     if state.full:
-        return Nothing(f"Git approves all steps of {view.version} already.{_paused(view)}")
-    if state.attempt.steps == BLUE_GREEN:
-        raise DecisionError(f"{state.subject} is blue-green, which can't be promoted in Git yet")
-    chosen = len(view.steps) if full else _gate(view, gate)
-    if not full and state.approved_through >= chosen:
-        return Nothing(f"Git approves {view.version} past step {chosen} already.{_paused(view)}")
-    before, after = weights(view.steps, chosen)
-    where: int | str = FULL if full else chosen
+        return Nothing(f"Git approves all {_what_is_left(view)} of {view.version} already.{_paused(view)}")
+    chosen = None if full else _gate(view, gate)
+    if chosen is not None and state.approves(chosen):
+        past = "to become active" if chosen == ACTIVE else f"past step {chosen}"
+        return Nothing(f"Git approves {view.version} {past} already.{_paused(view)}")
+    where: int | str = FULL if chosen is None else chosen
     line = promotion(state, where)
-    told = {} if full else {"weight": before, "next_weight": after}
+    told: dict[str, int] = {}
+    if isinstance(chosen, int):
+        told["weight"], told["next_weight"] = weights(view.rollout_spec, chosen)
     note, comment = promotion_note(state, where, actor=view.who, **told)
     draft = Draft(view.tree)
     set_line(draft, view.spec, state, line, comment)
 
     def finish(at: TargetAt) -> tuple[str, ...]:
         now = _same_but_lines(view, at)
-        if not (now.full if full else now.approved_through >= chosen):
+        if not (now.full if chosen is None else now.approves(chosen)):
             raise DecisionError(f"the approval of {state.subject} has no effect in this tree: {_ignored(now, PROMOTE)}")
-        to = "to the end" if full else f"past step {chosen}, to {after}%"
-        goes = "may go" if _paused(view) else "goes"
-        return (
-            f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {goes} {to}.{_paused(view)}",
-        )
+        goes = _goes(view, chosen, told.get("next_weight"))
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {goes}.{_paused(view)}",)
 
     return (Plan(_message(note, reason), finish, draft.edits),)
 
 
 def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcome:
-    """Take the version in Git out of service until somebody retries. ``at``: the index of the step where it is."""
+    """Take the version in Git out of service until somebody retries.
+
+    ``at``: the index of the step where it is; None if that isn't known, or for blue-green.
+    """
     state = view.state
     if state.recorded:
         remedy = f"gor undo {state.name} -n {state.namespace} takes the last change back, or push another version"
@@ -157,13 +157,15 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
         raise NothingToAbort(message, remedy=remedy)
     if state.abort is not None:
         return Nothing(f"{view.version} is {state.abort_text} already.")
-    step = max(0, next_gate(view) or 0) if at is None else at
+    following = next_gate(view)
+    step = (following if isinstance(following, int) else 0) if at is None else at
     attempt = state.attempt
     made = decision_id(state.subject, "abort", *attempt.content, step, attempt.intent, cause)
     line = Abort(attempt.template, attempt.steps, step, state.subject, made)
     draft = Draft(view.tree)
     name = short_image(state.image, attempt.template)
-    set_line(draft, view.spec, state, line, f"{name} aborted by {view.who} at step {step}")
+    where = at_step(attempt, step)
+    set_line(draft, view.spec, state, line, f"{name} aborted by {view.who}{where}")
 
     def finish(after: TargetAt) -> tuple[str, ...]:
         now = _same_but_lines(view, after)
@@ -174,8 +176,8 @@ def abort(view: View, *, at: int | None, cause: str, reason: str = "") -> Outcom
             f" version. {view.version} stays out until gor retry {state.name} -n {state.namespace}.",
         )
 
-    headline = f"abort {view.version} at step {step}, back on {stable_version(view.mirror, view.at, state)}"
-    note = _note(view, "abort", headline, f"step={step}", (made,))
+    headline = f"abort {view.version}{where}, back on {stable_version(view.mirror, view.at, state)}"
+    note = _note(view, "abort", headline, f"step={step}" if where else "", (made,))
     return (Plan(_message(note, reason), finish, draft.edits),)
 
 
@@ -195,7 +197,11 @@ def retry(view: View, *, reason: str = "") -> Outcome:
         now = _same_but_lines(view, at)
         if now.abort is not None or now.promote is not None:
             raise DecisionError(f"a line of {state.subject} stands somewhere else too", remedy="remove it by hand")
-        again = "tries again from its first step, and asks at every gate"
+        again = "is brought up again, and asks before it becomes active"
+        if not now.attempt.blue_green:
+            again = "tries again from its first step, and asks at every gate"
+        elif not now.gated:
+            again = "is brought up again, and becomes active by itself"
         return (f"When GitSync {state.target} next looks at {view.spec.branch}, {view.version} {again}.",)
 
     ids = tuple(one for one in (aborts, promotes) if one)
@@ -211,7 +217,7 @@ def withdraw(view: View, *, reason: str = "") -> Outcome:
     if line is None:
         return Nothing(f"Git holds no approval of {state.subject}.")
     remove_line(draft, view.spec, state, PROMOTE)
-    gate = _gate_at(view.steps, -1)
+    gate = next(iter(gates_of(view.rollout_spec)), None)
 
     def finish(at: TargetAt) -> tuple[str, ...]:
         now = _same_but_lines(view, at)
@@ -219,19 +225,18 @@ def withdraw(view: View, *, reason: str = "") -> Outcome:
             raise DecisionError(f"an approval of {state.subject} stands somewhere else too", remedy="remove it by hand")
         if state.promote is None:
             return ("The line had no effect, so nothing moves.",)
-        back = (
-            "stops where it is" if gate is None else f"waits at the gate of step {gate}, and goes back if it is past it"
-        )
-        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {back}.",)
+        return (f"When GitSync {state.target} next looks at {view.spec.branch}, {_waits_at(view, now, gate)}.",)
 
     past = f"past gate {state.promote.gate}" if state.promote and state.promote.gate != FULL else "of all gates"
+    if state.promote and state.promote.gate == ACTIVE:
+        past = "to become active"
     note = _note(view, "withdraw", f"withdraw the approval of {view.version} {past}", "", (line,))
     return (Plan(_message(note, reason), finish, draft.edits),)
 
 
-def next_gate(view: View) -> int | None:
+def next_gate(view: View) -> Gate | None:
     """The first gate that isn't approved."""
-    return _gate_at(view.steps, view.state.approved_through)
+    return next((gate for gate in gates_of(view.rollout_spec) if not view.state.approves(gate)), None)
 
 
 def requested(now: datetime, aborted_at: datetime | None) -> str:
@@ -239,16 +244,9 @@ def requested(now: datetime, aborted_at: datetime | None) -> str:
     return f"{REQUESTED}@{format_time(aborted_at or now)}"
 
 
-def weights(steps: tuple[CanaryStep, ...], gate: int) -> tuple[int, int]:
-    """The canary's weight before and after a gate, in percent."""
-    before = [step.set_weight for step in steps[:gate] if step.set_weight is not None]
-    after = [step.set_weight for step in steps[gate + 1 :] if step.set_weight is not None]
-    return (before[-1] if before else 0), (after[0] if after else 100)
-
-
 def _paused(view: View) -> str:
     """What to add where an approval alone doesn't let the Rollout go on."""
-    if not parse_rollout(view.item.raw).spec.paused:
+    if not view.rollout_spec.paused:
         return ""
     return f" But spec.paused stops it too, until gor resume {view.key[1]} -n {view.key[0]}."
 
@@ -257,24 +255,46 @@ def _key(item: RenderedObject) -> Key:
     return item.namespace, item.name
 
 
-def _gate_at(steps: tuple[CanaryStep, ...], approved: int) -> int | None:
-    """The first gate behind the approved ones."""
-    return next((index for index, step in enumerate(steps) if index > approved and step.is_indefinite_pause), None)
+def _what_is_left(view: View) -> str:
+    return "that is left" if view.state.attempt.blue_green else "steps"
 
 
-def _gate(view: View, wanted: int | None) -> int:
+def _goes(view: View, gate: Gate | None, weight: int | None) -> str:
+    """What an approval does, without the full stop."""
+    name, may = view.key[1], "may " if _paused(view) else ""
+    if view.state.attempt.blue_green:
+        how = " at once, without pause or analysis" if gate is None else ""
+        return f"{view.version} {may}{'become' if may else 'becomes'} the active version of {name}{how}"
+    to = "to the end" if gate is None else f"past step {gate}, to {weight}%"
+    return f"{name} {may}{'go' if may else 'goes'} {to}"
+
+
+def _waits_at(view: View, state: InGit, gate: Gate | None) -> str:
+    """Where a Rollout stands whose approvals were withdrawn, without the full stop."""
+    if state.attempt.blue_green:
+        asks = "asks again before" if state.gated else "goes on by itself until"
+        return f"{state.name} {asks} {view.version} becomes active, unless it is by then"
+    if gate is None:
+        return f"{state.name} stops where it is"
+    return f"{state.name} waits at the gate of step {gate}, and goes back if it is past it"
+
+
+def _gate(view: View, wanted: Gate | None) -> Gate:
     """The gate that is meant; one that is approved if there is no other."""
-    steps = view.steps
+    spec, state = view.rollout_spec, view.state
     if wanted is not None:
-        if not 0 <= wanted < len(steps):
-            raise DecisionError(f"{view.label} has {len(steps)} steps in Git, so there is no step {wanted}")
+        if (wanted == ACTIVE) is not state.attempt.blue_green:
+            raise DecisionError(f"{view.label} has another strategy in Git, so there is no gate {wanted}")
+        if isinstance(wanted, int) and not 0 <= wanted < len(spec.steps):
+            raise DecisionError(f"{view.label} has {len(spec.steps)} steps in Git, so there is no step {wanted}")
         return wanted
     found = next_gate(view)
-    if found is None:
-        found = view.state.approved_through
-    if found < 0:
+    if found is None and state.promote is not None:
+        found = ACTIVE if state.attempt.blue_green else state.approved_through
+    if found is None or (isinstance(found, int) and found < 0):
         remedy = f"gor promote {view.key[1]} -n {view.key[0]} --full skips all that is left"
-        raise DecisionError(f"no step of {view.label} waits for an approval", remedy=remedy)
+        what = "blue-green promotes by itself" if state.attempt.blue_green else "no step waits for an approval"
+        raise DecisionError(f"{view.label}: {what}", remedy=remedy)
     return found
 
 

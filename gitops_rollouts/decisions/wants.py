@@ -17,11 +17,11 @@ from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import HEALTHY, PAUSED, PROGRESSING
+from gitops_rollouts.decisions.gates import Gate, gate_at, weights
+from gitops_rollouts.decisions.grammar import ACTIVE
 from gitops_rollouts.decisions.identity import decision_id
 from gitops_rollouts.decisions.state import Attempt, InGit
 
-GATE_REASON: Final = "CanaryPauseStep"
-"""The reason of a pause condition that a step made (docs/behaviour.md §10)."""
 UNTOLD: Final = "Aborted"
 """The reason of an abort that no outbox entry explains."""
 _MAX_OUTBOX: Final = 64 * 1024
@@ -30,7 +30,10 @@ _ID: Final = re.compile(r"d-[a-z2-7]{10}")
 
 @dataclass(frozen=True, slots=True)
 class WantAbort:
-    """The live Rollout is aborted and the tree doesn't say so. ``at``: index of the step where it happened."""
+    """The live Rollout is aborted and the tree doesn't say so.
+
+    ``at``: index of the step where it happened; 0 for blue-green.
+    """
 
     attempt: Attempt
     at: int
@@ -63,10 +66,10 @@ class WantRecord:
 
 @dataclass(frozen=True, slots=True)
 class WantRequest:
-    """The Rollout waits at a gate that nobody has approved. Weights in percent, None if there is none to name."""
+    """The Rollout waits at a gate that nobody has approved. Weights in percent, None for blue-green."""
 
     attempt: Attempt
-    gate: int
+    gate: Gate
     weight: int | None = None
     next_weight: int | None = None
 
@@ -114,17 +117,8 @@ def is_moving(rollout: Rollout) -> bool:
     """Whether the Rollout is on its way by itself: records of its target wait for it."""
     phase = phase_of(rollout)[0]
     if phase == PAUSED:
-        return not rollout.spec.paused and _gate(rollout) is None
+        return not rollout.spec.paused and gate_at(rollout) is None
     return phase == PROGRESSING
-
-
-def _gate(rollout: Rollout) -> int | None:
-    """The index of the gate at which the Rollout waits."""
-    status, steps = rollout.status, rollout.spec.steps
-    index = status.current_step_index
-    if index is None or not 0 <= index < len(steps) or not steps[index].is_indefinite_pause:
-        return None
-    return index if any(pause.reason == GATE_REASON for pause in status.pause_conditions) else None
 
 
 def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | None:
@@ -173,10 +167,9 @@ def _word(value: object) -> str:
 
 
 def _request(rollout: Rollout, state: InGit) -> WantRequest | None:
-    gate = _gate(rollout)
-    if gate is None or state.full or state.approved_through >= gate:
+    gate = gate_at(rollout)
+    if gate is None or state.approves(gate):
         return None
-    weights = [step.set_weight for step in rollout.spec.steps]
-    before = next((weight for weight in reversed(weights[:gate]) if weight is not None), None)
-    after = next((weight for weight in weights[gate + 1 :] if weight is not None), 100)
-    return WantRequest(state.attempt, gate, before or 0, after)
+    if gate == ACTIVE:
+        return WantRequest(state.attempt, gate)
+    return WantRequest(state.attempt, gate, *weights(rollout.spec, gate))

@@ -187,3 +187,57 @@ def test_an_edit_outside_git_is_said() -> None:
 )
 def test_what_happens_next(status: dict[str, Any], spec: dict[str, Any], expected: str) -> None:
     assert expected in why(rollout(status=status, **spec))
+
+
+BG_STAMP = STAMP.replace("steps=bfb225f9", "steps=bluegreen")
+BG_ATTEMPT = Attempt("abd11f90ce04efa7", "bluegreen", INTENT)
+
+
+def blue_green(strategy: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    """v1 is active, v2 the preview, all its pods up."""
+    how = {"activeService": "web", "previewService": "web-preview", **(strategy or {})}
+    services = {"activeSelector": "old", "previewSelector": "new"}
+    return rollout(
+        stamp=BG_STAMP, status={"blueGreen": services, "updatedReplicas": 5, **status}, strategy={"blueGreen": how}
+    )
+
+
+def waiting() -> dict[str, Any]:
+    pause = [{"reason": "BlueGreenPause", "startTime": "2026-05-04T11:59:50Z"}]
+    return {"phase": "Paused", "message": "BlueGreenPause", "pauseConditions": pause, "controllerPause": True}
+
+
+def test_a_preview_waits_for_approval() -> None:
+    """docs/decisions.md §1.1: the gate ``active``."""
+    text = why(blue_green({"autoPromotionEnabled": False}, **waiting()), None, gitsync())
+    assert text.endswith(
+        "web:v1 is active and serves everything, 5 of 5 pods available. web:v2 is the preview, 1 of 1 pods available. "
+        "It waits for somebody to approve web:v2: merging rollouts/promote/prod/3b70795a87de-gactive or "
+        "`gor promote web -n shop` lets it go on; `gor abort web -n shop` stays with web:v1."
+    )
+
+
+def test_a_preview_that_becomes_active_by_itself() -> None:
+    text = why(blue_green({"autoPromotionSeconds": 40}, **waiting()), None, gitsync())
+    assert "web:v2 becomes active by itself in 30s; `gor promote web -n shop --full` does so now" in text
+
+
+def test_a_switched_blue_green() -> None:
+    switched = {"blueGreen": {"activeSelector": "new", "previewSelector": "new"}, "phase": "Progressing"}
+    message = {"message": "waiting for analysis to complete"}
+    line = Promote("abd11f90ce04efa7", "bluegreen", "active", INTENT[:12], WHO, "d-aaaaaaaaaa")
+    placement = Placement(literal=True, path="envs/prod/web.yaml", overlay="")
+    state = InGit("prod", "shop", "web", COMMIT, BG_ATTEMPT, placement, promote=line)
+    text = why(blue_green(**switched, **message), FromGit(state, {line.id: note("021fddb", "Alice")}), gitsync())
+    assert "web:v2 is the active version, 5 of 5 pods available; the version before is kept until it is proven." in text
+    assert "web:v2 was approved to become active by Alice in 021fddb, 30m ago." in text
+    assert text.endswith("It goes on by itself: waiting for analysis to complete.")
+
+
+def test_an_aborted_blue_green_names_no_step() -> None:
+    line = Abort("abd11f90ce04efa7", "bluegreen", 0, WHO, "d-lhrdtxug7g")
+    placement = Placement(literal=True, path="envs/prod/web.yaml", overlay="")
+    state = InGit("prod", "shop", "web", COMMIT, BG_ATTEMPT, placement, abort=line, abort_commit="d9965c2" + "0" * 33)
+    git = FromGit(state, {"abort": note("d9965c2", "Dana Dev")})
+    text = why(blue_green(phase="Degraded", message="RolloutAborted: m", abort=True), git, gitsync())
+    assert "web:v2 was aborted by Dana Dev in d9965c2, 30m ago." in text

@@ -11,7 +11,7 @@ from controllers.running import rollout
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.controllers.authority import AuthorityReader, read_stamp
 from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
-from gitops_rollouts.decisions.grammar import Abort
+from gitops_rollouts.decisions.grammar import Abort, Promote
 from gitops_rollouts.decisions.identity import Subject, digests
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 from gitops_rollouts.engine.observed import Authority
@@ -209,3 +209,44 @@ def test_a_tree_that_cant_be_read_freezes_what_it_applied() -> None:
 @pytest.mark.parametrize("text", ["", "=", "a", "a=", "commit", " = = ", "x" * 5000, "hash=1 hash=2"])
 def test_any_text_can_be_read_as_a_stamp(text: str) -> None:
     read_stamp(text)
+
+
+_BLUE_GREEN = {"activeService": "web", "autoPromotionEnabled": False}
+
+
+def _blue_green(live: dict[str, Any] | None = None, **more: Any) -> tuple[_Git, LiveRollout]:
+    applied = rollout(strategy={"blueGreen": _BLUE_GREEN})
+    raw = rollout(strategy={"blueGreen": _BLUE_GREEN | (live or {})})
+    template, steps = digests(applied)
+    hashed = pod_template_hash(applied["spec"]["template"], None)
+    stamp = f"commit={HEAD} template={template} steps={steps} intent={HEAD} target=prod hash={hashed}"
+    annotations = {"gitops-rollouts.io/applied": stamp}
+    raw["metadata"] |= {"namespace": "shop", "uid": "u", "generation": 1, "annotations": annotations}
+    placement = Placement(True, "web.yaml", "")
+    state = InGit("prod", "shop", "web", HEAD, Attempt(template, steps, HEAD), placement, **{"gated": True, **more})
+    return _Git(state), project_rollout(raw)
+
+
+def test_the_switch_of_blue_green_is_approved_by_its_own_gate() -> None:
+    """docs/decisions.md §1.1: ``active``, or everything; a step's index opens nothing."""
+    for gate, approved in ((None, False), ("active", True), ("full", True)):
+        subject = Subject("prod", "shop", "web")
+        line = Promote("a" * 16, "bluegreen", gate, HEAD[:12], subject, "d-aaaaaaaaaa") if gate else None
+        authority = _read(*_blue_green(promote=line, full=gate == "full"))
+        assert authority is not None
+        assert (authority.applied, authority.fresh, authority.approved_active) == (True, True, approved)
+
+
+def test_an_edit_of_the_live_object_opens_no_gate() -> None:
+    """No digest covers autoPromotionEnabled: switched on in the cluster alone, it holds until sync puts it back."""
+    for edit in ({"autoPromotionEnabled": True}, {"autoPromotionEnabled": None}):
+        git, live = _blue_green(edit)
+        reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
+        assert reader.read(live, NOW).wait is not None
+        authority = reader.read(live, NOW + timedelta(seconds=30)).authority
+        assert authority is not None
+        assert (authority.applied, authority.fresh, authority.behind) == (True, False, True)
+        git, live = _blue_green(edit, gated=False)
+        authority = _read(git, live)
+        assert authority is not None
+        assert authority.fresh
