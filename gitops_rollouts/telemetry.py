@@ -8,8 +8,10 @@ that two managers in one process (tests) don't collide.
 from __future__ import annotations
 
 import logging
+import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -125,12 +127,20 @@ _DURATION: Final = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 _PROGRESSION: Final = (30, 60, 120, 300, 600, 900, 1800, 3600)
 _MANUAL_PAUSE: Final = (0, 60, 300, 600, 1800, 3600, 7200, 14400, 28800)
 _NAMED: Final = ("namespace", "name")
+_GONE_SECONDS: Final = 65.0
+"""So long a deleted Rollout's series stay: the last scrape still sees how it ended."""
+_QUEUE_SECONDS: Final = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
+_GO_ARCH: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_COUNTER_WITHOUT_TOTAL: Final = "rollout_reconcile_error"
 
 
 class Metrics:
     """The metrics of one manager. `text` is what ``/metrics`` serves."""
 
-    def __init__(self, version: str, *, with_process: bool = True) -> None:
+    def __init__(
+        self, version: str, *, with_process: bool = True, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._monotonic = monotonic
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self.registry = CollectorRegistry()
         if with_process:
@@ -150,7 +160,8 @@ class Metrics:
         self._reconcile = Histogram(
             "rollout_reconcile", "Seconds of a pass.", _NAMED, buckets=_RECONCILE, registry=registry
         )
-        self._reconcile_error = Counter("rollout_reconcile_error", "Passes that failed.", _NAMED, registry=registry)
+        # a Counter's name would end in _total; `text` calls it one
+        self._reconcile_error = Gauge(_COUNTER_WITHOUT_TOTAL, "Passes that failed.", _NAMED, registry=registry)
         self._events = Counter("rollout_events", "Events sent.", [*_NAMED, "type", "reason"], registry=registry)
         self._duration = Histogram(
             "rollout_duration_seconds", "Updates, start to end.", ["status"], buckets=_DURATION, registry=registry
@@ -172,20 +183,35 @@ class Metrics:
         self._queue_retries = Counter(
             "workqueue_retries", "Keys put back after a failure.", ["name"], registry=registry
         )
-        Gauge("argo_rollouts_controller_info", "This controller.", ["version"], registry=registry).labels(version).set(
-            1
-        )
+        self._queue_waited = Histogram(
+            "workqueue_queue_duration_seconds", "How long keys waited.", ["name"],
+            buckets=_QUEUE_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._queue_worked = Histogram(
+            "workqueue_work_duration_seconds", "How long keys were worked on.", ["name"],
+            buckets=_QUEUE_SECONDS, registry=registry,
+        )  # fmt: skip
+        info = Gauge("argo_rollouts_controller_info", "This controller.", ["version"], registry=registry)
+        info.labels(version).set(1)
+        machine = platform.machine()
+        built = Gauge("build_info", "This program.", ["version", "goversion", "goarch", "commit"], registry=registry)
+        built.labels(version, "", _GO_ARCH.get(machine, machine), "").set(1)
+        self._gone: dict[tuple[str, str], float] = {}
         self._seen: dict[tuple[str, str], RolloutFacts] = {}
         # finding a series by its labels costs more than counting
         self._request_series: dict[tuple[str, str, str, int], Counter] = {}
         self._queue_series: dict[str, tuple[Counter, Counter]] = {}
+        self._queue_times: dict[str, tuple[Histogram, Histogram]] = {}
 
     def text(self) -> bytes:
         """The Prometheus text format."""
-        return generate_latest(self.registry)
+        self._drop_gone()
+        name = _COUNTER_WITHOUT_TOTAL.encode()
+        return generate_latest(self.registry).replace(b"# TYPE %b gauge" % name, b"# TYPE %b counter" % name)
 
     def rollout(self, namespace: str, name: str, facts: RolloutFacts) -> None:
         """Set the series of one Rollout; those of an earlier phase go."""
+        self._gone.pop((namespace, name), None)
         before = self._seen.get((namespace, name))
         if before == facts:
             return
@@ -206,7 +232,17 @@ class Metrics:
             self._phase.labels(namespace, name, facts.strategy, phase).set(1 if phase == facts.phase else 0)
 
     def rollout_gone(self, namespace: str, name: str) -> None:
-        """Drop every series of a Rollout that was deleted."""
+        """Drop every series of a Rollout that was deleted, or is another instance's now: 65 s from now (§23)."""
+        self._drop_gone()
+        self._gone[namespace, name] = self._monotonic() + _GONE_SECONDS
+
+    def _drop_gone(self) -> None:
+        now = self._monotonic()
+        for key in [key for key, due in self._gone.items() if due <= now]:
+            del self._gone[key]
+            self._drop(*key)
+
+    def _drop(self, namespace: str, name: str) -> None:
         facts = self._seen.pop((namespace, name), None)
         if facts is not None:
             _remove(self._info, (namespace, name, facts.strategy, facts.traffic_router, facts.phase))
@@ -251,6 +287,15 @@ class Metrics:
             series = self._queue_series[name] = self._queue_adds.labels(name), self._queue_retries.labels(name)
         series[0].inc(added)
         series[1].inc(retried)
+
+    def queue_times(self, name: str, *, waited: float | None = None, worked: float | None = None) -> None:
+        """A key of a work queue was taken after ``waited`` seconds, or was done after ``worked`` seconds."""
+        series = self._queue_times.get(name)
+        if series is None:
+            series = self._queue_times[name] = self._queue_waited.labels(name), self._queue_worked.labels(name)
+        for seconds, histogram in zip((waited, worked), series, strict=True):
+            if seconds is not None:
+                histogram.observe(seconds)
 
 
 def _remove(metric: MetricWrapperBase, labels: Iterable[str]) -> None:

@@ -17,6 +17,15 @@ _PHASES: Final = {
     "ProgressDeadlineExceeded": "Timeout",
     "RolloutAborted": "Abort",
 }
+_ROUTERS: Final = (
+    ("alb", "ALB"),
+    ("ambassador", "Ambassador"),
+    ("istio", "Istio"),
+    ("nginx", "Nginx"),
+    ("smi", "SMI"),
+    ("app_mesh", "AppMesh"),
+)
+"""Fields of trafficRouting and what the metrics call them; the last that is set is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +47,20 @@ def facts_of(rollout: Rollout, status: RolloutStatus) -> RolloutFacts:
     return RolloutFacts(
         strategy="blueGreen" if strategy.blue_green else "canary" if strategy.canary else "none",
         phase=phase,
+        traffic_router=_router(rollout),
         desired=rollout.spec.desired_replicas,
         updated=status.updated_replicas,
         available=status.available_replicas,
         unavailable=status.replicas - status.available_replicas,
     )
+
+
+def _router(rollout: Rollout) -> str:
+    canary = rollout.spec.strategy.canary
+    routing = canary.traffic_routing if canary else None
+    if routing is None:
+        return ""
+    return next((name for key, name in reversed(_ROUTERS) if getattr(routing, key) is not None), "")
 
 
 def finished_update(old: RolloutStatus, new: RolloutStatus, now: datetime) -> Finished | None:

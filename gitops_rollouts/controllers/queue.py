@@ -26,6 +26,8 @@ class QueueMetrics(Protocol):
 
     def queue(self, name: str, *, added: int = 0, retried: int = 0) -> None: ...
 
+    def queue_times(self, name: str, *, waited: float | None = None, worked: float | None = None) -> None: ...
+
 
 class DelayQueue(Generic[K]):
     """Belongs to one event loop. ``monotonic`` gives seconds; delays are seconds."""
@@ -43,6 +45,8 @@ class DelayQueue(Generic[K]):
         self._ready: deque[K] = deque()
         self._waiting: set[K] = set()
         self._working: set[K] = set()
+        self._since: dict[K, float] = {}
+        """Since when a ready key waits, or one that is worked on is."""
         self._again: set[K] = set()
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
@@ -73,6 +77,7 @@ class DelayQueue(Generic[K]):
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.append(key)
+            self._since[key] = self._monotonic()
             self._wake_one()
             self._note(added=1)
 
@@ -120,6 +125,7 @@ class DelayQueue(Generic[K]):
                 key = self._ready.popleft()
                 self._waiting.discard(key)
                 self._working.add(key)
+                self._time(key, waited=True)
                 return key
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -134,6 +140,7 @@ class DelayQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The work on ``key`` is over, one way or the other."""
         self._working.discard(key)
+        self._time(key, waited=False)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -183,6 +190,17 @@ class DelayQueue(Generic[K]):
         self._timer = None
         self._release_due()
         self._set_timer()
+
+    def _time(self, key: K, *, waited: bool) -> None:
+        """What ``key`` did until now is over; after waiting comes the work."""
+        now = self._monotonic()
+        seconds = now - self._since.pop(key, now)
+        if waited:
+            self._since[key] = now
+        if self._metrics is not None:
+            self._metrics.queue_times(
+                self._name, waited=seconds if waited else None, worked=None if waited else seconds
+            )
 
     def _note(self, *, added: int = 0, retried: int = 0) -> None:
         if self._metrics is not None:

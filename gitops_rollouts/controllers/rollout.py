@@ -174,6 +174,7 @@ class RolloutController:
             self._gone(key)
             return None
         if not is_ours(live.rollout, self._instance_id):
+            self._forget(key)
             return None
         self._introduce(key, live)
         if not self._caught_up(key):
@@ -264,16 +265,21 @@ class RolloutController:
         self._emit(about, EmitEvent("RolloutAddedToInformer", message))
 
     def _gone(self, key: Key) -> None:
+        about = self._uids.get(key)
+        if about is not None:
+            self._emit(about, EmitEvent("RolloutDeleted", f"Rollout {key[1]}/{key[0]} is deleted."))
+        self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        """It is deleted, or another instance's from now on."""
         self.queue.forget(key)
         self._late.pop(key, None)
         self._patience.forget(key)
         if self._routers is not None:
             self._routers.forget(key)
-        about = self._uids.pop(key, None)
         if self._authority is not None:
             self._authority.forget(key)
-        if about is not None:
-            self._emit(about, EmitEvent("RolloutDeleted", f"Rollout {key[1]}/{key[0]} is deleted."))
+        if self._uids.pop(key, None) is not None:
             self._metrics.rollout_gone(*key)
             if self._wants is not None:
                 self._wants.gone(key)
