@@ -161,7 +161,8 @@ async def test_a_name_that_is_taken_is_gone_round(client: Client, settings: Sett
     async def gone() -> bool:
         return not await client.list(REPLICA_SETS, web.namespace)
 
-    await eventually(gone)
+    # the garbage collector of a new cluster learns of our kinds only after a while
+    await eventually(gone, deadline=120, what="its ReplicaSets gone")
     stranger = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
