@@ -6,8 +6,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gitops_rollouts.api.status import PauseCondition, RolloutStatus
-from gitops_rollouts.engine import duration, events, gates, moments, persist, revisions, rollback, scaling, services
+from gitops_rollouts.engine import (
+    duration,
+    events,
+    gates,
+    moments,
+    persist,
+    plugin_steps,
+    revisions,
+    rollback,
+    scaling,
+    services,
+)
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
+from gitops_rollouts.engine.plugin_steps import Played
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
 from gitops_rollouts.engine.scene import CANARY_PAUSE, Scene, pause_of
@@ -24,7 +36,8 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         index, emitted = len(scene.steps), (events.steps_skipped(window=False),)
     elif scene.steps and in_window(scene) and scene.new.replicas > 0:
         index, emitted = len(scene.steps), (events.steps_skipped(window=True),)
-    status = persist.fresh(scene).model_copy(
+    status = persist.fresh(scene)
+    status = status.model_copy(
         update={
             "current_step_index": index,
             "pause_conditions": (),
@@ -32,6 +45,7 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
             "abort": False,
             "aborted_at": None,
             "promote_full": False,
+            "canary": plugin_steps.cleared(status.canary),
         }
     )
     plan = persist.finish(scene, persist.Draft(status, emitted), actions)
@@ -60,8 +74,10 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         scene, actions, changed = scaled.scene, actions + scaled.actions, scaled.changed
         if not changed:
             paused = _pause(scene)
-    plan = persist.finish(scene, _draft(scene, paused, restarted), actions)
-    return replace(plan, look_again=moments.soonest(plan.look_again, paused.look_again, restarted.look_again))
+    played = plugin_steps.play(scene, settled=not changed)
+    plan = persist.finish(scene, _draft(scene, paused, restarted, played), actions + played.actions)
+    look_again = moments.soonest(plan.look_again, paused.look_again, restarted.look_again, played.look_again)
+    return replace(plan, look_again=look_again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +115,16 @@ def _pause_end(scene: Scene, pause: PauseCondition) -> datetime | None:
     return moments.after(pause.start_time, max(0, seconds))
 
 
-def _draft(scene: Scene, paused: _Paused, restarted: Restarted) -> persist.Draft:
+def _draft(scene: Scene, paused: _Paused, restarted: Restarted, played: Played) -> persist.Draft:
     """Steps, promotion and abort as the status shows them (§9.3)."""
-    status = persist.fresh(scene).model_copy(update={"restarted_at": restarted.restarted_at})
+    status = persist.fresh(scene)
+    canary = status.canary.model_copy(update={"step_plugin_statuses": played.statuses})
+    status = status.model_copy(update={"restarted_at": restarted.restarted_at, "canary": canary})
+    draft = _decided(scene, status, paused, played)
+    return replace(draft, events=played.events + draft.events)
+
+
+def _decided(scene: Scene, status: RolloutStatus, paused: _Paused, played: Played) -> persist.Draft:
     if paused.added is not None:
         status = status.model_copy(update={"pause_conditions": (*status.pause_conditions, paused.added)})
     if skips_steps(scene):
@@ -113,7 +136,10 @@ def _draft(scene: Scene, paused: _Paused, restarted: Restarted) -> persist.Draft
         return _promoted(scene, status, reason)
     if status.abort:
         return persist.Draft(status.model_copy(update={"current_step_index": 0 if scene.steps else None}))
-    if _step_completed(scene):
+    if played.abort:
+        status = status.model_copy(update={"current_step_index": 0})
+        return persist.Draft(status, abort=played.abort, abort_reason=plugin_steps.STEP_PLUGIN_FAILED)
+    if _step_completed(scene, played):
         return _next_step(scene, status)
     return persist.Draft(status)
 
@@ -154,7 +180,7 @@ def _promoted(scene: Scene, status: RolloutStatus, reason: str) -> persist.Draft
     return persist.Draft(new, (events.completed(scene.revision, scene.pod_hash, reason),))
 
 
-def _step_completed(scene: Scene) -> bool:
+def _step_completed(scene: Scene, played: Played) -> bool:
     """Whether the current step is done (§2.5)."""
     step, status = scene.step, scene.status
     if step is None or scene.spec.paused or scene.leave.held or scene.leave.back_to is not None:
@@ -162,6 +188,8 @@ def _step_completed(scene: Scene) -> bool:
     if scene.first or scene.promoted:
         return False
     index = status.current_step_index or 0
+    if step.plugin is not None:
+        return played.done
     if step.pause is None:
         return scaling.reached(scene, index)
     running = pause_of(status.pause_conditions)

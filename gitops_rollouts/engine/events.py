@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
+from gitops_rollouts.api.status import StepPluginStatus
 from gitops_rollouts.engine.plan import EmitEvent
 
 _TOLD_ERRORS: Final = 10
@@ -89,3 +90,14 @@ def invalid(name: str, errors: Sequence[str]) -> EmitEvent:
     more = len(errors) - len(told)
     tail = f"; and {more} more, which `gor validate` lists" if more else ""
     return EmitEvent("InvalidSpec", f'The Rollout "{name}" is invalid: {"; ".join(told)}{tail}', "Warning")
+
+
+def plugin_transition(status: StepPluginStatus, what: str) -> EmitEvent:
+    """A step plugin came to another phase."""
+    kind: Literal["Normal", "Warning"] = "Warning" if status.phase in ("Error", "Failed") else "Normal"
+    return EmitEvent("StepPluginTransition", f"Step plugin {status.name} (step {status.index + 1}) {what}", kind)
+
+
+def reconciliation_failed(error: str) -> EmitEvent:
+    """Something of the pass failed, and the rest went on."""
+    return EmitEvent("ReconciliationError", f"Reconciliation failed with error: {error}", "Warning")

@@ -188,3 +188,5 @@ class Observed:
     routers: RoutersSeen = RoutersSeen()
     plugin_answers: tuple[PluginAnswer, ...] = ()
     """Answers to calls that earlier passes asked for and whose outcome isn't in the status yet."""
+    disabled_plugins: frozenset[str] = frozenset()
+    """Step plugins that this installation's configuration turned off: their steps are skipped (§16)."""

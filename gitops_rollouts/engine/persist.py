@@ -55,7 +55,7 @@ def fresh(scene: Scene) -> RolloutStatus:
         collision_count=old.collision_count,
         conditions=old.conditions,
         duration=old.duration,
-        canary=CanaryStatus(),
+        canary=CanaryStatus(step_plugin_statuses=old.canary.step_plugin_statuses),
     )
 
 
