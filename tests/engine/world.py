@@ -123,6 +123,7 @@ class World:
         self.calls: list[CallStepPlugin] = []
         """Calls of step plugins that nobody has answered yet."""
         self.answers: list[PluginAnswer] = []
+        self.disabled: frozenset[str] = frozenset()
         self.loads_pods = False
         self._serial = 0
 
@@ -216,6 +217,7 @@ class World:
             verdicts=dict(self.verdicts),
             routers=self.routers,
             plugin_answers=tuple(self.answers),
+            disabled_plugins=self.disabled,
         )
 
     def _seen(self, kept: WorldReplicaSet) -> ReplicaSet:
