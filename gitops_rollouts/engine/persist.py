@@ -159,9 +159,17 @@ def _with_pauses(scene: Scene, new: RolloutStatus, *, keep_flag: bool) -> Rollou
         aborted_at = old.aborted_at or scene.stamp
         return new.model_copy(update={"aborted_at": aborted_at, "pause_conditions": (), "controller_pause": False})
     added = any(condition not in old.pause_conditions for condition in new.pause_conditions)
-    kept = bool(new.pause_conditions) or keep_flag
+    kept = bool(new.pause_conditions) or keep_flag or _resumed_while_paused(scene, new)
     controller = kept and (added or old.controller_pause)
     return new.model_copy(update={"aborted_at": None, "controller_pause": controller})
+
+
+def _resumed_while_paused(scene: Scene, new: RolloutStatus) -> bool:
+    """Somebody ended the pause, but spec.paused keeps that from having its effect: don't forget it (§24)."""
+    old = scene.status
+    completed = new.stable_rs == new.current_pod_hash
+    same_place = new.current_step_index == old.current_step_index and new.current_pod_hash == old.current_pod_hash
+    return scene.spec.paused and not old.pause_conditions and same_place and not completed
 
 
 def _pause_events(old: tuple[PauseCondition, ...], new: tuple[PauseCondition, ...]) -> tuple[EmitEvent, ...]:
