@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from gitops_rollouts.api.status import PauseCondition, RolloutStatus
 from gitops_rollouts.engine import (
     duration,
+    ephemeral,
     events,
     gates,
     moments,
@@ -17,6 +18,7 @@ from gitops_rollouts.engine import (
     rollback,
     scaling,
     services,
+    workload,
 )
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
 from gitops_rollouts.engine.plugin_steps import Played
@@ -56,7 +58,8 @@ def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     """The pass after ``spec.replicas`` changed: sizes and nothing else (§7.6)."""
     if not scene.spec.paused:
         scaled = scaling.scale(scene)
-        scene, actions = scaled.scene, actions + scaled.actions
+        actions += scaled.actions + workload.shrink(scene, scaled.scene)
+        scene = scaled.scene
     return persist.finish(scene, persist.Draft(persist.scaled_only(scene)), actions, full=False)
 
 
@@ -65,19 +68,23 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     restarted = restart(scene)
     if restarted.actions:
         return Plan(actions=actions + restarted.actions, look_again=restarted.look_again)
+    dressed = ephemeral.sync(scene)
+    scene, actions = dressed.scene, actions + dressed.actions
     actions += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
     actions += services.point(scene) + rollback.prove(scene)
     paused = _Paused()
     changed = False
     if not scene.spec.paused:
         scaled = scaling.scale(scene)
-        scene, actions, changed = scaled.scene, actions + scaled.actions, scaled.changed
+        actions += scaled.actions + workload.shrink(scene, scaled.scene)
+        scene, changed = scaled.scene, scaled.changed
         if not changed:
             paused = _pause(scene)
     played = plugin_steps.play(scene, settled=not changed)
-    plan = persist.finish(scene, _draft(scene, paused, restarted, played), actions + played.actions)
-    look_again = moments.soonest(plan.look_again, paused.look_again, restarted.look_again, played.look_again)
-    return replace(plan, look_again=look_again)
+    actions += played.actions + workload.hand_over(scene)
+    plan = persist.finish(scene, _draft(scene, paused, restarted, played), actions)
+    waits = (paused.look_again, restarted.look_again, dressed.look_again, played.look_again)
+    return replace(plan, look_again=moments.soonest(plan.look_again, *waits))
 
 
 @dataclass(frozen=True, slots=True)

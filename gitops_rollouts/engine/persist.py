@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, duration, events, moments
+from gitops_rollouts.engine import conditions, duration, events, moments, workload
 from gitops_rollouts.engine.plan import Action, EmitEvent, Plan, RecordAbort
 from gitops_rollouts.engine.scene import Scene
 
@@ -36,6 +36,7 @@ def fresh(scene: Scene) -> RolloutStatus:
     every = scene.all
     return RolloutStatus(
         observed_generation=_generation(scene),
+        workload_observed_generation=_workload_generation(scene),
         current_pod_hash=scene.pod_hash,
         current_step_hash=scene.step_hash,
         current_step_index=old.current_step_index if scene.steps or scene.leave.edited else None,
@@ -65,6 +66,7 @@ def scaled_only(scene: Scene) -> RolloutStatus:
     return scene.status.model_copy(
         update={
             "observed_generation": _generation(scene),
+            "workload_observed_generation": _workload_generation(scene),
             "available_replicas": sum(replica_set.available for replica_set in every),
             "hpa_replicas": sum(replica_set.current for replica_set in every),
             "abort": scene.aborted,
@@ -77,6 +79,12 @@ def _generation(scene: Scene) -> str:
     if scene.leave.edited:
         return scene.status.observed_generation
     return str(scene.observed.rollout.metadata.generation)
+
+
+def _workload_generation(scene: Scene) -> str:
+    if scene.leave.edited:
+        return scene.status.workload_observed_generation
+    return workload.generation_of(scene.observed.rollout)
 
 
 def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: bool = True) -> Plan:

@@ -15,9 +15,10 @@ from gitops_rollouts.api.names import (
     POD_TEMPLATE_HASH,
     REVISION,
     REVISION_HISTORY,
+    WORKLOAD_GENERATION,
 )
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.engine import conditions, events, intent
+from gitops_rollouts.engine import affinity, conditions, ephemeral, events, intent
 from gitops_rollouts.engine.observed import Observed, ReplicaSet
 from gitops_rollouts.engine.plan import (
     Action,
@@ -31,7 +32,9 @@ from gitops_rollouts.engine.plan import (
 from gitops_rollouts.engine.scene import Scene, hash_of, revision_of
 from gitops_rollouts.engine.specs import shape, template_hash
 
-_NOT_COPIED: Final = frozenset({LAST_APPLIED_CONFIGURATION, REVISION, REVISION_HISTORY, DESIRED_REPLICAS, NOTIFIED})
+_NOT_COPIED: Final = frozenset(
+    {LAST_APPLIED_CONFIGURATION, REVISION, REVISION_HISTORY, DESIRED_REPLICAS, NOTIFIED, WORKLOAD_GENERATION}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,17 @@ def find(rollout: Rollout, owned: Iterable[ReplicaSet]) -> ReplicaSet | None:
             return replica_set
     if not oldest_first:
         return None
-    wanted_shape = shape(template)
-    return next((found for found in oldest_first if shape(found.template) == wanted_shape), None)
+    return next((found for found in oldest_first if _alike(rollout, template, found)), None)
+
+
+def _alike(rollout: Rollout, template: Mapping[str, Any], replica_set: ReplicaSet) -> bool:
+    """Whether a ReplicaSet makes the pods of a template, which may have been copied back from one."""
+    injected = ephemeral.known(rollout.spec, replica_set)
+    if not injected:
+        return shape(template) == shape(replica_set.template)
+    theirs = ephemeral.removed(replica_set.template, (ephemeral.recorded(replica_set),), whatever_value=True)
+    wanted, theirs = (ephemeral.removed(one, injected, whatever_value=False) for one in (template, theirs))
+    return shape(wanted) == shape(theirs)
 
 
 def with_hash(owned: Iterable[ReplicaSet], pod_hash: str) -> ReplicaSet | None:
@@ -94,9 +106,12 @@ def create(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
         pod_hash = template_hash(template, count)
     name = f"{rollout.metadata.name}-{pod_hash}"
     revision = next_revision(claimed.owned)
+    stable = with_hash(claimed.owned, rollout.status.stable_rs)
+    metadata = ephemeral.for_role(rollout.spec, challenger=stable is not None)
     annotations = {
         **_copied(rollout),
         **intent.mark(observed.authority),
+        **ephemeral.noted(metadata),
         REVISION: str(revision),
         DESIRED_REPLICAS: str(rollout.spec.desired_replicas),
     }
@@ -116,7 +131,7 @@ def create(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
     return Plan(
         actions=(
             *claimed.actions,
-            CreateReplicaSet(name, _body(rollout, name, pod_hash, annotations)),
+            CreateReplicaSet(name, _body(rollout, name, pod_hash, _dressed(rollout, metadata), annotations)),
             PatchRollout({REVISION: str(revision)}),
             events.updated(revision),
             events.created(name, revision),
@@ -136,11 +151,24 @@ def create_failed(rollout: Rollout, name: str, error: str, now: datetime) -> Pla
     )
 
 
-def _body(rollout: Rollout, name: str, pod_hash: str, annotations: Mapping[str, str]) -> dict[str, Any]:
-    template = dict(rollout.spec.template or {})
+def _dressed(rollout: Rollout, metadata: ephemeral.Metadata) -> dict[str, Any]:
+    """The pod template with what goes with the role of a new version."""
+    template = ephemeral.injected(rollout.spec.template or {}, metadata)
+    away_from = rollout.status.stable_rs
+    pods = affinity.injected(template.get("spec") or {}, rollout.spec, away_from, rollout.metadata.namespace)
+    return {**template, "spec": pods}
+
+
+def _body(
+    rollout: Rollout, name: str, pod_hash: str, template: dict[str, Any], annotations: Mapping[str, str]
+) -> dict[str, Any]:
+    own = (rollout.spec.template or {}).get("metadata") or {}
+    labels = {**(own.get("labels") or {}), POD_TEMPLATE_HASH: pod_hash}
     metadata = dict(template.get("metadata") or {})
-    labels = {**(metadata.get("labels") or {}), POD_TEMPLATE_HASH: pod_hash}
-    template["metadata"] = {**metadata, "labels": labels}
+    template = {
+        **template,
+        "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), POD_TEMPLATE_HASH: pod_hash}},
+    }
     selector = rollout.spec.selector
     spec: dict[str, Any] = {
         "replicas": 0,
@@ -189,15 +217,26 @@ def sync(scene: Scene) -> tuple[Scene, tuple[Action, ...]]:
     if changes and REVISION in new.annotations:
         changes[REVISION_HISTORY] = _history(new)
     changes |= intent.correction(scene, changes)
+    template = _affinity_patch(scene, regenerate=bool(changes))
     ready_after = rollout.spec.min_ready_seconds if rollout.spec.min_ready_seconds != new.min_ready_seconds else None
     actions: list[Action] = []
-    if changes or ready_after is not None:
-        actions.append(PatchReplicaSet(new.name, min_ready_seconds=ready_after, annotations=changes))
+    if changes or ready_after is not None or template:
+        actions.append(PatchReplicaSet(new.name, min_ready_seconds=ready_after, annotations=changes, template=template))
         new = replace(new, annotations={**new.annotations, **changes}, min_ready_seconds=rollout.spec.min_ready_seconds)
     if rollout.metadata.annotations.get(REVISION) != str(revision):
         actions += [PatchRollout({REVISION: str(revision)}), events.updated(revision)]
     stable = new if scene.stable is not None and scene.stable.name == new.name else scene.stable
     return replace(scene, new=new, stable=stable), tuple(actions)
+
+
+def _affinity_patch(scene: Scene, *, regenerate: bool) -> dict[str, Any]:
+    """What makes the anti-affinity right. Of a promoted version only along with another change (§13)."""
+    if scene.promoted and not regenerate:
+        return {}
+    pods = scene.new.template.get("spec") or {}
+    away_from = "" if scene.promoted else scene.status.stable_rs
+    wanted = affinity.injected(pods, scene.spec, away_from, scene.observed.rollout.metadata.namespace)
+    return affinity.patch(pods, wanted)
 
 
 def _history(replica_set: ReplicaSet) -> str:

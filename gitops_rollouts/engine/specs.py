@@ -14,6 +14,7 @@ from gitops_rollouts.api.hashing import canonical_template, pod_template_hash, s
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.validation import FieldError, validate_rollout
+from gitops_rollouts.engine import affinity
 from gitops_rollouts.engine.memo import Memo
 
 Key = bytes
@@ -34,7 +35,7 @@ _SHAPES: Memo[Key, Key] = Memo(16384)
 
 
 def spec_facts(rollout: Rollout) -> SpecFacts:
-    """The facts of this Rollout's spec."""
+    """The facts of this Rollout's spec; one with a workloadRef is resolved already (§2.2)."""
     key = _digest(rollout.spec.model_dump_json().encode())
     return _FACTS.get(key, lambda: _facts(rollout))
 
@@ -54,7 +55,7 @@ def template_hash(template: Mapping[str, Any], collision_count: int | None) -> s
 
 
 def shape(template: Mapping[str, Any]) -> Key:
-    """Equal for templates that make equal pods: defaulted, without the hash label (§6 "deep equality")."""
+    """Equal for templates that make equal pods: defaulted, without the hash label and our anti-affinity (§6)."""
     return _SHAPES.get(_digest(_encode(template)), lambda: _digest(_encode(_comparable(template))))
 
 
@@ -63,6 +64,7 @@ def _comparable(template: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = dict(whole.get("metadata") or {})
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != POD_TEMPLATE_HASH}
     spec = {key: value for key, value in (whole.get("spec") or {}).items() if key != "serviceAccount"}
+    spec = affinity.without(spec)
     kept = {"labels": labels, "annotations": metadata.get("annotations") or {}}
     return {"metadata": {key: value for key, value in kept.items() if value}, "spec": spec}
 

@@ -8,26 +8,44 @@ from typing import Final
 
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
-from gitops_rollouts.engine import canary, conditions, gates, intent, invalid, moments, persist, revisions, scaling
+from gitops_rollouts.engine import (
+    canary,
+    conditions,
+    gates,
+    intent,
+    invalid,
+    moments,
+    persist,
+    revisions,
+    scaling,
+    workload,
+)
 from gitops_rollouts.engine.observed import Observed
 from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
 from gitops_rollouts.engine.scene import Scene
-from gitops_rollouts.engine.specs import spec_facts
+from gitops_rollouts.engine.specs import SpecFacts, spec_facts
 
 _HELD_AGAIN: Final = timedelta(seconds=30)
 
 
 def step(observed: Observed, now: datetime) -> Plan:
     """Decide what to do for this Rollout now. ``now`` is aware. Pure and total: the same input, the same plan."""
-    rollout = observed.rollout
-    if rollout.metadata.deletion_timestamp is not None:
+    if observed.rollout.metadata.deletion_timestamp is not None:
         return Plan()
-    facts = spec_facts(rollout)
+    resolved = workload.resolve(observed)
+    observed = resolved.observed
+    facts = spec_facts(observed.rollout)
     errors = facts.errors or (() if observed.refused is None else (observed.refused,))
-    refused = invalid.check(observed, errors, now)
+    refused = invalid.check(observed, errors if resolved.error is None else (resolved.error,), now)
     if refused is not None:
         return refused
+    plan = _valid(observed, facts, now)
+    return replace(plan, actions=(*resolved.actions, *plan.actions))
+
+
+def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
+    rollout = observed.rollout
     claimed = revisions.claim(observed)
     leave = gates.leave_of(observed.authority)
     if leave.edited:

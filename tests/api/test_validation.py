@@ -315,7 +315,6 @@ def test_what_is_not_built_yet_is_refused() -> None:
     canary = {
         "trafficRouting": {},
         "analysis": {},
-        "antiAffinity": {},
         "canaryMetadata": {},
         "stableMetadata": {},
         "dynamicStableScale": True,

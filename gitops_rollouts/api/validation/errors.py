@@ -26,7 +26,10 @@ _LONGEST_VALUE: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong at a field path such as ``spec.strategy.steps[1].pause``; ``value`` is the offending value."""
+    """What is wrong at a field path such as ``spec.strategy.steps[1].pause``; ``value`` is the offending value.
+
+    Without a path, only the message is told.
+    """
 
     path: str
     message: str = ""
@@ -35,6 +38,8 @@ class FieldError:
 
     def render(self) -> str:
         """Kubernetes' text: ``<path>: Invalid value: <value>: <message>``."""
+        if not self.path:
+            return self.message
         parts = [self.path, self.kind]
         if self.kind not in _WITHOUT_VALUE:
             parts.append(_value_text(self.value))

@@ -17,7 +17,6 @@ _SPEC: Final[tuple[tuple[str, str, Callable[[RolloutSpec], object]], ...]] = (
 _CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
     ("trafficRouting", "traffic routing", lambda canary: canary.traffic_routing),
     ("analysis", "background analysis", lambda canary: canary.analysis),
-    ("antiAffinity", "anti-affinity", lambda canary: canary.anti_affinity),
     ("canaryMetadata", "ephemeral metadata", lambda canary: canary.canary_metadata),
     ("stableMetadata", "ephemeral metadata", lambda canary: canary.stable_metadata),
     (
