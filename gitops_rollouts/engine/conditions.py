@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from gitops_rollouts.api.names import SCALE_DOWN_DEADLINE
 from gitops_rollouts.api.status import Condition, RolloutStatus
 from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.plan import EmitEvent
@@ -119,7 +120,7 @@ def judge(scene: Scene, new: RolloutStatus, *, abort_message: str) -> Judged:
     if new.abort and result is not before:
         condition = find(result, PROGRESSING)
         emitted.append(events.aborted(condition.message if condition else ""))
-    enough = new.available_replicas >= scene.replicas
+    enough = _enough(scene, new)
     result = with_condition(
         result,
         AVAILABLE,
@@ -138,13 +139,26 @@ def judge(scene: Scene, new: RolloutStatus, *, abort_message: str) -> Judged:
     return Judged(result, tuple(emitted), healthy)
 
 
+def _enough(scene: Scene, new: RolloutStatus) -> bool:
+    """Minimum availability; of a blue-green Rollout the active ReplicaSet has to be saturated."""
+    if scene.blue_green is None:
+        return new.available_replicas >= scene.replicas
+    active = scene.with_hash(new.blue_green.active_selector)
+    return active is not None and active.replicas == scene.replicas == active.available
+
+
 def _healthy_rule(scene: Scene, new: RolloutStatus) -> bool:
     wanted = scene.replicas
+    if scene.status.observed_generation != str(scene.observed.rollout.metadata.generation):
+        return False
+    if new.updated_replicas != wanted or new.available_replicas != wanted:
+        return False
+    if scene.blue_green is not None:
+        shown = new.blue_green
+        previewed = not scene.blue_green.preview_service or shown.preview_selector == new.current_pod_hash
+        return previewed and shown.active_selector == new.current_pod_hash != ""
     return (
-        new.updated_replicas == wanted
-        and new.available_replicas == wanted
-        and new.replicas == wanted
-        and scene.status.observed_generation == str(scene.observed.rollout.metadata.generation)
+        new.replicas == wanted
         and (not scene.steps or (new.current_step_index or 0) >= len(scene.steps))
         and new.stable_rs != ""
         and new.stable_rs == new.current_pod_hash
@@ -161,6 +175,8 @@ def progressed(old: RolloutStatus, new: RolloutStatus) -> bool:
         or new.ready_replicas > old.ready_replicas
         or new.available_replicas > old.available_replicas
         or new.stable_rs != old.stable_rs
+        or new.blue_green.preview_selector != old.blue_green.preview_selector
+        or new.blue_green.active_selector != old.blue_green.active_selector
         or (None not in indices and indices[0] != indices[1])
         or new.current_step_hash != old.current_step_hash
     )
@@ -208,13 +224,14 @@ def timed_out(scene: Scene, new: RolloutStatus) -> bool:
 
 
 def deadline_counts(scene: Scene, new: RolloutStatus) -> bool:
-    """No deadline while something else is waited for: a pause, a person, Git."""
+    """No deadline while something else is waited for: a pause, a person, Git, an old ReplicaSet's delay."""
     reason = reason_of(scene.status.conditions, PROGRESSING)
     index = new.current_step_index
     step = scene.steps[index] if index is not None and index < len(scene.steps) else None
     waiting = step is not None and (step.pause is not None or step.analysis is not None or step.experiment is not None)
     return not (
         waiting
+        or any(SCALE_DOWN_DEADLINE in other.annotations for other in scene.others)
         or scene.leave.held
         or reason in (ROLLOUT_ABORTED, ROLLOUT_PAUSED)
         or is_true(scene.status.conditions, PAUSED)

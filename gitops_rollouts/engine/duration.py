@@ -7,8 +7,9 @@ from typing import Final
 
 from gitops_rollouts.api.status import RolloutDuration, RolloutStatus
 from gitops_rollouts.engine import conditions
+from gitops_rollouts.engine.blue_green.roles import within_delay
 from gitops_rollouts.engine.rollback import in_window, is_older
-from gitops_rollouts.engine.scene import CANARY_PAUSE, Scene
+from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Scene
 
 PROMOTED: Final = "Promoted"
 FAST_PROMOTED: Final = "FastPromoted"
@@ -57,7 +58,7 @@ def _running(duration: RolloutDuration) -> bool:
 
 def _rollback_outcome(scene: Scene) -> str:
     """How an update ends that turned into a rollback; "" if it didn't."""
-    if scene.promoted or in_window(scene):
+    if scene.promoted or in_window(scene) or (scene.blue_green is not None and within_delay(scene)):
         return "FastRolledBack"
     return "RolledBack" if is_older(scene) else ""
 
@@ -90,4 +91,6 @@ def _waits_for_people(scene: Scene, new: RolloutStatus) -> bool:
     reasons = {condition.reason for condition in new.pause_conditions}
     if reasons & set(_INCONCLUSIVE):
         return True
+    if scene.blue_green is not None:
+        return BLUE_GREEN_PAUSE in reasons and not scene.blue_green.auto_promotion
     return CANARY_PAUSE in reasons and scene.step is not None and scene.step.is_indefinite_pause

@@ -12,11 +12,14 @@ from typing import Final
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
 from gitops_rollouts.engine import conditions, scaling
+from gitops_rollouts.engine.blue_green.analysis import read
+from gitops_rollouts.engine.blue_green.pause import was_resumed
+from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.persist import with_phase
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.rollback import skips_steps
-from gitops_rollouts.engine.scene import CANARY_PAUSE, Leave, Scene, pause_of
+from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Leave, Scene, pause_of
 
 HELD: Final = "HeldByGit"
 """The type of the condition that says why nothing moves; absent while everything may."""
@@ -73,13 +76,22 @@ def _obeyed(scene: Scene, authority: Authority) -> RolloutStatus:
     status = status.model_copy(update={"promote_full": full})
     if leave.held or status.abort:
         return status
-    step, pause = scene.step, pause_of(status.pause_conditions)
-    if step is None or not step.is_indefinite_pause or pause is None or scene.spec.paused:
-        return status
-    if not approves(authority, status.current_step_index or 0):
+    pause = _approved_pause(scene, authority, status)
+    if pause is None or scene.spec.paused:
         return status
     remaining = tuple(condition for condition in status.pause_conditions if condition is not pause)
     return status.model_copy(update={"pause_conditions": remaining, "controller_pause": True})
+
+
+def _approved_pause(scene: Scene, authority: Authority, status: RolloutStatus) -> PauseCondition | None:
+    """The pause that the tree's approval takes away, as a person would: of a step, or blue-green's only one."""
+    if scene.blue_green is not None:
+        approved = needs_approval(scene) and not is_gated(scene)
+        return pause_of(status.pause_conditions, BLUE_GREEN_PAUSE) if approved else None
+    step = scene.step
+    if step is None or not step.is_indefinite_pause or not approves(authority, status.current_step_index or 0):
+        return None
+    return pause_of(status.pause_conditions)
 
 
 def _passed_gate(scene: Scene, authority: Authority) -> int | None:
@@ -117,10 +129,26 @@ def undo(scene: Scene) -> Plan | None:
         where = f"step {gate + 1}/{len(scene.steps)} ({scene.steps[gate].describe()})"
         text = f"Git of {authority.target!r} does not approve going past {where}: paused there. Use `{command}`"
         emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
+    if _passed_active_gate(scene):
+        pause = PauseCondition(reason=BLUE_GREEN_PAUSE, start_time=scene.stamp)
+        shown = scene.status.blue_green.model_copy(update={"scale_up_preview_check_point": False})
+        changes |= {"pause_conditions": (pause,), "controller_pause": True, "blue_green": shown}
+        text = f"Git of {authority.target!r} does not approve the switch to the new version: paused before it"
+        emitted.append(EmitEvent(NOT_IN_GIT, f"{text}. Use `{command}`", "Warning"))
     if not changes:
         return None
     status = with_phase(scene, scene.status.model_copy(update=changes))
     return Plan(status=status, events=tuple(emitted))
+
+
+def _passed_active_gate(scene: Scene) -> bool:
+    """Whether a blue-green update goes on, or has switched, without the approval that it needs."""
+    if scene.blue_green is None or not is_gated(scene) or scene.status.pause_conditions:
+        return False
+    roles = roles_of(scene)
+    switched = roles.active is not None and roles.active.name == scene.new.name
+    looked_at = scene.status.blue_green.scale_up_preview_check_point
+    return switched or looked_at or (was_resumed(scene) and read(scene, roles).before)
 
 
 def _gate_to_return_to(scene: Scene, authority: Authority) -> int | None:

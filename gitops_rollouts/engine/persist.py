@@ -28,6 +28,8 @@ class Draft:
     """Why the engine itself aborts in this pass (docs/behaviour.md §11.1); "" if it doesn't."""
     abort_reason: str = ""
     """That in one word, for the record in Git (docs/decisions.md §4)."""
+    resumed: bool = False
+    """Somebody ended a pause and this pass could not act on it yet: remember that in ``controllerPause`` (§10)."""
 
 
 def fresh(scene: Scene) -> RolloutStatus:
@@ -98,7 +100,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
         text, reason = conditions.timed_out_text(scene), conditions.DEADLINE_EXCEEDED
         emitted.append(events.aborted(text))
         new = new.model_copy(update={"abort": True})
-    new = _with_pauses(scene, new, keep_flag=not full)
+    new = _with_pauses(scene, new, keep_flag=not full or draft.resumed)
     judged = conditions.judge(scene, new, abort_message=text)
     emitted += judged.events
     new = new.model_copy(update={"conditions": judged.conditions})

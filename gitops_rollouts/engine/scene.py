@@ -10,11 +10,13 @@ from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH, REVIS
 from gitops_rollouts.api.rollout import RolloutSpec
 from gitops_rollouts.api.status import PauseCondition, RolloutStatus
 from gitops_rollouts.api.steps import CanaryStep
-from gitops_rollouts.api.strategy import CanaryStrategy
+from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
 from gitops_rollouts.engine.arithmetic import Bounds, bounds
 from gitops_rollouts.engine.observed import Observed, ReplicaSet, TreeAbort
 
 CANARY_PAUSE = "CanaryPauseStep"
+BLUE_GREEN_PAUSE = "BlueGreenPause"
+INCONCLUSIVE = "InconclusiveAnalysisRun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,13 @@ class Scene:
 
     @property
     def canary(self) -> CanaryStrategy:
-        """The strategy; validation has seen to it that it is a canary."""
+        """The strategy of a canary; an empty one for blue-green."""
         return self.spec.strategy.canary or CanaryStrategy()
+
+    @property
+    def blue_green(self) -> BlueGreenStrategy | None:
+        """The strategy of a blue-green Rollout; None for a canary."""
+        return self.spec.strategy.blue_green
 
     @property
     def stamp(self) -> datetime:
@@ -73,7 +80,9 @@ class Scene:
 
     @property
     def bounds(self) -> Bounds:
-        """maxSurge and maxUnavailable as pods."""
+        """maxSurge and maxUnavailable as pods. Blue-green has no surge and uses them for restarts alone (§8.1)."""
+        if self.blue_green is not None:
+            return bounds(0, self.blue_green.max_unavailable_or_default, self.replicas)
         return bounds(self.canary.surge, self.canary.unavailable, self.replicas)
 
     @property
@@ -102,11 +111,9 @@ class Scene:
         """Whether the template, the steps or the intent are others than those of the stored status (§9.1)."""
         if self.leave.edited:
             return False
-        return (
-            self.leave.anew
-            or self.status.current_pod_hash != self.pod_hash
-            or self.status.current_step_hash != self.step_hash
-        )
+        if self.leave.anew or self.status.current_pod_hash != self.pod_hash:
+            return True
+        return self.blue_green is None and self.status.current_step_hash != self.step_hash
 
     @property
     def first(self) -> bool:
@@ -139,6 +146,10 @@ class Scene:
     def apart(self) -> ReplicaSet | None:
         """The stable ReplicaSet if it is another one than the new."""
         return None if self.stable is None or self.stable.name == self.new.name else self.stable
+
+    def with_hash(self, pod_hash: str) -> ReplicaSet | None:
+        """The ReplicaSet of this version, if the Rollout has it."""
+        return next((found for found in self.all if pod_hash and hash_of(found) == pod_hash), None)
 
     @property
     def revision(self) -> int:

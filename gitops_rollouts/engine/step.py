@@ -20,8 +20,9 @@ from gitops_rollouts.engine import (
     scaling,
     workload,
 )
+from gitops_rollouts.engine.blue_green import passes as blue_green
 from gitops_rollouts.engine.observed import Observed
-from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan
+from gitops_rollouts.engine.plan import Action, EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
 from gitops_rollouts.engine.scene import Scene
 from gitops_rollouts.engine.specs import SpecFacts, spec_facts
@@ -65,7 +66,7 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
-        step_hash=rollout.status.current_step_hash if leave.edited else facts.step_hash,
+        step_hash=_step_hash(rollout, facts.step_hash, edited=leave.edited),
         leave=leave,
     )
     scene = replace(scene, leave=replace(leave, anew=intent.is_new(scene)))
@@ -92,6 +93,13 @@ def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
     return status.model_copy(update={"current_step_hash": step_hash})
 
 
+def _step_hash(rollout: Rollout, computed: str, *, edited: bool) -> str:
+    """The hash of the steps that this pass is for: those that were applied; blue-green has none (§3)."""
+    if edited:
+        return rollout.status.current_step_hash
+    return "" if rollout.spec.strategy.blue_green is not None else computed
+
+
 def _within(status: RolloutStatus, steps: int) -> RolloutStatus:
     """The stored status with an index that exists: a client may have written any number."""
     index = status.current_step_index
@@ -105,12 +113,24 @@ def _pass(scene: Scene) -> Plan:
     if written is not None:
         return written
     scene, actions = revisions.sync(scene)
-    if scene.changed:
-        return canary.reset(scene, actions)
-    plan = (canary.scale_only if scaling.resized(scene) else canary.full)(scene, actions)
+    plan = _progress(scene, actions)
     if scene.leave.held:
         return replace(plan, look_again=moments.soonest(plan.look_again, _HELD_AGAIN))
     return plan
+
+
+def _progress(scene: Scene, actions: tuple[Action, ...]) -> Plan:
+    """The pass of the strategy: a new attempt, another size, or the ordinary one."""
+    resized = scaling.resized(scene)
+    if scene.blue_green is not None:
+        if scene.leave.edited and scene.status.current_step_hash:
+            return Plan(actions=actions)  # a canary runs whose strategy was edited outside Git: it is healed
+        if blue_green.begins_anew(scene):
+            return blue_green.reset(scene, actions)
+        return (blue_green.scale_only if resized and not scene.changed else blue_green.full)(scene, actions)
+    if scene.changed:
+        return canary.reset(scene, actions)
+    return (canary.scale_only if resized else canary.full)(scene, actions)
 
 
 def _conditions_first(scene: Scene) -> Plan | None:
