@@ -308,9 +308,13 @@ def test_a_referred_workload_needs_neither_selector_nor_template() -> None:
 
 
 def test_what_is_not_built_yet_is_refused() -> None:
-    assert [error.path for error in unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}}))] == [
-        "spec.strategy.blueGreen"
+    analysed = {"activeService": "a", "prePromotionAnalysis": {}, "postPromotionAnalysis": {}, "activeMetadata": {}}
+    assert [error.path for error in unsupported_yet(rollout(strategy={"blueGreen": analysed}))] == [
+        "spec.strategy.blueGreen.prePromotionAnalysis",
+        "spec.strategy.blueGreen.postPromotionAnalysis",
+        "spec.strategy.blueGreen.activeMetadata",
     ]
+    assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
     steps = ("experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute", "plugin")
     canary = {
         "trafficRouting": {},

@@ -76,6 +76,7 @@ def manifest(
     image: str = "web:v1",
     steps: list[dict[str, Any]] | None = None,
     canary: dict[str, Any] | None = None,
+    blue_green: dict[str, Any] | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     strategy = {**({"steps": steps} if steps else {}), **(canary or {})}
@@ -85,7 +86,7 @@ def manifest(
             "metadata": {"labels": {"app": "web"}},
             "spec": {"containers": [{"name": "web", "image": image}]},
         },
-        "strategy": {"canary": strategy},
+        "strategy": {"canary": strategy} if blue_green is None else {"blueGreen": blue_green},
         **spec,
     }
     if replicas is not None:
@@ -169,6 +170,12 @@ class World:
         return next(
             kept for kept in self.sets.values() if kept.spec.template["spec"]["containers"][0]["image"] == image
         )
+
+    def behind(self, service: str) -> str:
+        """The image that a Service selects; "" for every version."""
+        pod_hash = self.services[service].selector.get(POD_TEMPLATE_HASH, "")
+        found = [kept.spec for kept in self.sets.values() if kept.spec.labels[POD_TEMPLATE_HASH] == pod_hash]
+        return str(found[0].template["spec"]["containers"][0]["image"]) if found else pod_hash
 
     def condition(self, kind: str) -> dict[str, Any] | None:
         return next((found for found in self.status.get("conditions", []) if found["type"] == kind), None)
@@ -454,9 +461,12 @@ def deployed(
 ) -> World:
     """A world in which the first version runs."""
     world = World(raw, authority=authority)
-    if services:
-        for name in ("stable", "canary"):
-            world.services[name] = Service(name, {"app": "web"})
+    blue_green = raw["spec"]["strategy"].get("blueGreen")
+    named = ("stable", "canary") if services else ()
+    if blue_green is not None:
+        named = tuple(blue_green[key] for key in ("activeService", "previewService") if key in blue_green)
+    for name in named:
+        world.services[name] = Service(name, {"app": "web"})
     world.settle()
     assert world.status["phase"] == "Healthy", world.status
     assert world.sizes()[image] == raw["spec"].get("replicas", 1)

@@ -7,12 +7,18 @@ from typing import Any, Final
 
 from gitops_rollouts.api.rollout import Rollout, RolloutSpec, parse_rollout
 from gitops_rollouts.api.steps import StepKind
-from gitops_rollouts.api.strategy import CanaryStrategy
+from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
 _SPEC: Final[tuple[tuple[str, str, Callable[[RolloutSpec], object]], ...]] = (
     ("spec.workloadRef", "a reference to a workload", lambda spec: spec.workload_ref),
-    ("spec.strategy.blueGreen", "blue-green", lambda spec: spec.strategy.blue_green),
+)
+_BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]], ...]] = (
+    ("prePromotionAnalysis", "analysis", lambda blue_green: blue_green.pre_promotion_analysis),
+    ("postPromotionAnalysis", "analysis", lambda blue_green: blue_green.post_promotion_analysis),
+    ("antiAffinity", "anti-affinity", lambda blue_green: blue_green.anti_affinity),
+    ("previewMetadata", "ephemeral metadata", lambda blue_green: blue_green.preview_metadata),
+    ("activeMetadata", "ephemeral metadata", lambda blue_green: blue_green.active_metadata),
 )
 _CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
     ("trafficRouting", "traffic routing", lambda canary: canary.traffic_routing),
@@ -40,6 +46,11 @@ def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
     """What the spec asks for and this version can't do."""
     spec = (rollout if isinstance(rollout, Rollout) else parse_rollout(rollout)).spec
     errors = [_refuse(path, what) for path, what, asked in _SPEC if asked(spec)]
+    blue_green = spec.strategy.blue_green
+    if blue_green is not None:
+        errors += [
+            _refuse(f"spec.strategy.blueGreen.{key}", what) for key, what, asked in _BLUE_GREEN if asked(blue_green)
+        ]
     canary = spec.strategy.canary
     if canary is None:
         return errors
