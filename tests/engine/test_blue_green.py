@@ -415,7 +415,7 @@ def test_from_a_canary_in_its_middle() -> None:
 
 def test_hostile_numbers() -> None:
     """Nothing that parses makes a pass fail."""
-    numbers = {key: -5 for key in ("previewReplicaCount", "autoPromotionSeconds", "scaleDownDelaySeconds")}
+    numbers = dict.fromkeys(("previewReplicaCount", "autoPromotionSeconds", "scaleDownDelaySeconds"), -5)
     limits = {"abortScaleDownDelaySeconds": -1, "scaleDownDelayRevisionLimit": -1, "maxUnavailable": "nonsense"}
     world = blue_green({**BOTH, **numbers, **limits})
     world.set_image("web:v2")

@@ -16,7 +16,6 @@ _SPEC: Final[tuple[tuple[str, str, Callable[[RolloutSpec], object]], ...]] = (
 _BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]], ...]] = (
     ("prePromotionAnalysis", "analysis", lambda blue_green: blue_green.pre_promotion_analysis),
     ("postPromotionAnalysis", "analysis", lambda blue_green: blue_green.post_promotion_analysis),
-    ("antiAffinity", "anti-affinity", lambda blue_green: blue_green.anti_affinity),
     ("previewMetadata", "ephemeral metadata", lambda blue_green: blue_green.preview_metadata),
     ("activeMetadata", "ephemeral metadata", lambda blue_green: blue_green.active_metadata),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from gitops_rollouts.api.meta import LabelSelector, parse_tolerant
 from gitops_rollouts.api.status import BlueGreenStatus, CanaryStatus, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import duration, events, moments, persist, revisions, rollback
+from gitops_rollouts.engine import duration, ephemeral, events, moments, persist, revisions, rollback, workload
 from gitops_rollouts.engine.blue_green import analysis, pause, services, sizes
 from gitops_rollouts.engine.blue_green.analysis import Analyses
 from gitops_rollouts.engine.blue_green.pause import Pausing
@@ -53,7 +53,8 @@ def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     status = persist.scaled_only(scene)
     if active is not None:
         status = status.model_copy(update={"available_replicas": active.available, "hpa_replicas": active.current})
-    plan = persist.finish(sized.scene, persist.Draft(status), actions + sized.actions, full=False)
+    actions += sized.actions + workload.shrink(scene, sized.scene)
+    plan = persist.finish(sized.scene, persist.Draft(status), actions, full=False)
     return replace(plan, look_again=moments.soonest(plan.look_again, sized.look_again))
 
 
@@ -62,13 +63,15 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     roles = roles_of(scene)
     previewed = services.preview(scene, roles)
     restarted = restart(scene)
+    dressed = ephemeral.sync(scene)
     runs = analysis.read(scene, roles)
-    sized = sizes.scale(scene, roles, analysed=runs.after)
+    sized = sizes.scale(dressed.scene, roles, analysed=runs.after)
+    shrunk = workload.shrink(scene, sized.scene)
     scene = sized.scene
     paused = pause.pausing(scene, roles, sized, analysed=runs.before)
     switched = services.active(scene, roles, sized, released=paused.completed and runs.before)
     kept = sizes.referenced(scene, roles) | {switched.pod_hash}
-    actions += previewed.actions + restarted.actions + sized.actions
+    actions += previewed.actions + restarted.actions + dressed.actions + sized.actions + shrunk
     actions += tuple(
         DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene) if hash_of(old) not in kept
     )
@@ -76,11 +79,11 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     actions = switched.actions + actions if switched.backward else actions + switched.actions
     shown = _Shown(switched.pod_hash, previewed.pod_hash)
     if switched.pod_hash == scene.pod_hash:
-        actions += rollback.prove(scene)
+        actions += rollback.prove(scene) + workload.hand_over(scene)
     status = _fresh(scene, roles, shown).model_copy(update={"restarted_at": restarted.restarted_at})
     draft = _draft(scene, roles, _Told(status, sized, runs, paused))
     plan = persist.finish(scene, draft, actions)
-    waits = (plan.look_again, sized.look_again, paused.look_again, restarted.look_again)
+    waits = (plan.look_again, sized.look_again, paused.look_again, restarted.look_again, dressed.look_again)
     return replace(plan, look_again=moments.soonest(*waits))
 
 
