@@ -107,6 +107,11 @@ class CanaryStrategy(Model):
         return "25" if self.max_unavailable is None else self.max_unavailable
 
     @property
+    def has_routers(self) -> bool:
+        """Whether any router is named; managed routes alone are none."""
+        return self.traffic_routing is not None and self.traffic_routing.has_routers
+
+    @property
     def max_weight(self) -> int:
         """The weight that means all traffic."""
         return self.traffic_routing.max_weight if self.traffic_routing else 100

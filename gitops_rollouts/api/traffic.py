@@ -155,6 +155,21 @@ class TrafficRouting(Model):
     max_traffic_weight: Int32 | None = None
 
     @property
+    def has_routers(self) -> bool:
+        """Whether any router is named."""
+        built_in = (
+            self.istio,
+            self.nginx,
+            self.alb,
+            self.smi,
+            self.ambassador,
+            self.app_mesh,
+            self.traefik,
+            self.apisix,
+        )
+        return bool(self.plugins) or any(router is not None for router in built_in)
+
+    @property
     def max_weight(self) -> int:
         """The weight that means all traffic (100 unless set)."""
         return 100 if self.max_traffic_weight is None else self.max_traffic_weight

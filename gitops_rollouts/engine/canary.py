@@ -1,11 +1,11 @@
-"""A full pass of a canary without traffic routing, in the order of events of docs/behaviour.md §9."""
+"""A full pass of a canary, in the order of events of docs/behaviour.md §9."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gitops_rollouts.api.status import PauseCondition, RolloutStatus
+from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus, StepPluginStatus, TrafficWeights
 from gitops_rollouts.engine import (
     duration,
     ephemeral,
@@ -16,14 +16,17 @@ from gitops_rollouts.engine import (
     plugin_steps,
     revisions,
     rollback,
+    runs,
     scaling,
     services,
+    traffic,
     workload,
 )
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
 from gitops_rollouts.engine.plugin_steps import Played
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
+from gitops_rollouts.engine.routed_sizes import Traffic
 from gitops_rollouts.engine.scene import CANARY_PAUSE, Scene, pause_of
 
 
@@ -47,7 +50,7 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
             "abort": False,
             "aborted_at": None,
             "promote_full": False,
-            "canary": plugin_steps.cleared(status.canary),
+            "canary": _canary_status(scene, scene.recorded),
         }
     )
     plan = persist.finish(scene, persist.Draft(status, emitted), actions)
@@ -56,35 +59,82 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
 
 def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     """The pass after ``spec.replicas`` changed: sizes and nothing else (§7.6)."""
+    look_again: timedelta | None = None
     if not scene.spec.paused:
-        scaled = scaling.scale(scene)
+        proven = not (scene.recorded is not None and scene.recorded.verified is False)
+        scaled = scaling.scale(scene, Traffic(scene.recorded, proven))
         actions += scaled.actions + workload.shrink(scene, scaled.scene)
-        scene = scaled.scene
-    return persist.finish(scene, persist.Draft(persist.scaled_only(scene)), actions, full=False)
+        scene, look_again = scaled.scene, scaled.look_again
+    plan = persist.finish(scene, persist.Draft(persist.scaled_only(scene)), actions, full=False)
+    return replace(plan, look_again=moments.soonest(plan.look_again, look_again))
 
 
 def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
-    """The ordinary pass: restart, history, Services, sizes, pause, status (§9.2, §9.3)."""
+    """The ordinary pass: restart, history, Services, traffic, analyses, sizes, pause, status (§9.2, §9.3)."""
     restarted = restart(scene)
     if restarted.actions:
         return Plan(actions=actions + restarted.actions, look_again=restarted.look_again)
+    judged = runs.judge(scene)
+    if judged.abort:
+        return _given_up(scene, restarted, judged, actions)
     dressed = ephemeral.sync(scene)
     scene, actions = dressed.scene, actions + dressed.actions
     actions += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
-    actions += services.point(scene) + rollback.prove(scene)
-    paused = _Paused()
-    changed = False
-    if not scene.spec.paused:
-        scaled = scaling.scale(scene)
+    wanted = traffic.target(scene)
+    routed = traffic.route(scene, wanted)
+    actions += services.point(scene, wanted) + rollback.prove(scene) + routed.actions
+    paused, changed = _Paused(), False
+    look_again = moments.soonest(routed.look_again, restarted.look_again, dressed.look_again)
+    if not (scene.spec.paused or routed.holds or runs.undecided(scene, judged)):
+        scaled = scaling.scale(scene, routed.traffic)
         actions += scaled.actions + workload.shrink(scene, scaled.scene)
+        look_again = moments.soonest(look_again, scaled.look_again)
         scene, changed = scaled.scene, scaled.changed
         if not changed:
             paused = _pause(scene)
     played = plugin_steps.play(scene, settled=not changed)
     actions += played.actions + workload.hand_over(scene)
-    plan = persist.finish(scene, _draft(scene, paused, restarted, played), actions)
-    waits = (paused.look_again, restarted.look_again, dressed.look_again, played.look_again)
-    return replace(plan, look_again=moments.soonest(plan.look_again, *waits))
+    plan = persist.finish(scene, _draft(scene, _Seen(paused, restarted, routed, judged, played)), actions)
+    if plan.status is not None and plan.status_first and scene.canary.has_routers:
+        plan = replace(plan, status=_with_weights(plan.status, scene.recorded))
+    look_again = moments.soonest(look_again, plan.look_again, paused.look_again, played.look_again)
+    return replace(plan, look_again=look_again)
+
+
+def _given_up(scene: Scene, restarted: Restarted, judged: runs.Judged, actions: tuple[Action, ...]) -> Plan:
+    """The pass that finds a failed run: only the status, and the next pass goes back (§11.3)."""
+    status = persist.fresh(scene).model_copy(
+        update={
+            "restarted_at": restarted.restarted_at,
+            "current_step_index": 0 if scene.steps else None,
+            "canary": _canary_status(scene, scene.recorded, scene.status.canary.step_plugin_statuses),
+        }
+    )
+    return persist.finish(scene, persist.Draft(status, abort=judged.abort, abort_reason=judged.reason), actions)
+
+
+def _canary_status(
+    scene: Scene, weights: TrafficWeights | None, plugins: tuple[StepPluginStatus, ...] = ()
+) -> CanaryStatus:
+    """What lives on from status to status, whatever the update does; of the plugins only this attempt's."""
+    side = scene.status.canary.stable_ping_pong if scene.canary.ping_pong is not None else ""
+    return CanaryStatus(weights=weights, stable_ping_pong=side, step_plugin_statuses=plugins)
+
+
+def _with_weights(status: RolloutStatus, weights: TrafficWeights | None) -> RolloutStatus:
+    """A status that is written before its actions must not claim what they may fail to do."""
+    return status.model_copy(update={"canary": status.canary.model_copy(update={"weights": weights})})
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What this pass did and found before it comes to the status."""
+
+    paused: _Paused
+    restarted: Restarted
+    routed: traffic.Routed
+    judged: runs.Judged
+    played: Played
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,48 +172,50 @@ def _pause_end(scene: Scene, pause: PauseCondition) -> datetime | None:
     return moments.after(pause.start_time, max(0, seconds))
 
 
-def _draft(scene: Scene, paused: _Paused, restarted: Restarted, played: Played) -> persist.Draft:
+def _draft(scene: Scene, seen: _Seen) -> persist.Draft:
     """Steps, promotion and abort as the status shows them (§9.3)."""
-    status = persist.fresh(scene)
-    canary = status.canary.model_copy(update={"step_plugin_statuses": played.statuses})
-    status = status.model_copy(update={"restarted_at": restarted.restarted_at, "canary": canary})
-    draft = _decided(scene, status, paused, played)
-    return replace(draft, events=played.events + draft.events)
+    canary = _canary_status(scene, seen.routed.weights, seen.played.statuses)
+    status = persist.fresh(scene).model_copy(
+        update={"restarted_at": seen.restarted.restarted_at, "canary": seen.judged.into(canary)}
+    )
+    draft = _decided(scene, status, seen)
+    return replace(draft, events=seen.played.events + draft.events)
 
 
-def _decided(scene: Scene, status: RolloutStatus, paused: _Paused, played: Played) -> persist.Draft:
-    if paused.added is not None:
-        status = status.model_copy(update={"pause_conditions": (*status.pause_conditions, paused.added)})
+def _decided(scene: Scene, status: RolloutStatus, seen: _Seen) -> persist.Draft:
+    added = seen.judged.added + ((seen.paused.added,) if seen.paused.added is not None else ())
+    status = status.model_copy(update={"pause_conditions": (*status.pause_conditions, *added)})
     if skips_steps(scene):
         status = status.model_copy(
             update={"pause_conditions": (), "abort": False, "current_step_index": scene.last_index}
         )
-    reason = _promotion(scene, status)
+    reason = _promotion(scene, status, seen)
     if reason:
         return _promoted(scene, status, reason)
     if status.abort:
         return persist.Draft(status.model_copy(update={"current_step_index": 0 if scene.steps else None}))
-    if played.abort:
+    if seen.played.abort:
         status = status.model_copy(update={"current_step_index": 0})
-        return persist.Draft(status, abort=played.abort, abort_reason=plugin_steps.STEP_PLUGIN_FAILED)
-    if _step_completed(scene, played):
+        return persist.Draft(status, abort=seen.played.abort, abort_reason=plugin_steps.STEP_PLUGIN_FAILED)
+    if _step_completed(scene, seen):
         return _next_step(scene, status)
     return persist.Draft(status)
 
 
-def _promotion(scene: Scene, status: RolloutStatus) -> str:
+def _promotion(scene: Scene, status: RolloutStatus, seen: _Seen) -> str:
     """Why the new version becomes the stable one now; "" if it doesn't (§9.3 ``shouldFullPromote``)."""
     if scene.first:
         return "" if scene.leave.held or scene.leave.tree_abort is not None else "Initial deploy"
-    if status.abort or not scaling.enough_to_promote(scene):
+    if status.abort or seen.routed.holds or not scaling.enough_to_promote(scene):
         return ""
     forward = not (scene.leave.held or scene.leave.back_to is not None)
+    decided = not (status.pause_conditions and runs.undecided(scene, seen.judged))
     reasons = (
         (scene.promoted, "Fast rollback"),
         (forward and status.promote_full, "Full promotion requested"),
         (forward and in_window(scene), "Rollback within window"),
         (
-            forward and status.current_step_index == scene.last_index,
+            forward and decided and status.current_step_index == scene.last_index,
             f"Completed all {len(scene.steps)} canary steps",
         ),
     )
@@ -183,32 +235,53 @@ def _promoted(scene: Scene, status: RolloutStatus, reason: str) -> persist.Draft
     )
     if scene.promoted:
         return persist.Draft(new)
+    new = new.model_copy(update={"canary": _turned(scene, runs.Judged().into(new.canary))})
     new = new.model_copy(update={"duration": duration.preset(new.duration, outcome)})
     return persist.Draft(new, (events.completed(scene.revision, scene.pod_hash, reason),))
 
 
-def _step_completed(scene: Scene, played: Played) -> bool:
+def _turned(scene: Scene, canary: CanaryStatus) -> CanaryStatus:
+    """The canary's side of ping-pong is the stable one from now on (§14.3)."""
+    if scene.canary.ping_pong is None:
+        return canary
+    return canary.model_copy(update={"stable_ping_pong": "pong" if canary.stable_ping_pong == "ping" else "ping"})
+
+
+def _step_completed(scene: Scene, seen: _Seen) -> bool:
     """Whether the current step is done (§2.5)."""
-    step, status = scene.step, scene.status
-    if step is None or scene.spec.paused or scene.leave.held or scene.leave.back_to is not None:
+    step, index = scene.step, scene.status.current_step_index or 0
+    stays = scene.spec.paused or scene.leave.held or scene.leave.back_to is not None
+    if step is None or stays or scene.first or scene.promoted or runs.undecided(scene, seen.judged):
         return False
-    if scene.first or scene.promoted:
-        return False
-    index = status.current_step_index or 0
-    if step.plugin is not None:
-        return played.done
-    if step.pause is None:
-        return scaling.reached(scene, index)
-    running = pause_of(status.pause_conditions)
-    if running is None:
-        return status.controller_pause or (step.pause.indefinite and gates.open_gate(scene, index))
-    end = _pause_end(scene, running)
-    return end is not None and scene.now >= end
+    match step.kind:
+        case "pause":
+            done = _pause_over(scene, index)
+        case "plugin":
+            done = seen.played.done
+        case "analysis" | "experiment":
+            done = runs.succeeded(scene)
+        case "setHeaderRoute" | "setMirrorRoute":
+            done = seen.routed.routes_set
+        case "setWeight":
+            done = seen.routed.proven and scaling.reached(scene, index)
+        case _:
+            done = scaling.reached(scene, index)
+    return done
+
+
+def _pause_over(scene: Scene, index: int) -> bool:
+    status, running = scene.status, pause_of(scene.status.pause_conditions)
+    if running is not None:
+        end = _pause_end(scene, running)
+        return end is not None and scene.now >= end
+    approved = scene.step is not None and scene.step.is_indefinite_pause and gates.open_gate(scene, index)
+    return status.controller_pause or approved
 
 
 def _next_step(scene: Scene, status: RolloutStatus) -> persist.Draft:
     index = scene.status.current_step_index or 0
     remaining = tuple(pause for pause in status.pause_conditions if pause.reason != CANARY_PAUSE)
-    new = status.model_copy(update={"current_step_index": index + 1, "pause_conditions": remaining})
+    canary = status.canary.model_copy(update={"current_step_analysis_run_status": None, "current_experiment": ""})
+    new = status.model_copy(update={"current_step_index": index + 1, "pause_conditions": remaining, "canary": canary})
     done = events.step_completed(index, len(scene.steps), scene.steps[index].describe())
     return persist.Draft(new, (done,))

@@ -101,3 +101,14 @@ def plugin_transition(status: StepPluginStatus, what: str) -> EmitEvent:
 def reconciliation_failed(error: str) -> EmitEvent:
     """Something of the pass failed, and the rest went on."""
     return EmitEvent("ReconciliationError", f"Reconciliation failed with error: {error}", "Warning")
+
+
+def weight_updated(before: int | None, after: int) -> EmitEvent:
+    """The routers were told other weights; ``before``: None if they were told none yet."""
+    change = f"to {after}" if before is None else "" if before == after else f"from {before} to {after}"
+    return EmitEvent("TrafficWeightUpdated", f"Traffic weight updated {change}")
+
+
+def verify_failed(error: str) -> EmitEvent:
+    """The routers could not be asked whether the weights are in effect."""
+    return EmitEvent("WeightVerifyError", error, "Warning")

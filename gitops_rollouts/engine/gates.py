@@ -11,7 +11,7 @@ from typing import Final
 
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, scaling
+from gitops_rollouts.engine import conditions, desired, scaling
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.pause import was_resumed
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
@@ -157,6 +157,9 @@ def _gate_to_return_to(scene: Scene, authority: Authority) -> int | None:
         wanted_new, wanted_stable = scaling.split(scene, back_to)
         stable = scene.apart
         returned = scene.new.replicas <= wanted_new and (stable is None or stable.replicas >= wanted_stable)
+        weights = scene.recorded
+        if weights is not None and weights.canary.pod_template_hash == scene.pod_hash:
+            returned = returned and weights.canary.weight <= desired.weight(scene, back_to)
         return back_to if returned else None
     index, step = scene.status.current_step_index or 0, scene.step
     if step is None or not step.is_indefinite_pause or approves(authority, index) or skips_steps(scene):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.api.durations import format_go_duration, parse_go_duration
-from gitops_rollouts.api.status import PROGRESSING, CanaryStatus, StepPluginStatus
+from gitops_rollouts.api.status import PROGRESSING, StepPluginStatus
 from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.observed import PluginAnswer, PluginOperation
 from gitops_rollouts.engine.plan import Action, CallStepPlugin, EmitEvent
@@ -60,11 +60,6 @@ def play(scene: Scene, *, settled: bool) -> Played:
     if halted or scene.first or scene.step is None or scene.step.plugin is None:
         return Played(stored)
     return _run(scene, stored, scene.step.plugin.name)
-
-
-def cleared(status: CanaryStatus) -> CanaryStatus:
-    """The status of another attempt: no plugin has run for it."""
-    return status.model_copy(update={"step_plugin_statuses": ()})
 
 
 def _left_over(scene: Scene, stored: Statuses) -> bool:

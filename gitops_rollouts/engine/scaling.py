@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from gitops_rollouts.api.names import DESIRED_REPLICAS, SCALE_DOWN_DEADLINE
-from gitops_rollouts.engine import events
+from gitops_rollouts.api.strategy import DEFAULT_SCALE_DOWN_DELAY, UNLIMITED_REVISIONS
+from gitops_rollouts.engine import events, moments, routed_sizes
 from gitops_rollouts.engine.arithmetic import Pods, Wanted, approximate_weighted, next_sizes, surplus_sizes
+from gitops_rollouts.engine.delay import Delayed, delayed
+from gitops_rollouts.engine.desired import weight
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import Action, PatchReplicaSet
-from gitops_rollouts.engine.scene import Scene, desired_of, revision_of
+from gitops_rollouts.engine.routed_sizes import RoutedSizes, Traffic
+from gitops_rollouts.engine.scene import Scene, desired_of, hash_of, revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +23,14 @@ class Scaled:
 
     scene: Scene
     actions: tuple[Action, ...] = ()
+    look_again: timedelta | None = None
     changed: bool = False
-
-
-def weight(scene: Scene, index: int | None) -> int:
-    """The wanted canary weight at this step (§8.2)."""
-    whole = scene.canary.max_weight
-    if scene.status.promote_full or scene.first or scene.promoted:
-        return whole
-    if scene.aborted:
-        return 0
-    if index is None:
-        return 0 if scene.steps else whole
-    if index >= len(scene.steps):
-        return whole
-    past = (step.set_weight for step in reversed(scene.steps[: index + 1]))
-    return next((value for value in past if value is not None), 0)
 
 
 def split(scene: Scene, index: int | None) -> tuple[int, int]:
     """(new, stable): the sizes that this step ends at."""
+    if scene.routed:
+        return routed_sizes.split(scene, index)
     if scene.first or scene.promoted:
         return scene.replicas, 0
     return approximate_weighted(scene.replicas, weight(scene, index), scene.bounds.surge, scene.canary.max_weight)
@@ -67,33 +60,51 @@ def _kept(replica_set: ReplicaSet, replicas: int) -> int:
 def reached(scene: Scene, index: int) -> bool:
     """Whether the counts are those of this step (§8.6)."""
     wanted_new, wanted_stable = split(scene, index)
+    if not threshold_met(scene, scene.new, wanted_new):
+        return False
+    if scene.dynamic:
+        return True
     stable = scene.stable
-    return (
-        _enough(scene, wanted_new)
-        and stable is not None
-        and stable.replicas == stable.current == wanted_stable
-        and not any(other.available for other in scene.others)
-    )
+    if stable is None or not stable.replicas == stable.current == wanted_stable:
+        return False
+    return scene.routed or not any(other.available for other in scene.others)
 
 
-def _enough(scene: Scene, wanted: int) -> bool:
-    new, threshold = scene.new, scene.canary.replica_progress_threshold
+def threshold_met(scene: Scene, replica_set: ReplicaSet, wanted: int) -> bool:
+    """Whether a ReplicaSet has enough of the pods that it should have (§8.6)."""
+    threshold = scene.canary.replica_progress_threshold
     if threshold is None or threshold.value < 0:
-        return wanted == new.replicas == new.available
+        return wanted == replica_set.replicas == replica_set.available
     if threshold.type == "Pods":
-        return new.available >= threshold.value
-    return wanted == 0 or new.available * 100 >= threshold.value * wanted
+        return replica_set.available >= threshold.value
+    return wanted == 0 or replica_set.available * 100 >= threshold.value * wanted
 
 
 def enough_to_promote(scene: Scene) -> bool:
     """Whether the new version alone can serve everything."""
     if scene.canary.replica_progress_threshold is None:
         return scene.new.available >= scene.replicas
-    return scene.new.available >= scene.replicas or _enough(scene, scene.replicas)
+    return scene.new.available >= scene.replicas or threshold_met(scene, scene.new, scene.replicas)
 
 
-def scale(scene: Scene) -> Scaled:
-    """Stable, then new, then the others; the first of them that changes its size ends the pass (§8.3)."""
+def scale(scene: Scene, traffic: Traffic) -> Scaled:
+    """Stable, then new, then the others; the first of them that changes its size ends the pass (§8.3, §8.4)."""
+    sizes = routed_sizes.next_sizes(scene, traffic) if scene.routed else _basic_sizes(scene)
+    new, apart = scene.new, scene.apart
+    actions: tuple[Action, ...] = ()
+    if apart is not None:
+        actions = _sized(scene, apart, sizes.stable)
+        if apart.replicas != sizes.stable:
+            return Scaled(scene.with_sizes({apart.name: sizes.stable}), actions, sizes.look_again, changed=True)
+    actions += _sized(scene, new, sizes.new, sizes.deadline)
+    if new.replicas != sizes.new:
+        return Scaled(scene.with_sizes({new.name: sizes.new}), actions, sizes.look_again, changed=True)
+    others = _scale_routed_others(scene, traffic) if scene.routed else _scale_others(scene)
+    look_again = moments.soonest(sizes.look_again, others.look_again)
+    return Scaled(others.scene, actions + others.actions, look_again, others.changed)
+
+
+def _basic_sizes(scene: Scene) -> RoutedSizes:
     new, apart = scene.new, scene.apart
     wanted_new, wanted_stable = current_split(scene)
     new_size, stable_size = next_sizes(
@@ -103,18 +114,9 @@ def scale(scene: Scene) -> Scaled:
         sum(other.replicas for other in scene.others),
         same=scene.promoted,
     )
-    actions: tuple[Action, ...] = ()
-    if apart is not None:
-        if scene.leave.held and not scene.aborted and _kept(apart, scene.replicas) >= apart.replicas:
-            stable_size = max(stable_size, apart.replicas)
-        actions = _sized(scene, apart, stable_size)
-        if apart.replicas != stable_size:
-            return Scaled(scene.with_sizes({apart.name: stable_size}), actions, changed=True)
-    actions += _sized(scene, new, new_size)
-    if new.replicas != new_size:
-        return Scaled(scene.with_sizes({new.name: new_size}), actions, changed=True)
-    others = _scale_others(scene)
-    return Scaled(others.scene, actions + others.actions, others.changed)
+    if apart is not None and scene.leave.held and not scene.aborted and _kept(apart, scene.replicas) >= apart.replicas:
+        stable_size = max(stable_size, apart.replicas)
+    return RoutedSizes(new_size, stable_size)
 
 
 def _pods(replica_set: ReplicaSet) -> Pods:
@@ -122,15 +124,16 @@ def _pods(replica_set: ReplicaSet) -> Pods:
     return Pods(replica_set.replicas, min(replica_set.available, replica_set.replicas))
 
 
-def _sized(scene: Scene, replica_set: ReplicaSet, size: int) -> tuple[Action, ...]:
-    """Tell a ReplicaSet its size, or only what the Rollout's size is."""
+def _sized(scene: Scene, replica_set: ReplicaSet, size: int, deadline: str | None = None) -> tuple[Action, ...]:
+    """Tell a ReplicaSet its size and its scale-down-deadline, or only what the Rollout's size is."""
     annotations: dict[str, str | None] = {DESIRED_REPLICAS: str(scene.replicas)}
-    if SCALE_DOWN_DEADLINE in replica_set.annotations and (size == 0 or replica_set not in scene.others):
-        annotations[SCALE_DOWN_DEADLINE] = None
+    marked = replica_set.annotations.get(SCALE_DOWN_DEADLINE) != deadline
+    if marked:
+        annotations[SCALE_DOWN_DEADLINE] = deadline
     if replica_set.replicas != size:
         event = events.scaled(replica_set.name, revision_of(replica_set), replica_set.replicas, size)
         return PatchReplicaSet(replica_set.name, replicas=size, annotations=annotations), event
-    if desired_of(replica_set) != scene.replicas or SCALE_DOWN_DEADLINE in annotations:
+    if desired_of(replica_set) != scene.replicas or marked:
         return (PatchReplicaSet(replica_set.name, annotations=annotations),)
     return ()
 
@@ -148,10 +151,50 @@ def _scale_others(scene: Scene) -> Scaled:
     actions: list[Action] = []
     for other, size in zip(newest_first, sizes, strict=True):
         if other.replicas != size:
-            actions += _sized(scene, other, size)
-    changed = bool(actions) and removable > 0
+            actions += _sized(scene, other, size, other.annotations.get(SCALE_DOWN_DEADLINE) if size else None)
     wanted = {other.name: size for other, size in zip(newest_first, sizes, strict=True)}
-    return Scaled(scene.with_sizes(wanted), tuple(actions), changed)
+    return Scaled(scene.with_sizes(wanted), tuple(actions), changed=bool(actions) and removable > 0)
+
+
+def _scale_routed_others(scene: Scene, traffic: Traffic) -> Scaled:
+    """Unavailable pods go at once, a version that may get traffic stays, the former stable one waits (§8.7)."""
+    newest_first = sorted(
+        (other for other in scene.others if other.replicas), key=lambda other: (-revision_of(other), other.name)
+    )
+    cut = tuple(replace(other, replicas=_pods(other).available) for other in newest_first)
+    spare = sum(_pods(replica_set).available for replica_set in scene.all)
+    spare -= scene.replicas - scene.bounds.unavailable
+    found, look_again = _without_traffic(scene, traffic, cut) if spare > 0 else ({}, None)
+    actions: list[Action] = []
+    for other, smaller in zip(newest_first, cut, strict=True):
+        marked = other.annotations.get(SCALE_DOWN_DEADLINE)
+        one = found.get(other.name, Delayed(other.name, smaller.replicas, marked if smaller.replicas else None))
+        if one.size != other.replicas or one.deadline != marked:
+            actions += _sized(scene, other, one.size, one.deadline)
+            found[other.name] = one
+    sizes = {name: one.size for name, one in found.items()}
+    return Scaled(scene.with_sizes(sizes), tuple(actions), look_again, changed=bool(actions) and spare > 0)
+
+
+def _without_traffic(
+    scene: Scene, traffic: Traffic, newest_first: tuple[ReplicaSet, ...]
+) -> tuple[dict[str, Delayed], timedelta | None]:
+    """What becomes of each that gets no traffic: it waits if it was stable before, and goes if it never was."""
+    kept = routed_sizes.referenced(scene, traffic)
+    unused = [other for other in newest_first if hash_of(other) not in kept]
+    waits = [other for other in unused if scene.promoted or SCALE_DOWN_DEADLINE in other.annotations]
+    seconds = DEFAULT_SCALE_DOWN_DELAY
+    if scene.canary.scale_down_delay_seconds is not None:
+        seconds = scene.canary.scale_down_delay_seconds
+    limit = scene.canary.scale_down_delay_revision_limit
+    found, look_again = delayed(
+        () if scene.dynamic else waits,
+        seconds=seconds,
+        limit=UNLIMITED_REVISIONS if limit is None else limit,
+        now=scene.now,
+    )
+    gone = {other.name: Delayed(other.name, 0) for other in unused}
+    return gone | {one.name: one for one in found}, look_again
 
 
 def resized(scene: Scene) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH, REVISION
 from gitops_rollouts.api.rollout import RolloutSpec
-from gitops_rollouts.api.status import PauseCondition, RolloutStatus
+from gitops_rollouts.api.status import PauseCondition, RolloutStatus, TrafficWeights
 from gitops_rollouts.api.steps import CanaryStep
 from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
 from gitops_rollouts.engine.arithmetic import Bounds, bounds
@@ -67,6 +67,26 @@ class Scene:
     def blue_green(self) -> BlueGreenStrategy | None:
         """The strategy of a blue-green Rollout; None for a canary."""
         return self.spec.strategy.blue_green
+
+    @property
+    def routed(self) -> bool:
+        """Whether weights are made by routers and not by numbers of pods."""
+        return self.canary.traffic_routing is not None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the stable version shrinks as its traffic does (§8.4)."""
+        return self.routed and self.canary.dynamic_stable_scale
+
+    @property
+    def whole(self) -> int:
+        """The weight that means all traffic."""
+        return max(1, self.canary.max_weight)
+
+    @property
+    def recorded(self) -> TrafficWeights | None:
+        """The weights that earlier passes have sent to the routers; None if none were."""
+        return self.status.canary.weights if self.canary.has_routers else None
 
     @property
     def stamp(self) -> datetime:

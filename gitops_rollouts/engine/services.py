@@ -1,29 +1,60 @@
-"""The Services of a basic canary (docs/behaviour.md §14.1, §14.2)."""
+"""The Services of a canary (docs/behaviour.md §14.1 to §14.3)."""
 
 from __future__ import annotations
 
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.engine import events
+from gitops_rollouts.engine import events, traffic
 from gitops_rollouts.engine.observed import ReplicaSet, Service
 from gitops_rollouts.engine.plan import Action, PointService
 from gitops_rollouts.engine.scene import Scene, hash_of
+from gitops_rollouts.engine.traffic import Target
 
 
-def point(scene: Scene) -> tuple[Action, ...]:
-    """Point the stable Service at the stable pods, then the canary Service at the new ones (the stable, on abort)."""
-    canary_target = scene.stable if scene.aborted and scene.stable is not None else scene.new
+def point(scene: Scene, wanted: Target | None) -> tuple[Action, ...]:
+    """Point ping and pong, then the stable Service at the stable pods, then the canary Service at the new ones.
+
+    ``wanted``: where this pass sends the traffic, None without routers.
+    """
     return (
+        *_ping_pong(scene),
         *_pointed(scene, scene.canary.stable_service, scene.stable),
-        *_pointed(scene, scene.canary.canary_service, canary_target),
+        *_canary(scene, wanted),
     )
 
 
-def _pointed(scene: Scene, name: str, target: ReplicaSet | None) -> tuple[Action, ...]:
+def _ping_pong(scene: Scene) -> tuple[Action, ...]:
+    """The stable side keeps its pods; the other one gets the new version's while there is an update (§14.3)."""
+    if scene.canary.ping_pong is None:
+        return ()
+    canary_side, stable_side = traffic.service_names(scene)
+    actions = _pointed(scene, stable_side, scene.stable)
+    recorded = scene.recorded
+    busy = recorded is not None and recorded.canary.weight > 0 and scene.new.available == 0
+    if scene.promoted or busy:
+        return actions
+    return (*actions, *_pointed(scene, canary_side, scene.new, at_once=True))
+
+
+def _canary(scene: Scene, wanted: Target | None) -> tuple[Action, ...]:
+    """On abort it selects stable pods; a routed one as soon as nothing of its weight is left (§15.1)."""
+    name, stable = scene.canary.canary_service, scene.stable
+    if wanted is not None and wanted.frozen:
+        return ()
+    if not scene.aborted or stable is None:
+        return _pointed(scene, name, scene.new)
+    if not scene.routed:
+        return _pointed(scene, name, stable)
+    if scene.dynamic and wanted is not None and not (wanted.weight == 0 and traffic.opens(scene, wanted)):
+        return ()
+    return _pointed(scene, name, stable, at_once=True) if stable.available >= 1 else ()
+
+
+def _pointed(scene: Scene, name: str, target: ReplicaSet | None, *, at_once: bool = False) -> tuple[Action, ...]:
     service = scene.observed.services.get(name) if name else None
     if service is None or target is None:
         return ()
     before, after = service.selector.get(POD_TEMPLATE_HASH, ""), hash_of(target)
-    if before == after or not _ready(service, target):
+    if before == after or not (at_once or _ready(service, target)):
         return ()
     managed_by = scene.observed.rollout.metadata.name if service.managed_by is None else None
     return PointService(name, after, managed_by), events.switched(name, before, after)
