@@ -1,0 +1,78 @@
+"""What clients match on, read as they read it, by watches: orders of events, phases, sizes (docs/behaviour.md §4.2, §4.3).
+
+No Git here: these Rollouts are driven by the patches that the plugin sends (docs/behaviour.md §21).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controllers.running import Shown, rollout, running
+from controllers.watched import watching
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
+from gitops_rollouts.manager import Settings
+
+pytestmark = pytest.mark.cluster
+
+
+async def exit_code(kubeconfig: Path, namespace: str, *more: str) -> tuple[int, str]:
+    """``gor status web`` as a pipeline runs it."""
+    argv = [sys.executable, "-m", "gitops_rollouts.cli.main", "status", "web", "-n", namespace, *more]
+    argv += ["--kubeconfig", str(kubeconfig)]
+    done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.strip()
+
+
+async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
+    client: Client, settings: Settings, web: Shown, kubeconfig: Path
+) -> None:
+    """§4.3 "Observed orders": [setWeight 50, pause 3s], each occurrence one ADDED or MODIFIED."""
+    steps = [{"setWeight": 50}, {"pause": {"duration": "3s"}}]
+    async with watching(client, web.namespace) as seen, running(settings):
+        await client.create(ROLLOUTS, web.namespace, rollout(steps=steps, replicas=2))
+        await web.phase("Healthy")
+        await seen.told(
+            ["RolloutAddedToInformer", "RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted",
+             "ScalingReplicaSet", "RolloutCompleted"]
+        )  # fmt: skip
+        assert seen.phases()[-1] == ("Healthy", "")
+        assert ("Progressing", "more replicas need to be updated") in seen.phases()
+        assert seen.sizes("app:v1") == [0, 2]
+        assert await exit_code(kubeconfig, web.namespace) == (0, "Healthy")
+
+        seen.mark()
+        await web.set_image("app:v2")
+        await web.phase("Paused", step=1)
+        await seen.told(
+            ["RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted", "ScalingReplicaSet",
+             "RolloutStepCompleted", "RolloutPaused"]
+        )  # fmt: skip
+        assert seen.phases()[-1] == ("Paused", "CanaryPauseStep")
+        assert seen.indices()[-2:] == [0, 1]
+        assert await exit_code(kubeconfig, web.namespace) in ((7, "Paused - CanaryPauseStep"), (7, "Progressing"))
+
+        seen.mark()
+        await web.patch_status(abort=True)
+        await web.phase("Degraded")
+        await web.has_sizes({"app:v1": 2})
+        await seen.told(["ScalingReplicaSet", "RolloutAborted"])
+        assert seen.phases()[-1] == ("Degraded", "RolloutAborted: Rollout aborted update to revision 2")
+        assert await exit_code(kubeconfig, web.namespace, "--watch") == (1, " - ".join(seen.phases()[-1]))
+
+        seen.mark()
+        await web.patch_status(abort=False)
+        await web.phase("Paused", step=1)
+        await seen.told(["ScalingReplicaSet", "RolloutStepCompleted", "RolloutPaused"])
+
+        seen.mark()
+        await web.phase("Healthy")
+        await seen.told(["RolloutStepCompleted", "RolloutResumed", "ScalingReplicaSet", "RolloutCompleted"])
+        assert seen.indices()[-1] == 2
+        assert seen.sizes("app:v1")[-1] == 0
+        assert await exit_code(kubeconfig, web.namespace, "--watch") == (0, "Healthy")

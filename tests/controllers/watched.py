@@ -1,0 +1,99 @@
+"""What a client sees that only watches: one namespace's Rollouts, ReplicaSets, Services and Events, in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.resources import EVENTS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from waiting import eventually
+
+Raw = dict[str, Any]
+_KINDS = (ROLLOUTS, REPLICA_SETS, SERVICES, EVENTS)
+_HASH = "rollouts-pod-template-hash"
+
+
+class Watched:
+    """Every change, by kind, as a watch told it; ``mark`` divides the chapters of a story."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Resource, list[Raw]] = {kind: [] for kind in _KINDS}
+        self._marks: dict[Resource, int] = dict.fromkeys(_KINDS, 0)
+
+    def mark(self) -> None:
+        """A new chapter begins."""
+        self._marks = {kind: len(self.seen[kind]) for kind in _KINDS}
+
+    def chapter(self, kind: Resource) -> list[Raw]:
+        """What was told of a kind since the last mark."""
+        return self.seen[kind][self._marks[kind] :]
+
+    def phases(self) -> list[tuple[str, str]]:
+        """(phase, message) as ``status`` had them, each once in a row."""
+        found = [(each.get("status") or {}) for each in self.chapter(ROLLOUTS)]
+        return _runs([(str(each.get("phase", "")), str(each.get("message", ""))) for each in found])
+
+    def reasons(self) -> list[str]:
+        """The reasons of events, one for each time that a watcher was told."""
+        return [str(each["reason"]) for each in self.chapter(EVENTS)]
+
+    def sizes(self, image: str) -> list[int]:
+        """``spec.replicas`` of the version's ReplicaSet over time."""
+        found = [each["spec"] for each in self.chapter(REPLICA_SETS)]
+        return _runs([each["replicas"] for each in found if _image(each) == image])
+
+    def selected(self, service: str) -> list[str | None]:
+        """The hashes that a Service selected over time."""
+        found = [each for each in self.chapter(SERVICES) if each["metadata"]["name"] == service]
+        return _runs([each["spec"]["selector"].get(_HASH) for each in found])
+
+    def indices(self) -> list[int | None]:
+        """``status.currentStepIndex`` over time."""
+        return _runs([(each.get("status") or {}).get("currentStepIndex") for each in self.chapter(ROLLOUTS)])
+
+    async def told(self, reasons: list[str]) -> None:
+        """Wait for these events since the mark, all of them and no others, in this order."""
+
+        async def there() -> bool:
+            return len(self.reasons()) >= len(reasons)
+
+        await eventually(there, deadline=60, what=f"{len(reasons)} events, {reasons}; told: {self.reasons()}")
+        assert self.reasons() == reasons
+
+
+@asynccontextmanager
+async def watching(client: Client, namespace: str) -> AsyncIterator[Watched]:
+    """Watch from now on."""
+    watched = Watched()
+    versions = {}
+    for kind in _KINDS:
+        async for page in client.list_pages(kind, namespace):
+            versions[kind] = page["metadata"]["resourceVersion"]
+    tasks = [asyncio.create_task(_follow(client, namespace, kind, versions[kind], watched)) for kind in _KINDS]
+    try:
+        yield watched
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _follow(client: Client, namespace: str, kind: Resource, version: str, watched: Watched) -> None:
+    query = {"resourceVersion": version, "timeoutSeconds": "600"}
+    async for line in client.watch_lines(kind, namespace, query, silence_seconds=600):
+        event = json.loads(line)
+        if event["type"] in ("ADDED", "MODIFIED"):
+            watched.seen[kind].append(event["object"])
+
+
+def _runs(values: list[Any]) -> list[Any]:
+    """Each value once for as long as it stood."""
+    return [value for index, value in enumerate(values) if index == 0 or value != values[index - 1]]
+
+
+def _image(spec: Raw) -> str:
+    return str(spec["template"]["spec"]["containers"][0]["image"])
