@@ -38,8 +38,8 @@ class Watched:
         return _runs([(str(each.get("phase", "")), str(each.get("message", ""))) for each in found])
 
     def reasons(self) -> list[str]:
-        """The reasons of events, one for each time that a watcher was told."""
-        return [str(each["reason"]) for each in self.chapter(EVENTS)]
+        """The reasons of events on Rollouts, one for each time that a watcher was told."""
+        return [str(each["reason"]) for each in self.chapter(EVENTS) if each["involvedObject"]["kind"] == "Rollout"]
 
     def sizes(self, image: str) -> list[int]:
         """``spec.replicas`` of the version's ReplicaSet over time."""
@@ -61,8 +61,10 @@ class Watched:
         async def there() -> bool:
             return len(self.reasons()) >= len(reasons)
 
-        await eventually(there, deadline=60, what=f"{len(reasons)} events, {reasons}; told: {self.reasons()}")
-        assert self.reasons() == reasons
+        try:
+            await eventually(there, deadline=60)
+        finally:
+            assert self.reasons() == reasons, self.reasons()
 
 
 @asynccontextmanager
