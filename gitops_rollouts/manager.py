@@ -34,8 +34,10 @@ from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import COALESCE_SECONDS, WORKERS, Clock, RolloutController, WantSink
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
+from gitops_rollouts.controllers.step_plugins import StepPluginCalls
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import EmitEvent
+from gitops_rollouts.errors import Forbidden, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
 from gitops_rollouts.kube.events import About, EventRecorder
@@ -49,14 +51,20 @@ from gitops_rollouts.kube.lease import (
     NoElection,
     identity,
 )
-from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import CONFIG_MAPS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.plugins.catalogue import Catalogue, discover
+from gitops_rollouts.plugins.configuration import CONFIG_NAME, Configured, read_configuration
+from gitops_rollouts.plugins.pool import CALL_SECONDS, Plugins
 from gitops_rollouts.telemetry import Metrics
+from gitops_rollouts.traffic.plugin import PluginRouters
 from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.web.endpoints import health_app, metrics_app
 from gitops_rollouts.web.server import WebServer
 
 LOCK_NAME: Final = "argo-rollouts-controller-lock"
 """The same name as Argo Rollouts' own controller takes: never both over one namespace (docs/behaviour.md §23)."""
+KUBE_CONTEXT_VARIABLE: Final = "GITOPS_ROLLOUTS_KUBE_CONTEXT"
+"""Tells plugins the context of --context."""
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LAST_PASSES_SECONDS: Final = 15.0
 _LAST_ANSWERS_SECONDS: Final = 3.0
@@ -90,6 +98,8 @@ class Settings:
     renew_seconds: float = RENEW_SECONDS
     retry_seconds: float = RETRY_SECONDS
     workers: int = WORKERS
+    plugin_seconds: float = CALL_SECONDS
+    """How long one call of a plugin may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +142,17 @@ class Leader:
     """All that runs only on the replica that leads: caches, controllers, events, Git."""
 
     def __init__(
-        self, client: Client, fence: Fence, settings: Settings, metrics: Metrics, clock: Clock, git: GitFactory | None
+        self,
+        client: Client,
+        fence: Fence,
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+        git: GitFactory | None,
+        plugins: Plugins,
+        configured: Configured,
     ) -> None:
+        self._plugins = plugins
         self._metrics = metrics
         self._events = EventRecorder(client, clock)
         rollouts = Informer(client, ROLLOUTS, project_rollout, namespace=settings.namespace)
@@ -158,11 +177,12 @@ class Leader:
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
         )
-        self._routers = RouterCalls(Registry(()), rollout_queue.add)
+        self._routers = RouterCalls(Registry([PluginRouters(plugins)]), rollout_queue.add)
+        self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
         self._rollouts = RolloutController(
             client,
             self.caches,
-            Executor(client, fence, self.emit, routers=self._routers),
+            Executor(client, fence, self.emit, routers=self._routers, plugins=self._step_plugins),
             self.emit,
             clock,
             metrics,
@@ -171,6 +191,7 @@ class Leader:
             authority=AuthorityReader(self._git.git, self._git.staleness) if self._git else None,
             wants=self._git.wants if self._git else None,
             routers=self._routers,
+            plugins=self._step_plugins,
             workers=settings.workers,
         )
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
@@ -211,6 +232,8 @@ class Leader:
             _, late = await asyncio.wait(self._controllers, timeout=_LAST_PASSES_SECONDS)
             await cancel(late)
         await self._routers.close()
+        await self._step_plugins.close()
+        await self._plugins.close()
         if self._git_task is not None:
             await cancel([self._git_task])
         await self._events.drain()
@@ -259,7 +282,13 @@ class Manager:
 
     async def _lead(self, client: Client, election: Fence, guards: Sequence[asyncio.Task[Any]]) -> None:
         self._why_not_ready = "the caches are not in sync yet"
-        leader = Leader(client, election, self.settings, self.metrics, self._clock, self._git)
+        settings = self.settings
+        catalogue = discover()
+        configured = await _read_configuration(client, settings, catalogue)
+        plugins = Plugins(
+            catalogue, election.fence, limit=settings.plugin_seconds, variables=plugin_variables(settings)
+        )
+        leader = Leader(client, election, settings, self.metrics, self._clock, self._git, plugins, configured)
         background = leader.start()
         if isinstance(election, LeaderElection):
             background.append(asyncio.create_task(election.hold(), name="lease"))
@@ -304,6 +333,31 @@ class Manager:
 
     def _count_request(self, verb: str, resource: Resource | None, namespace: str | None, status: int) -> None:
         self.metrics.request(verb, resource.plural if resource else "", namespace or "", status)
+
+
+def plugin_variables(settings: Settings) -> dict[str, str]:
+    """What tells a plugin's process of our flags: the cluster that it may want to talk to (docs/plugins.md)."""
+    named = {"KUBECONFIG": settings.kubeconfig, KUBE_CONTEXT_VARIABLE: settings.context}
+    return {name: value for name, value in named.items() if value}
+
+
+async def _read_configuration(client: Client, settings: Settings, catalogue: Catalogue) -> Configured:
+    """What ``argo-rollouts-config`` says of plugins; read once, as a change needs a restart (docs/behaviour.md §16)."""
+    for installed in catalogue.values():
+        if installed.problem:
+            log.warning("plugin can't be used", plugin=installed.name, why=installed.problem)
+    namespace = controller_namespace(settings.namespace or client.default_namespace)
+    try:
+        found = await client.get(CONFIG_MAPS, namespace, CONFIG_NAME)
+    except NotFound:
+        return Configured()
+    except Forbidden as error:
+        log.warning("plugin configuration not read", namespace=namespace, error=str(error))
+        return Configured()
+    configured = read_configuration(found.get("data"), catalogue)
+    for problem in configured.problems:
+        log.warning("plugin configuration", namespace=namespace, configmap=CONFIG_NAME, problem=problem)
+    return configured
 
 
 def controller_namespace(otherwise: str) -> str:

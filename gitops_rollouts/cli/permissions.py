@@ -48,5 +48,6 @@ ENGINE: Final = (
     *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
     *_rights("", "secrets", "get", "read Git credentials", own=True),
+    *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),
 )
 """The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

@@ -68,6 +68,15 @@ def run(  # noqa: PLR0917  typer makes options of them
         str, typer.Option(help="Address of both ports; default: every address in a Pod, 127.0.0.1 elsewhere.")
     ] = "",
     leader_elect: Annotated[bool, typer.Option(help="Work only while holding the Lease.")] = True,
+    plugin_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that one call of a plugin may take.",
+            envvar="GITOPS_ROLLOUTS_PLUGIN_TIMEOUT",
+            min=1,
+            max=600,
+        ),
+    ] = 30,
     log_level: Annotated[LogLevel, typer.Option(help="How much is logged.")] = LogLevel.INFO,
     log_format: Annotated[LogStyle, typer.Option(help="Lines for people, or JSON.")] = LogStyle.TEXT,
 ) -> None:
@@ -91,6 +100,7 @@ def run(  # noqa: PLR0917  typer makes options of them
         healthz_port=healthz_port,
         bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
+        plugin_seconds=plugin_timeout,
     )
     git = GitOptions(
         mirror_directory(state_dir, os.environ),

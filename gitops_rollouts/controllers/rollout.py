@@ -26,6 +26,7 @@ from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routing import RouterCalls
+from gitops_rollouts.controllers.step_plugins import StepPluginCalls
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, RoutersSeen
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
@@ -98,6 +99,7 @@ class RolloutController:
         authority: AuthorityReader | None = None,
         wants: WantSink | None = None,
         routers: RouterCalls | None = None,
+        plugins: StepPluginCalls | None = None,
         workers: int = WORKERS,
     ) -> None:
         self.queue = queue
@@ -111,6 +113,7 @@ class RolloutController:
         self._authority = authority
         self._wants = wants
         self._routers = routers
+        self._plugins = plugins
         self._workers = workers
         self._patience = Patience()
         self._late: dict[Key, _Late] = {}
@@ -223,6 +226,9 @@ class RolloutController:
             authority=authority,
             refused=refused,
         )
+        if self._plugins is not None:
+            answers, disabled = self._plugins.answers(live), self._plugins.disabled
+            observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
         if refused is None and self._routers is not None:
             refused = self._routers.refused(live)
             seen = RoutersSeen() if refused else await self._routers.seen(live)
@@ -267,6 +273,8 @@ class RolloutController:
     def _gone(self, key: Key) -> None:
         about = self._uids.get(key)
         if about is not None:
+            if self._plugins is not None:
+                self._plugins.forget(about.uid)
             self._emit(about, EmitEvent("RolloutDeleted", f"Rollout {key[1]}/{key[0]} is deleted."))
         self._forget(key)
 

@@ -86,8 +86,18 @@ def _run(scene: Scene, stored: Statuses, name: str) -> Played:
     if answer is None:
         return _call_again(scene, stored, run or _begun(scene, index, name, "Run"))
     if answer.transient:
-        return Played(stored, events=(events.reconciliation_failed(answer.error),), look_again=_later(scene, answer))
-    run = run or _begun(scene, index, name, "Run")
+        return _not_called(scene, stored, answer)
+    return _take(scene, stored, run or _begun(scene, index, name, "Run"), answer)
+
+
+def _not_called(scene: Scene, stored: Statuses, answer: PluginAnswer) -> Played:
+    if scene.status.phase != PROGRESSING:
+        return Played(stored)
+    return Played(stored, events=(events.reconciliation_failed(answer.error),), look_again=_later(scene, answer))
+
+
+def _take(scene: Scene, stored: Statuses, run: StepPluginStatus, answer: PluginAnswer) -> Played:
+    """Record an answer, and what follows from it."""
     new = _ran(run, answer, scene.stamp)
     changed = new.phase not in (run.phase if run.executions else "", SUCCESSFUL)
     told = (events.plugin_transition(new, f"transitioned to {new.phase}"),) if changed else ()
