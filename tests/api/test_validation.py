@@ -315,7 +315,7 @@ def test_what_is_not_built_yet_is_refused() -> None:
         "spec.strategy.blueGreen.activeMetadata",
     ]
     assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
-    steps = ("experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute", "plugin")
+    steps = ("experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute")
     canary = {
         "trafficRouting": {},
         "analysis": {},

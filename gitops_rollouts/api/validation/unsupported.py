@@ -37,7 +37,6 @@ _STEPS: Final[Mapping[StepKind, str]] = {
     "setCanaryScale": "a setCanaryScale step",
     "setHeaderRoute": "a setHeaderRoute step",
     "setMirrorRoute": "a setMirrorRoute step",
-    "plugin": "a plugin step",
 }
 
 
