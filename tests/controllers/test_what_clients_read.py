@@ -15,7 +15,7 @@ import pytest
 from controllers.running import Shown, rollout, running
 from controllers.watched import watching
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import ROLLOUTS
+from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
 from gitops_rollouts.manager import Settings
 
 pytestmark = pytest.mark.cluster
@@ -76,3 +76,95 @@ async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
         assert seen.indices()[-1] == 2
         assert seen.sizes("app:v1")[-1] == 0
         assert await exit_code(kubeconfig, web.namespace, "--watch") == (0, "Healthy")
+
+
+def service(name: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    }
+
+
+async def test_a_blue_green_update_switch_and_way_back(
+    client: Client, settings: Settings, web: Shown, kubeconfig: Path
+) -> None:
+    """§4.3 "Observed orders" for blue-green; §2.3, §10: the switch, stableRS and Healthy come in one write."""
+    await client.create(SERVICES, web.namespace, service("active"))
+    strategy = {"blueGreen": {"activeService": "active", "scaleDownDelaySeconds": 60}}
+    async with watching(client, web.namespace) as seen, running(settings):
+        await client.create(ROLLOUTS, web.namespace, rollout(replicas=2, strategy=strategy))
+        first = (await web.phase("Healthy"))["status"]["stableRS"]
+        await seen.told(
+            ["RolloutAddedToInformer", "RolloutUpdated", "NewReplicaSetCreated", "ScalingReplicaSet",
+             "RolloutCompleted", "SwitchService"]
+        )  # fmt: skip
+        assert seen.selected("active") == [first]
+        assert seen.sizes("app:v1") == [0, 2]
+
+        seen.mark()
+        await web.set_image("app:v2")
+        second = (await web.phase("Healthy", image="app:v2"))["status"]["stableRS"]
+        await seen.told(
+            ["RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted", "ScalingReplicaSet", "SwitchService",
+             "RolloutCompleted"]
+        )  # fmt: skip
+        assert seen.selected("active") == [second]
+        assert seen.sizes("app:v2") == [0, 2]
+        assert await web.sizes() == {"app:v1": 2, "app:v2": 2}
+        assert seen.phases()[-1] == ("Healthy", "")
+        shown = [(s.get("stableRS"), (s.get("blueGreen") or {}).get("activeSelector")) for s in seen.statuses()]
+        assert all(stable == active for stable, active in shown), "the switch and the promotion are one write"
+        assert await exit_code(kubeconfig, web.namespace, "--watch") == (0, "Healthy")
+
+        seen.mark()
+        await web.set_image("app:v1")
+        back = (await web.phase("Healthy", image="app:v1"))["status"]
+        assert back["stableRS"] == back["blueGreen"]["activeSelector"] == first
+        assert seen.sizes("app:v1") in ([2], []), "within its delay no pod of it goes"
+        reasons = seen.reasons()
+        assert reasons.index("SwitchService") < reasons.index("RolloutCompleted")
+        assert "RolloutPaused" not in reasons
+
+
+async def test_a_blue_green_preview_that_waits_and_is_aborted(
+    client: Client, settings: Settings, web: Shown, kubeconfig: Path
+) -> None:
+    """§10, §11: BlueGreenPause until a person resumes; an abort takes nothing from the active version."""
+    for name in ("active", "preview"):
+        await client.create(SERVICES, web.namespace, service(name))
+    how = {"activeService": "active", "previewService": "preview", "previewReplicaCount": 1,
+           "autoPromotionEnabled": False, "abortScaleDownDelaySeconds": 1, "scaleDownDelaySeconds": 1}  # fmt: skip
+    async with watching(client, web.namespace) as seen, running(settings):
+        await client.create(ROLLOUTS, web.namespace, rollout(replicas=2, strategy={"blueGreen": how}))
+        first = (await web.phase("Healthy"))["status"]["stableRS"]
+        seen.mark()
+        await web.set_image("app:v2")
+        waiting = (await web.phase("Paused"))["status"]
+        second = waiting["currentPodHash"]
+        assert seen.phases()[-1] == ("Paused", "BlueGreenPause")
+        assert await web.sizes() == {"app:v1": 2, "app:v2": 1}
+        assert (seen.selected("preview"), seen.selected("active")) == ([second], [])
+        assert await exit_code(kubeconfig, web.namespace) == (7, "Paused - BlueGreenPause")
+
+        await web.patch_status(abort=True)
+        await web.phase("Degraded")
+        await web.has_sizes({"app:v1": 2})
+        assert await web.selector("active") == first
+        assert await web.selector("preview") == second
+        code, line = await exit_code(kubeconfig, web.namespace)
+        assert (code, line) == (1, "Degraded - RolloutAborted: Rollout aborted update to revision 2")
+
+        await web.patch_status(abort=False)
+        await web.phase("Paused")
+        await web.has_sizes({"app:v1": 2, "app:v2": 1})
+        await seen.last_told("RolloutPaused")
+        seen.mark()
+        await web.patch_status(pauseConditions=None)
+        await web.phase("Healthy", image="app:v2")
+        await web.has_sizes({"app:v2": 2})
+        assert seen.sizes("app:v2") == [2]
+        assert seen.selected("active") == [second]
+        reasons = seen.reasons()
+        assert reasons[:3] == ["ScalingReplicaSet", "SwitchService", "RolloutCompleted"], reasons

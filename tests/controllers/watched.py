@@ -32,6 +32,10 @@ class Watched:
         """What was told of a kind since the last mark."""
         return self.seen[kind][self._marks[kind] :]
 
+    def statuses(self) -> list[Raw]:
+        """Each ``status`` that was written."""
+        return _runs([each["status"] for each in self.chapter(ROLLOUTS) if "status" in each])
+
     def phases(self) -> list[tuple[str, str]]:
         """(phase, message) as ``status`` had them, each once in a row."""
         found = [(each.get("status") or {}) for each in self.chapter(ROLLOUTS)]
@@ -65,6 +69,14 @@ class Watched:
             await eventually(there, deadline=60)
         finally:
             assert self.reasons() == reasons, self.reasons()
+
+    async def last_told(self, reason: str) -> None:
+        """Wait until this is the newest event."""
+
+        async def there() -> bool:
+            return self.reasons()[-1:] == [reason]
+
+        await eventually(there, what=f"the event {reason}")
 
 
 @asynccontextmanager
