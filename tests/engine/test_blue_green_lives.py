@@ -41,6 +41,7 @@ class BlueGreenLife(Life):
 
     @initialize(replicas=st.integers(1, 6), strategy=STRATEGIES, spec=SPECS, managed=st.booleans())
     def begin(self, replicas: int, strategy: dict[str, Any], spec: dict[str, Any], managed: bool) -> None:
+        spec = {**spec, "revisionHistoryLimit": spec["revisionHistoryLimit"] or None}  # 0 contradicts a revision limit
         raw = manifest(replicas=replicas, blue_green=strategy, **those_given(spec))
         self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
 
