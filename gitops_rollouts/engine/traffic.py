@@ -258,7 +258,7 @@ def _verified(scene: Scene, routed: Routed) -> Routed:
     if weights is None:
         return routed
     verified = None if seen.error else seen.verified
-    proven = verified is True if seen.verifies else verified is not False
+    proven = not seen.verifies if seen.error else verified is not False
     failed: tuple[Action, ...] = (events.verify_failed(seen.error),) if seen.error else ()
     return Routed(
         weights.model_copy(update={"verified": verified}),
