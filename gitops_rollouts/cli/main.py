@@ -22,7 +22,7 @@ MODULES: Final = (
     *("get", "status", "why"),
     *("promote", "abort", "retry", "withdraw", "undo"),
     *("set_image", "pause", "resume", "restart", "allow_prune"),
-    *("validate", "lint", "render", "diff", "doctor"),
+    *("validate", "lint", "render", "diff", "doctor", "plugins"),
     *("run", "crds"),
     *("demo", "cluster", "completion"),
 )
