@@ -266,6 +266,8 @@ async def patch(cluster: Cluster, seen: RolloutView, patches: tuple[Patch, ...],
     if dry_run:
         for each in patches:
             which = f"{seen.namespace}/{seen.name}" + (f"/{each.subresource}" if each.subresource else "")
+            if each.workload is not None:
+                which = f"{each.workload.kind} {seen.namespace}/{each.workload.name}"
             say(f"would patch {which}: {_json(each.body)}")
     else:
         await send(cluster.client, seen.rollout, patches, field_manager())

@@ -19,9 +19,9 @@ from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.errors import GorError
 
 MODULES: Final = (
-    *("get", "status", "why"),
+    *("get", "list", "status", "why"),
     *("promote", "abort", "retry", "withdraw", "undo"),
-    *("set_image", "pause", "resume", "restart", "allow_prune"),
+    *("set_image", "set", "pause", "resume", "restart", "allow_prune"),
     *("validate", "lint", "render", "diff", "doctor", "plugins"),
     *("run", "crds"),
     *("demo", "cluster", "completion"),

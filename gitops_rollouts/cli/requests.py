@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from gitops_rollouts.api.meta import Raw, format_time
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.rollout import ObjectRef, Rollout
 from gitops_rollouts.errors import ConfigError, DecisionError
 
 if TYPE_CHECKING:
@@ -24,23 +23,28 @@ _CONTAINER_LISTS = ("containers", "initContainers", "ephemeralContainers")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One PATCH of the Rollout."""
+    """One PATCH of the Rollout, or of the workload that it refers to (``workload``)."""
 
     body: Raw | Sequence[Raw]
     kind: Literal["merge", "json"] = "merge"
     subresource: str = ""
+    workload: ObjectRef | None = None
 
 
 async def send(client: Client, rollout: Rollout, patches: Iterable[Patch], field_manager: str) -> None:
     """Send the patches in order; the first that fails ends it."""
+    from gitops_rollouts.cli import workloads
     from gitops_rollouts.kube.resources import ROLLOUTS
 
     metadata = rollout.metadata
     for each in patches:
+        resource, name = ROLLOUTS, metadata.name
+        if each.workload is not None:
+            resource, name = workloads.resource_of(each.workload), each.workload.name
         await client.patch(
-            ROLLOUTS,
+            resource,
             metadata.namespace,
-            metadata.name,
+            name,
             each.body,
             kind=each.kind,
             subresource=each.subresource,
@@ -112,11 +116,14 @@ def restart(at: datetime) -> tuple[Patch, ...]:
 
 
 def undo(rollout: Rollout, replica_sets: Iterable[Raw], revision: int | None) -> tuple[Patch, ...]:
-    """Put a former revision's template back.
+    """Put a former revision's template back, where the Rollout has it: in itself, or in the workload it refers to.
 
-    ``replica_sets`` are those that the Rollout controls. Without ``revision`` the second newest is meant.
+    ``replica_sets`` are those that the Rollout controls. Without ``revision`` the second newest is meant. What the
+    engine put into a ReplicaSet for its pods' role, or to keep them off a node, stays out (docs/behaviour.md §13).
     Raises `DecisionError` if there is no such revision.
     """
+    from gitops_rollouts.controllers.as_written import template_as_written
+
     by_revision = {_revision(each): each for each in replica_sets}
     by_revision.pop(0, None)
     if revision is None:
@@ -128,10 +135,12 @@ def undo(rollout: Rollout, replica_sets: Iterable[Raw], revision: int | None) ->
         kept = ", ".join(str(each) for each in sorted(by_revision)) or "none"
         remedy = f"these are kept: {kept}"
         raise DecisionError(f'Revision {revision} of "{rollout.metadata.name}" is not kept', remedy=remedy)
-    template = _without_hash(by_revision[revision]["spec"]["template"])
+    template = template_as_written(by_revision[revision])
     if template == rollout.spec.template:
         return ()
-    return (Patch([{"op": "replace", "path": "/spec/template", "value": template}], kind="json"),)
+    reference = rollout.spec.workload_ref
+    change = {"op": "replace", "path": _template_path(reference), "value": template}
+    return (Patch([change], kind="json", workload=reference),)
 
 
 def set_image(rollout: Rollout, images: Mapping[str, str]) -> tuple[Patch, ...]:
@@ -139,7 +148,7 @@ def set_image(rollout: Rollout, images: Mapping[str, str]) -> tuple[Patch, ...]:
 
     Raises `ConfigError` for a container that the template doesn't have.
     """
-    template = rollout.spec.template or {}
+    template, reference = rollout.spec.template or {}, rollout.spec.workload_ref
     spec = template.get("spec")
     operations: list[Raw] = []
     found: set[str] = set()
@@ -152,13 +161,13 @@ def set_image(rollout: Rollout, images: Mapping[str, str]) -> tuple[Patch, ...]:
                 continue
             found.add(name)
             if container.get("image") != image:
-                path = f"/spec/template/spec/{key}/{index}"
+                path = f"{_template_path(reference)}/spec/{key}/{index}"
                 operations.append({"op": "test", "path": f"{path}/name", "value": name})
                 operations.append({"op": "add", "path": f"{path}/image", "value": image})
     missing = sorted(set(images) - found - {"*"})
     if missing:
         raise ConfigError(f'The Rollout "{rollout.metadata.name}" has no container {", ".join(missing)}')
-    return (Patch(operations, kind="json"),) if operations else ()
+    return (Patch(operations, kind="json", workload=reference),) if operations else ()
 
 
 def _revision(replica_set: Raw) -> int:
@@ -169,10 +178,8 @@ def _revision(replica_set: Raw) -> int:
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
-def _without_hash(template: Raw) -> Raw:
-    metadata = template.get("metadata") or {}
-    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != POD_TEMPLATE_HASH}
-    return {**template, "metadata": {**metadata, "labels": labels}}
+def _template_path(reference: ObjectRef | None) -> str:
+    return "/template" if reference is not None and reference.kind == "PodTemplate" else "/spec/template"
 
 
 def _status(change: Raw) -> Patch:

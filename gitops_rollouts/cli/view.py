@@ -18,7 +18,7 @@ from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.decisions.gates import Gate, gate_at, percent
 from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
-from gitops_rollouts.errors import Forbidden, NotFound
+from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from gitops_rollouts.kube.client import Client
@@ -182,7 +182,8 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
 
     raw = await client.get(ROLLOUTS, namespace, name)
-    rollout = parse_rollout(raw)
+    workload = await _workload(client, namespace, raw)
+    rollout = _parsed(raw, workload)
     selector = selector_of(rollout)
     replica_sets = await client.list(REPLICA_SETS, namespace, selector) if selector else []
     pods = await client.list(PODS, namespace, selector) if selector else []
@@ -193,7 +194,27 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
             sync = await client.get(GITSYNCS, None, stamp.target)
         except _UNREADABLE:
             sync = None
-    return view(raw, replica_sets, pods, sync)
+    return view(raw, replica_sets, pods, sync, workload)
+
+
+async def _workload(client: Client, namespace: str, raw: Raw) -> Raw | None:
+    """What spec.workloadRef names; None: it names nothing that can be read."""
+    from gitops_rollouts.cli import workloads
+
+    reference = parse_rollout(raw).spec.workload_ref
+    if reference is None:
+        return None
+    try:
+        return await workloads.read(client, namespace, reference)
+    except (*_UNREADABLE, ConfigError):
+        return None
+
+
+def _parsed(raw: Raw, workload: Raw | None) -> Rollout:
+    from gitops_rollouts.cli import workloads
+
+    rollout = parse_rollout(raw)
+    return rollout if workload is None else workloads.resolved(rollout, workload)
 
 
 def selector_of(rollout: Rollout) -> str:
@@ -204,9 +225,15 @@ def selector_of(rollout: Rollout) -> str:
     return str(selector)
 
 
-def view(raw: Raw, replica_sets: Iterable[Raw] = (), pods: Iterable[Raw] = (), sync: Raw | None = None) -> RolloutView:
-    """Put together what `gather` read."""
-    rollout = parse_rollout(raw)
+def view(
+    raw: Raw,
+    replica_sets: Iterable[Raw] = (),
+    pods: Iterable[Raw] = (),
+    sync: Raw | None = None,
+    workload: Raw | None = None,
+) -> RolloutView:
+    """Put together what `gather` read. The template of a referred workload counts as the Rollout's own."""
+    rollout = _parsed(raw, workload)
     phase, message = phase_of(rollout)
     by_owner: dict[str, list[Raw]] = {}
     for pod in pods:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gitops_rollouts.api.rollout import Rollout, parse_rollout
-from gitops_rollouts.cli import requests
+from gitops_rollouts.api.rollout import ObjectRef, Rollout, parse_rollout
+from gitops_rollouts.cli import requests, workloads
 from gitops_rollouts.errors import ConfigError, DecisionError
 
 TEMPLATE = {
@@ -105,6 +105,55 @@ def test_undo_to_a_revision_that_is_not_kept_names_those_that_are() -> None:
         requests.undo(rollout(), [replica_set(1, "a"), replica_set(2, "b")], 7)
     with pytest.raises(DecisionError, match="No former revision"):
         requests.undo(rollout(), [replica_set(1, "a")], None)
+
+
+def test_undo_leaves_out_what_the_engine_put_into_a_replica_set() -> None:
+    """§13, §24: metadata for the pods' role, and the term that keeps them off the nodes of another version."""
+    former = replica_set(1, "a")
+    former["metadata"]["annotations"]["rollout.argoproj.io/ephemeral-metadata"] = '{"labels":{"role":"stable"}}'
+    template = former["spec"]["template"]
+    template["metadata"]["labels"]["role"] = "stable"
+    term = {
+        "labelSelector": {
+            "matchExpressions": [{"key": "rollouts-pod-template-hash", "operator": "In", "values": ["h"]}]
+        },
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    template["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    ((_, (change,)),) = bodies(requests.undo(rollout(), [former, replica_set(2, "b")], 1))
+    assert change["value"] == {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": "a"}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "path", "place"),
+    [
+        ("apps/v1", "Deployment", "/spec/template", {"spec": {"template": TEMPLATE}}),
+        ("apps/v1", "ReplicaSet", "/spec/template", {"spec": {"template": TEMPLATE}}),
+        ("v1", "PodTemplate", "/template", {"template": TEMPLATE}),
+    ],
+)
+def test_a_referred_workload_is_written_where_its_template_is(
+    api_version: str, kind: str, path: str, place: dict[str, Any]
+) -> None:
+    """§2.2, §21: undo and set-image change the workload, not the Rollout."""
+    reference = {"apiVersion": api_version, "kind": kind, "name": "shop"}
+    unresolved = parse_rollout({"metadata": {"name": "web"}, "spec": {"workloadRef": reference}})
+    resolved = workloads.resolved(unresolved, place)
+    (patch,) = requests.set_image(resolved, {"web": "web:2"})
+    assert patch.workload == unresolved.spec.workload_ref
+    assert [each["path"] for each in patch.body][-1] == f"{path}/spec/containers/0/image"
+    (patch,) = requests.undo(resolved, [replica_set(1, "a"), replica_set(2, "b")], 1)
+    assert (patch.workload, patch.body[0]["path"]) == (unresolved.spec.workload_ref, path)  # type: ignore[index]
+    assert workloads.resource_of(reference_of(patch)).kind == kind
+    assert workloads.resolved(unresolved, {"spec": 3}).spec.template is None
+
+
+def reference_of(patch: requests.Patch) -> ObjectRef:
+    assert patch.workload is not None
+    return patch.workload
 
 
 def test_set_image_finds_every_kind_of_container() -> None:
