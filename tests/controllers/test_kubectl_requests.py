@@ -15,7 +15,7 @@ from controllers.running import Shown, rollout, running
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS
+from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.manager import Settings
 from waiting import eventually
@@ -172,3 +172,58 @@ async def test_the_verbs_on_a_canary_that_goes_wrong(
         assert (await web.phase("Progressing"))["status"]["message"] == "rollout is restarting"
         await eventually(restarted, deadline=90, what="restartedAt")
         await web.phase("Healthy")
+
+
+async def test_the_verbs_on_blue_green(client: Client, settings: Settings, web: Shown, plugin: Plugin) -> None:
+    """promote at the pause and where nothing pauses, abort, retry, promote --full, pause, undo."""
+    for name in ("active", "preview"):
+        spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+        await client.create(SERVICES, web.namespace, {"metadata": {"name": name}, "spec": spec})
+    body = rollout()
+    body["spec"]["strategy"] = {
+        "blueGreen": {
+            "activeService": "active",
+            "previewService": "preview",
+            "autoPromotionEnabled": False,
+            "scaleDownDelaySeconds": 1,
+            "abortScaleDownDelaySeconds": 1,
+        }
+    }
+    await client.create(ROLLOUTS, web.namespace, body)
+    async with running(settings):
+        first = (await web.phase("Healthy"))["status"]["currentPodHash"]
+        assert await plugin.promote() is None
+        await plugin.set_image("app:v2")
+        waiting = (await web.phase("Paused", image="app:v2"))["status"]
+        second = waiting["currentPodHash"]
+        assert waiting["message"] == "BlueGreenPause"
+        assert waiting["blueGreen"] == {"activeSelector": first, "previewSelector": second}
+        assert await plugin.promote() == {"pauseConditions": None}
+        done = (await web.phase("Healthy", image="app:v2"))["status"]
+        assert done["blueGreen"]["activeSelector"] == done["stableRS"] == second
+        assert await web.selector("active") == second
+        await web.has_sizes({"app:v2": 4})
+
+        await plugin.set_image("app:v3")
+        await web.phase("Paused", image="app:v3")
+        await plugin.abort()
+        aborted = (await web.phase("Degraded"))["status"]
+        assert aborted["message"] == "RolloutAborted: Rollout aborted update to revision 3"
+        assert await web.selector("active") == second
+        await web.has_sizes({"app:v2": 4})
+        await plugin.retry()
+        await web.phase("Paused", image="app:v3")
+        await web.has_sizes({"app:v2": 4, "app:v3": 4})
+        await plugin.pause()
+        manual = await web.phase("Paused")
+        assert manual["status"]["message"] == "manually paused"
+        await plugin.promote_full()
+        full = (await web.phase("Healthy", image="app:v3"))["status"]
+        assert full["duration"]["completionStatus"] == "FastPromoted"
+        assert "promoteFull" not in full
+
+        assert await plugin.undo(1)
+        back = (await web.phase("Paused", image="app:v1"))["status"]
+        assert (back["currentPodHash"], back["blueGreen"]["previewSelector"]) == (first, first)
+        await plugin.promote()
+        assert (await web.phase("Healthy", image="app:v1"))["status"]["stableRS"] == first
