@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gitops_rollouts import __version__
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.api.names import LOCK_NAME, POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, GitView
 from gitops_rollouts.controllers.execute import Executor
 from gitops_rollouts.controllers.observe import (
@@ -31,7 +31,14 @@ from gitops_rollouts.controllers.observe import (
     project_service,
 )
 from gitops_rollouts.controllers.queue import DelayQueue
-from gitops_rollouts.controllers.rollout import COALESCE_SECONDS, WORKERS, Clock, RolloutController, WantSink
+from gitops_rollouts.controllers.rollout import (
+    COALESCE_SECONDS,
+    RESYNC_SECONDS,
+    WORKERS,
+    Clock,
+    RolloutController,
+    WantSink,
+)
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
 from gitops_rollouts.controllers.step_plugins import StepPluginCalls
@@ -61,8 +68,6 @@ from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.web.endpoints import health_app, metrics_app
 from gitops_rollouts.web.server import WebServer
 
-LOCK_NAME: Final = "argo-rollouts-controller-lock"
-"""The same name as Argo Rollouts' own controller takes: never both over one namespace (docs/behaviour.md §23)."""
 KUBE_CONTEXT_VARIABLE: Final = "GITOPS_ROLLOUTS_KUBE_CONTEXT"
 """Tells plugins the context of --context."""
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -98,6 +103,7 @@ class Settings:
     renew_seconds: float = RENEW_SECONDS
     retry_seconds: float = RETRY_SECONDS
     workers: int = WORKERS
+    resync_seconds: float = RESYNC_SECONDS
     plugin_seconds: float = CALL_SECONDS
     """How long one call of a plugin may take."""
 
@@ -193,6 +199,7 @@ class Leader:
             routers=self._routers,
             plugins=self._step_plugins,
             workers=settings.workers,
+            resync_seconds=settings.resync_seconds,
         )
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
         self._controllers: list[asyncio.Task[Any]] = []

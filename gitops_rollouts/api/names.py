@@ -50,5 +50,8 @@ ENGINE_MANAGER: Final = "rollouts-controller"
 """The field manager of the progression engine's own writes."""
 EVENT_COMPONENT: Final = "rollouts-controller"
 
+LOCK_NAME: Final = "argo-rollouts-controller-lock"
+"""The Lease of every controller of this API, ``-<instance id>`` may follow: never two in one namespace (§23)."""
+
 OVERLAY_ROOT: Final = ".rollouts"
 """Decisions of rendered Rollouts stand at ``.rollouts/<target>/<namespace>/<name>.yaml`` (docs/decisions.md §1.3)."""

@@ -131,7 +131,7 @@ async def _rights(client: Client, own: str) -> Check:
 
 
 async def _leader(client: Client, own: str, instance: str) -> Check:
-    from gitops_rollouts.manager import LOCK_NAME
+    from gitops_rollouts.api.names import LOCK_NAME
 
     name = f"{LOCK_NAME}-{instance}" if instance else LOCK_NAME
     start = "start gor run, or say with --own-namespace where it has its Lease"

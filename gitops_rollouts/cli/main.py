@@ -23,7 +23,7 @@ MODULES: Final = (
     *("promote", "abort", "retry", "withdraw", "undo"),
     *("set_image", "set", "pause", "resume", "restart", "allow_prune"),
     *("validate", "lint", "render", "diff", "doctor", "plugins"),
-    *("run", "crds"),
+    *("run", "crds", "migrate"),
     *("demo", "cluster", "completion"),
 )
 """The command modules, in the order in which ``--help`` lists them."""

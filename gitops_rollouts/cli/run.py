@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+_LEASE = "Leader election"
+
 
 class LogLevel(StrEnum):
     """How much is logged."""
@@ -62,8 +64,12 @@ def run(  # noqa: PLR0917  typer makes options of them
     cluster_name: Annotated[
         str, typer.Option(help="This cluster's name in commits; keep it when the cluster is built anew.")
     ] = "default",
-    metrics_port: Annotated[int, typer.Option(help="Port of /metrics; 0: none.")] = 8090,
-    healthz_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz; 0: none.")] = 8080,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", "--metricsPort", help="Port of /metrics; 0: none.")
+    ] = 8090,
+    healthz_port: Annotated[
+        int, typer.Option("--healthz-port", "--healthzPort", help="Port of /healthz and /readyz; 0: none.")
+    ] = 8080,
     bind_address: Annotated[
         str, typer.Option(help="Address of both ports; default: every address in a Pod, 127.0.0.1 elsewhere.")
     ] = "",
@@ -77,8 +83,40 @@ def run(  # noqa: PLR0917  typer makes options of them
             max=600,
         ),
     ] = 30,
-    log_level: Annotated[LogLevel, typer.Option(help="How much is logged.")] = LogLevel.INFO,
-    log_format: Annotated[LogStyle, typer.Option(help="Lines for people, or JSON.")] = LogStyle.TEXT,
+    lease_duration: Annotated[
+        str,
+        typer.Option(
+            "--leader-election-lease-duration",
+            help="A leader that was silent for so long is replaced.",
+            rich_help_panel=_LEASE,
+        ),
+    ] = "15s",
+    renew_deadline: Annotated[
+        str,
+        typer.Option(
+            "--leader-election-renew-deadline",
+            help="A leader that couldn't renew for so long stops acting.",
+            rich_help_panel=_LEASE,
+        ),
+    ] = "10s",
+    retry_period: Annotated[
+        str,
+        typer.Option(
+            "--leader-election-retry-period", help="How often the Lease is tried or renewed.", rich_help_panel=_LEASE
+        ),
+    ] = "2s",
+    rollout_threads: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many Rollouts are worked on at once.")
+    ] = 16,
+    rollout_resync: Annotated[
+        int, typer.Option(min=1, help="After so many seconds every Rollout is looked at though nothing changed.")
+    ] = 900,
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", "--loglevel", help="How much is logged.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogStyle, typer.Option("--log-format", "--logformat", help="Lines for people, or JSON.")
+    ] = LogStyle.TEXT,
 ) -> None:
     """Run the controller until SIGTERM or SIGINT: progress every Rollout, and sync Git if told to."""
     import asyncio
@@ -91,6 +129,7 @@ def run(  # noqa: PLR0917  typer makes options of them
 
     telemetry.configure_logging(log_level.value, log_format.value)
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    lease, renew, retry = _lease(lease_duration, renew_deadline, retry_period)
     settings = Settings(
         kubeconfig=kubeconfig,
         context=context,
@@ -101,6 +140,11 @@ def run(  # noqa: PLR0917  typer makes options of them
         bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
         plugin_seconds=plugin_timeout,
+        workers=rollout_threads,
+        resync_seconds=rollout_resync,
+        lease_seconds=lease,
+        renew_seconds=renew,
+        retry_seconds=retry,
     )
     git = GitOptions(
         mirror_directory(state_dir, os.environ),
@@ -110,6 +154,24 @@ def run(  # noqa: PLR0917  typer makes options of them
         allow_file=not in_pod,
     )
     asyncio.run(_until_signal(Manager(settings, git=git_factory(git))))
+
+
+def _lease(duration: str, deadline: str, retry: str) -> tuple[float, float, float]:
+    """The three in seconds. Raises `ConfigError` unless duration > deadline > 1.2 times retry > 0."""
+    from gitops_rollouts.api.durations import parse_go_duration
+    from gitops_rollouts.errors import ConfigError
+
+    try:
+        lease, renew, again = (parse_go_duration(text).total_seconds() for text in (duration, deadline, retry))
+    except ValueError as error:
+        raise ConfigError(f"the leader election: {error}", remedy="write durations such as 15s") from error
+    if not lease > renew > 1.2 * again > 0 or lease < 1:
+        remedy = "as 15s, 10s and 2s are: lease duration, renew deadline, retry period"
+        raise ConfigError(
+            f"the leader election can't work with {duration}, {deadline} and {retry}",
+            remedy=f"each must be clearly shorter than the one before, the first at least 1s, {remedy}",
+        )
+    return lease, renew, again
 
 
 def _gitsyncs(config: Path | None, repo: str, branch: str, path: str) -> tuple[dict[str, Any], ...]:

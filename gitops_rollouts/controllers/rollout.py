@@ -101,6 +101,7 @@ class RolloutController:
         routers: RouterCalls | None = None,
         plugins: StepPluginCalls | None = None,
         workers: int = WORKERS,
+        resync_seconds: float = RESYNC_SECONDS,
     ) -> None:
         self.queue = queue
         self._client = client
@@ -115,6 +116,7 @@ class RolloutController:
         self._routers = routers
         self._plugins = plugins
         self._workers = workers
+        self._resync_seconds = resync_seconds
         self._patience = Patience()
         self._late: dict[Key, _Late] = {}
         self._uids: dict[Key, About] = {}
@@ -311,10 +313,10 @@ class RolloutController:
     async def _resync(self) -> None:
         """Look at everything once in a while: what no event told of is found then (docs/behaviour.md §7)."""
         while True:
-            await asyncio.sleep(RESYNC_SECONDS)
+            await asyncio.sleep(self._resync_seconds)
             for key, live in self._caches.rollouts.items():
                 if is_ours(live.rollout, self._instance_id):
-                    self.queue.add_after(key, random.uniform(0.0, 60.0))  # noqa: S311
+                    self.queue.add_after(key, random.uniform(0.0, min(60.0, self._resync_seconds)))  # noqa: S311
 
 
 def _lifts_abort(live: LiveRollout, plan: Plan) -> bool:

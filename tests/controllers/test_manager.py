@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from controllers.running import Shown, rollout, running
+from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.errors import LeadershipLost, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import EVENTS, LEASES, REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import LOCK_NAME, Manager, Settings
+from gitops_rollouts.manager import Manager, Settings
 from kube.line import Line
 from waiting import eventually
 

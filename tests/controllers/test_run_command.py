@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from controllers.running import Shown, rollout
+from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import LEASES, ROLLOUTS
-from gitops_rollouts.manager import LOCK_NAME
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

@@ -1,0 +1,161 @@
+"""``gor migrate`` reads a real API server: Rollouts that another controller drives, and a live Deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.command import gor
+from controllers.laid_down import AVAILABLE, NOT_COMPLETED, NOT_HEALTHY, PAUSED, Laid, Version, ago
+from controllers.running import rollout
+from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME
+from gitops_rollouts.cli import exit_codes
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS
+from gitops_rollouts.local.cluster import Cluster
+from waiting import eventually
+
+pytestmark = pytest.mark.cluster
+STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {}}]
+STEP_HASH = "77b4b4f4c6"
+
+
+@pytest.fixture
+async def client(kubeconfig: Path, crds: Cluster) -> AsyncIterator[Client]:
+    async with await Client.connect(str(kubeconfig)) as connected:
+        yield connected
+
+
+async def run(kubeconfig: Path, namespace: str, *argv: str) -> CompletedProcess[str]:
+    return await asyncio.to_thread(gor, "migrate", *argv, "-n", namespace, KUBECONFIG=str(kubeconfig))
+
+
+async def nobody_drives(kubeconfig: Path, namespace: str) -> CompletedProcess[str]:
+    """The check once it is content. Leases of other tests' processes that were killed must run out first."""
+
+    async def content() -> CompletedProcess[str] | None:
+        done = await run(kubeconfig, namespace, "check")
+        return done if done.returncode == exit_codes.OK else None
+
+    found = await eventually(content, deadline=60)
+    assert found is not None
+    return found
+
+
+async def lay(client: Client, namespace: str, name: str, **spec: Any) -> None:
+    """A canary at its gate."""
+    body = rollout(name, image="app:v2", steps=STEPS, **spec)
+    laid = Laid(client, namespace, body, [Version("app:v1", 1, 3), Version("app:v2", 2, 1)])
+    await laid.objects()
+    progressing = ("Progressing", "Unknown", "RolloutPaused", "Rollout is paused")
+    await laid.status(
+        AVAILABLE, NOT_HEALTHY, NOT_COMPLETED, progressing, PAUSED,
+        currentStepIndex=1, currentStepHash=STEP_HASH, controllerPause=True, phase="Paused",
+        pauseConditions=[{"reason": "CanaryPauseStep", "startTime": ago(60)}], message="CanaryPauseStep",
+    )  # fmt: skip
+
+
+async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped(
+    client: Client, kubeconfig: Path, namespace: str
+) -> None:
+    """docs/behaviour.md §7, §23"""
+    await lay(client, namespace, "gate")
+    fine = await nobody_drives(kubeconfig, namespace)
+    header, line = fine.stdout.splitlines()
+    assert header.split()[:4] == ["NAME", "STRATEGY", "PHASE", "STEP"]
+    assert line.split() == ["gate", "canary", "Paused", "1/2", "as", "is", "-"]
+
+    await lay(client, namespace, "unsized")
+    await client.patch(ROLLOUTS, namespace, "unsized", {"spec": {"replicas": 8}}, field_manager="tests")
+    await lay(client, namespace, "edited")
+    image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "app:v3"}]
+    await client.patch(ROLLOUTS, namespace, "edited", image, kind="json", field_manager="tests")
+    experiment = {"experiment": {"templates": [{"name": "a", "specRef": "stable"}], "duration": "5m"}}
+    await client.create(ROLLOUTS, namespace, rollout("refused", steps=[*STEPS, experiment]))
+    bad = rollout("invalid", steps=[{"setWeight": 200}])
+    await client.create(ROLLOUTS, namespace, bad)
+    theirs = rollout("theirs")
+    theirs["metadata"]["labels"] = {INSTANCE_ID: "blue"}
+    await client.create(ROLLOUTS, namespace, theirs)
+    lease = {
+        "holderIdentity": "argo-rollouts-5b6f_1",
+        "leaseDurationSeconds": 3600,
+        "renewTime": ago(5)[:-1] + ".000000Z",
+    }
+    await client.create(LEASES, namespace, {"metadata": {"name": LOCK_NAME}, "spec": lease})
+    before = {each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+              for each in await client.list(ROLLOUTS, namespace)}  # fmt: skip
+
+    told = await run(kubeconfig, namespace, "check", "-o", "json")
+    assert told.returncode == exit_codes.NEGATIVE
+    data = json.loads(told.stdout)
+    found = {each["name"]: each for each in data["rollouts"]}
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "gate": "as is",
+        "unsized": "goes on",
+        "edited": "starts anew",
+        "refused": "refused",
+        "invalid": "refused",
+        "theirs": "other instance",
+    }
+    assert any("scales the ReplicaSet" in each for each in found["unsized"]["reasons"])
+    assert any(each.startswith("creates the ReplicaSet edited-") for each in found["edited"]["reasons"])
+    assert any("acted on by nobody yet" in each for each in found["edited"]["reasons"])
+    assert "spec.strategy.canary.steps[2].experiment" in found["refused"]["reasons"][0]
+    assert "steps[0].setWeight" in found["invalid"]["reasons"][0]
+    assert "--instance-id blue" in found["theirs"]["reasons"][0]
+    (driver,) = [each for each in data["drivers"] if each["namespace"] == namespace]
+    assert (driver["holder"], driver["alive"]) == ("argo-rollouts-5b6f_1", True)
+    people = await run(kubeconfig, namespace, "check")
+    assert f"argo-rollouts-5b6f_1 holds the Lease {namespace}/{LOCK_NAME}" in people.stderr
+    assert "stop it first" in people.stderr
+    after = {each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+             for each in await client.list(ROLLOUTS, namespace)}  # fmt: skip
+    assert after == before
+
+    await client.patch(LEASES, namespace, LOCK_NAME, {"spec": {"holderIdentity": ""}})
+    for name in ("unsized", "edited", "refused", "invalid"):
+        await client.delete(ROLLOUTS, namespace, name)
+    await nobody_drives(kubeconfig, namespace)
+
+
+async def test_a_live_deployment_becomes_a_rollout_that_the_server_takes(
+    client: Client, kubeconfig: Path, namespace: str
+) -> None:
+    labels = {"app": "web"}
+    limits = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}}
+    containers = [{"name": "web", "image": "app:v1"}]
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "labels": labels},
+        "spec": {
+            "replicas": 2,
+            "strategy": limits,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+        },
+    }
+    await client.create(DEPLOYMENTS, namespace, body)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    scaler = {"metadata": {"name": "web"}, "spec": {"scaleTargetRef": target, "maxReplicas": 5}}
+    await client.create(HPAS, namespace, scaler)
+    done = await run(kubeconfig, namespace, "deployment", "web", "--convert", "--steps", "50,pause")
+    assert done.returncode == exit_codes.OK, done.stderr
+    assert "HorizontalPodAutoscaler web: set spec.scaleTargetRef" in done.stderr
+    manifest = yaml.safe_load(done.stdout)
+    made = await client.create(ROLLOUTS, namespace, manifest)
+    assert made["spec"]["strategy"]["canary"] == {
+        **limits["rollingUpdate"],  # type: ignore[dict-item]
+        "steps": [{"setWeight": 50}, {"pause": {}}],
+    }
+    assert made["spec"]["selector"] == {"matchLabels": labels}
+    missing = await run(kubeconfig, namespace, "deployment", "api")
+    assert missing.returncode == exit_codes.NOT_FOUND
