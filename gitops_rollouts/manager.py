@@ -42,6 +42,7 @@ from gitops_rollouts.controllers.rollout import (
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
 from gitops_rollouts.controllers.step_plugins import StepPluginCalls
+from gitops_rollouts.controllers.workloads import Workloads
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import Forbidden, NotFound
@@ -183,6 +184,13 @@ class Leader:
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
         )
+        self._workloads = Workloads(
+            client,
+            rollouts,
+            namespace=settings.namespace,
+            instance_id=settings.instance_id,
+            on_rollout=rollout_queue.add,
+        )
         self._routers = RouterCalls(Registry([PluginRouters(plugins)]), rollout_queue.add)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
         self._rollouts = RolloutController(
@@ -193,6 +201,7 @@ class Leader:
             clock,
             metrics,
             rollout_queue,
+            self._workloads,
             instance_id=settings.instance_id,
             authority=AuthorityReader(self._git.git, self._git.staleness) if self._git else None,
             wants=self._git.wants if self._git else None,
@@ -213,6 +222,7 @@ class Leader:
     def start(self) -> list[asyncio.Task[Any]]:
         """Start to watch; returns the tasks, which never end by themselves."""
         tasks = [asyncio.create_task(self._events.run(), name="event recorder")]
+        tasks.append(asyncio.create_task(self._workloads.run(), name="watch of workloads"))
         return tasks + [asyncio.create_task(i.run(), name=f"watch of {i.resource.plural}") for i in self._informers]
 
     async def synced(self) -> None:

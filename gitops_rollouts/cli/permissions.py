@@ -41,8 +41,12 @@ ENGINE: Final = (
     ),
     *_rights("gitops-rollouts.io", "gitsyncs/status", "patch", "say what was fetched and applied"),
     *_rights("apps", "replicasets", "get list watch create patch delete", "create, size and clean up ReplicaSets"),
+    *_rights(
+        "apps", "deployments", "get list watch patch", "read workloads that Rollouts refer to, and scale them down"
+    ),
+    *_rights("", "podtemplates", "get list watch", "read workloads that Rollouts refer to"),
     *_rights("", "services", "list watch patch", "point Services at a version"),
-    *_rights("", "pods", "list", "find the pods that a restart replaces"),
+    *_rights("", "pods", "list patch", "find the pods that a restart replaces, and label pods by their role"),
     *_rights("", "pods/eviction", "create", "restart pods"),
     *_rights("", "events", "create patch", "tell what happened"),
     *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),

@@ -14,8 +14,10 @@ from gitops_rollouts.decisions.identity import steps_digest
 from gitops_rollouts.decisions.message import at_step
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.wants import outbox_entry, told_id
-from gitops_rollouts.engine.observed import Authority, TreeAbort
+from gitops_rollouts.engine.observed import Authority, TreeAbort, Workload
 
+Version = tuple[str | int, ...]
+"""uid and generation of a Rollout; uid and template of the workload that it refers to."""
 _MAX_STAMP: Final = 1024
 _DIGITS: Final = 12
 """So much of an intent is shown, and told to the engine."""
@@ -76,8 +78,8 @@ class AuthorityReader:
         self._behind: dict[Key, datetime] = {}
         self._first_read: datetime | None = None
 
-    def read(self, live: LiveRollout, now: datetime) -> Reading:
-        """The authority over one live Rollout; none if no GitSync applies it.
+    def read(self, live: LiveRollout, now: datetime, workload: Workload | None = None) -> Reading:
+        """The authority over one live Rollout; none if no GitSync applies it. ``workload``: what it refers to.
 
         Calls `see_abort` first, so that an abort that was taken back in Git is told from a new one.
         """
@@ -89,7 +91,7 @@ class AuthorityReader:
         target = state.target if state is not None else stamp.get("target", "")
         if state is None and not (target and self._git.expects(target)):
             return Reading()
-        digests = self._digests_of(live, now)
+        digests = self._digests_of(live, workload, now)
         applied = stamp.get("target") == target and digests.matches(stamp)
         if not applied and now - digests.seen < _SETTLE:
             return Reading(wait=_SETTLE - (now - digests.seen))
@@ -134,13 +136,19 @@ class AuthorityReader:
             self._first_read = now
         return self._first_read
 
-    def _digests_of(self, live: LiveRollout, now: datetime) -> _Digests:
+    def _digests_of(self, live: LiveRollout, workload: Workload | None, now: datetime) -> _Digests:
         meta = live.rollout.metadata
         known = self._digests.get(live.key)
-        if known is None or (known.uid, known.generation) != (meta.uid, meta.generation):
-            template = live.rollout.spec.template
-            hashed = pod_template_hash(template, None) if template is not None else ""
-            known = _Digests(meta.uid, meta.generation, hashed, steps_digest({"spec": live.spec}), now)
+        version: Version = (meta.uid, meta.generation)
+        hashed = ""
+        if workload is not None:
+            # not by its generation, which a size changes too
+            hashed = pod_template_hash(workload.template, None)
+            version += (workload.uid, hashed)
+        if known is None or known.version != version:
+            if workload is None and live.rollout.spec.template is not None:
+                hashed = pod_template_hash(live.rollout.spec.template, None)
+            known = _Digests(version, hashed, steps_digest({"spec": live.spec}), now)
             self._digests[live.key] = known
         return known
 
@@ -172,8 +180,7 @@ def _tree_abort(live: LiveRollout, state: InGit) -> TreeAbort | None:
 class _Digests:
     """What a live object's spec digests to, and when this process first saw that generation."""
 
-    uid: str
-    generation: int
+    version: Version
     template_hash: str
     steps: str
     seen: datetime

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -48,6 +49,7 @@ from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
 OUTBOX_LIMIT: Final = 16
+_SIDE_BY_SIDE: Final = 10
 Emit = Callable[[About, EmitEvent], None]
 
 log = structlog.get_logger(__name__)
@@ -109,8 +111,11 @@ class Executor:
                 await run.record_abort(action)
         if plan.status_first:
             await run.write_status(plan.status)
-        for action in plan.actions:
-            await run.act(action)
+        for alike in _batches(plan.actions):
+            if len(alike) == 1:
+                await run.act(alike[0])
+            else:
+                await _at_once([run.act(action) for action in alike])
         if not plan.status_first:
             await run.write_status(plan.status)
         for event in plan.events:
@@ -138,6 +143,7 @@ class _Run:
         self._live = live
         self._outcome = outcome
         self._version = live.version
+        self._evicted = 0
         meta = live.rollout.metadata
         self._namespace = meta.namespace
         self._about = About(ARGO_API_VERSION, "Rollout", meta.namespace, meta.name, meta.uid, meta.resource_version)
@@ -265,8 +271,11 @@ class _Run:
             return
 
     async def _evict(self, action: EvictPod) -> None:
+        if self._evicted >= action.at_most:
+            return
         try:
             await self._client.evict(self._namespace, action.name, uid=action.uid)
+            self._evicted += 1
         except (TooManyRequests, NotFound) as error:
             log.info("pod not evicted", namespace=self._namespace, pod=action.name, error=str(error))
 
@@ -329,6 +338,26 @@ class _Run:
             "controller": True,
             "blockOwnerDeletion": True,
         }
+
+
+def _batches(actions: Iterable[Action]) -> Iterator[list[Action]]:
+    """The actions in order; Pods that follow each other are patched side by side."""
+    batch: list[Action] = []
+    for action in actions:
+        alike = isinstance(action, PatchPod) and bool(batch) and isinstance(batch[0], PatchPod)
+        if batch and not (alike and len(batch) < _SIDE_BY_SIDE):
+            yield batch
+            batch = []
+        batch.append(action)
+    if batch:
+        yield batch
+
+
+async def _at_once(requests: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of them, then raise the first failure."""
+    for failed in await asyncio.gather(*requests, return_exceptions=True):
+        if isinstance(failed, BaseException):
+            raise failed
 
 
 def read_outbox(text: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.names import APPLIED, INSTANCE_ID, MANAGED_BY_ROLLOUTS, OUTBOX, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
-from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service
+from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
 
 Key = tuple[str, str]
@@ -173,14 +173,14 @@ class Caches:
         live: LiveRollout,
         *,
         taken_names: Iterable[str] = (),
-        pods: tuple[Pod, ...] | None = None,
         authority: Authority | None = None,
         refused: FieldError | None = None,
+        workload: Workload | None = None,
     ) -> Observed:
         """The snapshot of one Rollout."""
         namespace = live.key[0]
         uid = live.rollout.metadata.uid
-        selector = live.rollout.spec.selector
+        selector = live.rollout.spec.selector or (workload.selector if workload is not None else None)
         sets = list(self._owned.get(uid, {}).values())
         if selector is not None and not selector.is_empty:
             sets += [rs for rs in self._orphans.get(namespace, {}).values() if selector.matches(rs.labels)]
@@ -194,9 +194,9 @@ class Caches:
             replica_sets=tuple(sorted(sets, key=lambda rs: rs.name)),
             taken_names=frozenset(taken_names),
             services=services,
-            pods=pods,
             authority=authority,
             refused=refused,
+            workload=workload,
         )
 
     def users_of(self, service: Key) -> frozenset[Key]:

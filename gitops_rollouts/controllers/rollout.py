@@ -16,18 +16,18 @@ from typing import Final, Protocol
 
 import structlog
 
-from gitops_rollouts.api.meta import Raw
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.validation import unsupported_yet
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
-from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours, project_pod
+from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours
+from gitops_rollouts.controllers.pods import PodReader
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.step_plugins import StepPluginCalls
-from gitops_rollouts.engine.observed import Authority, Observed, Pod, RoutersSeen
+from gitops_rollouts.controllers.workloads import Workloads
+from gitops_rollouts.engine.observed import Authority, Observed, RoutersSeen, Workload
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
 from gitops_rollouts.errors import (
@@ -45,7 +45,7 @@ from gitops_rollouts.errors import (
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
-from gitops_rollouts.kube.resources import PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.telemetry import Metrics
 
 Clock = Callable[[], datetime]
@@ -94,6 +94,7 @@ class RolloutController:
         clock: Clock,
         metrics: Metrics,
         queue: DelayQueue[Key],
+        workloads: Workloads,
         *,
         instance_id: str = "",
         authority: AuthorityReader | None = None,
@@ -104,7 +105,8 @@ class RolloutController:
         resync_seconds: float = RESYNC_SECONDS,
     ) -> None:
         self.queue = queue
-        self._client = client
+        self._pods = PodReader(client)
+        self._workloads = workloads
         self._caches = caches
         self._executor = executor
         self._emit = emit
@@ -187,10 +189,11 @@ class RolloutController:
         if live.rollout.metadata.deletion_timestamp is not None:
             return None
         now = self._clock()
-        reading = self._authority.read(live, now) if self._authority else Reading()
+        workload = await self._workloads.get(live.rollout)
+        reading = self._authority.read(live, now, workload) if self._authority else Reading()
         if reading.wait is not None:
             return reading.wait
-        observed = await self._observe(key, live, reading.authority, now)
+        observed = await self._observe(key, live, workload, reading.authority, now)
         plan = self._patience.hold(key, live.rollout.status, step(observed, now))
         await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
@@ -218,15 +221,17 @@ class RolloutController:
         if ended is not None and outcome.status is not None:
             self._metrics.update_finished(ended.status, ended.total, ended.paused)
 
-    async def _observe(self, key: Key, live: LiveRollout, authority: Authority | None, now: datetime) -> Observed:
+    async def _observe(
+        self, key: Key, live: LiveRollout, workload: Workload | None, authority: Authority | None, now: datetime
+    ) -> Observed:
         late = self._late.get(key)
         refused = next(iter(unsupported_yet(live.rollout)), None)
         observed = self._caches.observe(
             live,
             taken_names=late.taken if late else (),
-            pods=await self._pods(live, now),
             authority=authority,
             refused=refused,
+            workload=workload,
         )
         if self._plugins is not None:
             answers, disabled = self._plugins.answers(live), self._plugins.disabled
@@ -235,17 +240,7 @@ class RolloutController:
             refused = self._routers.refused(live)
             seen = RoutersSeen() if refused else await self._routers.seen(live)
             observed = replace(observed, refused=refused, routers=seen)
-        return observed
-
-    async def _pods(self, live: LiveRollout, now: datetime) -> tuple[Pod, ...] | None:
-        """The Rollout's Pods, only while a restart is due."""
-        spec = live.rollout.spec
-        wanted = spec.restart_at
-        if wanted is None or wanted > now or live.rollout.status.restarted_at == wanted or spec.selector is None:
-            return None
-        selector = f"{spec.selector},{POD_TEMPLATE_HASH}" if not spec.selector.is_empty else POD_TEMPLATE_HASH
-        found: list[Raw] = await self._client.list(PODS, live.key[0], selector)
-        return tuple(project_pod(raw, spec.min_ready_seconds, now) for raw in found)
+        return await self._pods.read(key, observed, now)
 
     def _caught_up(self, key: Key) -> bool:
         """The caches show everything that this process wrote for this key."""
@@ -285,6 +280,7 @@ class RolloutController:
         self.queue.forget(key)
         self._late.pop(key, None)
         self._patience.forget(key)
+        self._pods.forget(key)
         if self._routers is not None:
             self._routers.forget(key)
         if self._authority is not None:

@@ -117,26 +117,35 @@ def injected(template: Mapping[str, Any], metadata: Metadata) -> dict[str, Any]:
     return {**template, "metadata": {key: value for key, value in merged.items() if value}}
 
 
+def asked(observed: Observed) -> Settled:
+    """What every ReplicaSet's pods should carry, where anything may ever have been injected."""
+    return frozenset((one.uid, str(wanted)) for one, wanted, everything in _of(observed) if everything)
+
+
 def watched(observed: Observed) -> Settled:
-    """The ReplicaSets with pods that should carry metadata, or may carry some that was injected once."""
-    roles = _roles(observed.rollout.spec, observed.rollout.status, _ours(observed))
+    """Those of `asked` that have pods."""
     return frozenset(
         (one.uid, str(wanted))
-        for one, wanted, injected_ever in roles
-        if injected_ever and (one.replicas or one.current) and not one.deleting
+        for one, wanted, everything in _of(observed)
+        if everything and (one.replicas or one.current) and not one.deleting
     )
 
 
 def settled(observed: Observed) -> Settled:
-    """Those of `watched` whose template and pods are right, by pods that were loaded."""
-    roles = _roles(observed.rollout.spec, observed.rollout.status, _ours(observed))
+    """Those of `asked` that are right and stay so: by their pods, if these were loaded, or because there are none.
+
+    A ReplicaSet that its controller hasn't seen since it was changed may still get pods of the former template.
+    """
     return frozenset(
         (one.uid, str(wanted))
-        for one, wanted, everything in roles
-        if observed.pods is not None
-        and one.observed_generation >= one.generation
+        for one, wanted, everything in _of(observed)
+        if everything
+        and (one.generation <= max(1, one.observed_generation))
         and recorded(one) == wanted
-        and not _pod_patches(one, {}, observed.pods, wanted, everything)
+        and (
+            not (one.replicas or one.current)
+            or (observed.pods is not None and not _pod_patches(one, {}, observed.pods, wanted, everything))
+        )
     )
 
 
@@ -160,9 +169,10 @@ def sync(scene: Scene) -> Synced:
     return Synced(_with(scene, changed), tuple(actions), _AGAIN if waiting else None)
 
 
-def _ours(observed: Observed) -> list[ReplicaSet]:
-    uid = observed.rollout.metadata.uid
-    return [one for one in observed.replica_sets if one.owner_uid == uid]
+def _of(observed: Observed) -> list[tuple[ReplicaSet, Metadata, tuple[Metadata, ...]]]:
+    rollout = observed.rollout
+    ours = [one for one in observed.replica_sets if one.owner_uid == rollout.metadata.uid]
+    return _roles(rollout.spec, rollout.status, ours)
 
 
 def _roles(

@@ -137,10 +137,14 @@ class CallStepPlugin:
 
 @dataclass(frozen=True, slots=True)
 class EvictPod:
-    """Evict a Pod through the Eviction API; a 429 means: not now, go on with the next action."""
+    """Evict a Pod through the Eviction API; a 429 means: not now, go on with the next action.
+
+    Nothing to do once this plan has evicted ``at_most`` Pods: what follows is for those that can't be evicted now.
+    """
 
     name: str
     uid: str
+    at_most: int = 1
 
 
 @dataclass(frozen=True, slots=True)

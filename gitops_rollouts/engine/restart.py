@@ -39,8 +39,9 @@ def restart(scene: Scene) -> Restarted:
     available = sum(1 for pod in ours if pod.available and not pod.deleting)
     allowed = available - (wanted_pods - max(scene.bounds.unavailable, 1))
     old = [pod for pod in ours if pod.created < wanted]
-    evicted = [pod for pod in old if not pod.deleting][: max(0, allowed)]
+    staying = [pod for pod in old if not pod.deleting]
     if not old:
         return Restarted(restarted_at=wanted)
-    actions = tuple(EvictPod(pod.name, pod.uid) for pod in evicted)
+    # all of them: a pod that a PodDisruptionBudget keeps must not use up what others may have
+    actions = tuple(EvictPod(pod.name, pod.uid, allowed) for pod in staying) if allowed > 0 else ()
     return Restarted(actions, done, _AGAIN)

@@ -59,6 +59,7 @@ EXPERIMENTS: Final = Resource("argoproj.io", "v1alpha1", "experiments", "Experim
 GITSYNCS: Final = Resource("gitops-rollouts.io", "v1alpha1", "gitsyncs", "GitSync", namespaced=False)
 REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet", namespaced=True)
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment", namespaced=True)
+POD_TEMPLATES: Final = Resource("", "v1", "podtemplates", "PodTemplate", namespaced=True)
 SERVICES: Final = Resource("", "v1", "services", "Service", namespaced=True)
 PODS: Final = Resource("", "v1", "pods", "Pod", namespaced=True)
 NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)

@@ -304,23 +304,20 @@ def test_a_referred_workload_needs_neither_selector_nor_template() -> None:
         selector=None, template=None, workloadRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
     )
     assert errors(raw) == []
-    assert [error.path for error in unsupported_yet(raw)] == ["spec.workloadRef"]
+    assert unsupported_yet(raw) == []
 
 
 def test_what_is_not_built_yet_is_refused() -> None:
-    analysed = {"activeService": "a", "prePromotionAnalysis": {}, "postPromotionAnalysis": {}, "activeMetadata": {}}
+    analysed = {"activeService": "a", "prePromotionAnalysis": {}, "postPromotionAnalysis": {}}
     assert [error.path for error in unsupported_yet(rollout(strategy={"blueGreen": analysed}))] == [
         "spec.strategy.blueGreen.prePromotionAnalysis",
         "spec.strategy.blueGreen.postPromotionAnalysis",
-        "spec.strategy.blueGreen.activeMetadata",
     ]
     assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
     steps = ("experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute")
     canary = {
         "trafficRouting": {},
         "analysis": {},
-        "canaryMetadata": {},
-        "stableMetadata": {},
         "dynamicStableScale": True,
         "pingPong": {},
         "steps": [{step: {}} for step in steps],

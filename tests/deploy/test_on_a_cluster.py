@@ -116,7 +116,7 @@ def test_the_engine_has_every_right_that_it_uses(installed: Cluster) -> None:
         ("", "pods", "delete", ""),
         ("argoproj.io", "rollouts", "delete", ""),
         ("argoproj.io", "rollouts", "create", ""),
-        ("apps", "deployments", "patch", ""),
+        ("apps", "deployments", "create", ""),
         ("apiextensions.k8s.io", "customresourcedefinitions", "patch", ""),
         ("rbac.authorization.k8s.io", "clusterroles", "escalate", ""),
     ],

@@ -126,6 +126,9 @@ class World:
         self.answers: list[PluginAnswer] = []
         self.disabled: frozenset[str] = frozenset()
         self.loads_pods = False
+        self.disrupted: set[str] = set()
+        """Pods that a PodDisruptionBudget keeps."""
+        self._evicted = 0
         self._serial = 0
 
     # --- what clients and people do
@@ -301,6 +304,7 @@ class World:
     # --- the executor
 
     def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
+        self._evicted = 0
         for done, action in enumerate(self.order(plan)):
             if only is not None and done >= only:
                 return
@@ -362,6 +366,10 @@ class World:
                 (self.managed_routes.add if route.match else self.managed_routes.discard)(route.name)
 
     def _act_on_pod(self, action: EvictPod | PatchPod) -> None:
+        if isinstance(action, EvictPod):
+            if self._evicted >= action.at_most or action.name in self.disrupted:
+                return
+            self._evicted += 1
         for kept in self.sets.values():
             if isinstance(action, EvictPod):
                 kept.pods = [pod for pod in kept.pods if pod.name != action.name]

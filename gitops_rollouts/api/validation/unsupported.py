@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gitops_rollouts.api.rollout import Rollout, RolloutSpec, parse_rollout
+from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.steps import StepKind
 from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
-_SPEC: Final[tuple[tuple[str, str, Callable[[RolloutSpec], object]], ...]] = (
-    ("spec.workloadRef", "a reference to a workload", lambda spec: spec.workload_ref),
-)
 _BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]], ...]] = (
     ("prePromotionAnalysis", "analysis", lambda blue_green: blue_green.pre_promotion_analysis),
     ("postPromotionAnalysis", "analysis", lambda blue_green: blue_green.post_promotion_analysis),
-    ("previewMetadata", "ephemeral metadata", lambda blue_green: blue_green.preview_metadata),
-    ("activeMetadata", "ephemeral metadata", lambda blue_green: blue_green.active_metadata),
 )
 _CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
     ("trafficRouting", "traffic routing", lambda canary: canary.traffic_routing),
     ("analysis", "background analysis", lambda canary: canary.analysis),
-    ("canaryMetadata", "ephemeral metadata", lambda canary: canary.canary_metadata),
-    ("stableMetadata", "ephemeral metadata", lambda canary: canary.stable_metadata),
     (
         "dynamicStableScale",
         "shrinking the stable version",
@@ -43,7 +36,7 @@ _STEPS: Final[Mapping[StepKind, str]] = {
 def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
     """What the spec asks for and this version can't do."""
     spec = (rollout if isinstance(rollout, Rollout) else parse_rollout(rollout)).spec
-    errors = [_refuse(path, what) for path, what, asked in _SPEC if asked(spec)]
+    errors: list[FieldError] = []
     blue_green = spec.strategy.blue_green
     if blue_green is not None:
         errors += [
