@@ -11,8 +11,12 @@ from pathlib import Path
 from bench.engine import measure_engine
 from bench.fleet import measure_fleet
 from bench.push import measure_push
-from bench.report import machine, print_engine, print_fleet, print_push
+from bench.report import machine, print_engine, print_fleet, print_push, print_requests
+from bench.requests import keep, measure_requests
 from gitops_rollouts.errors import GorError
+
+REQUESTS_OF = 10
+"""So many Rollouts of each strategy, of whose requests the mean is told."""
 
 
 def main() -> int:
@@ -23,6 +27,13 @@ def main() -> int:
         try:
             if options.what in {"engine", "all"}:
                 print_engine(measure_engine())
+            if options.what in {"requests", "all"}:
+                place = Path(folder) / "requests"
+                place.mkdir()
+                found = asyncio.run(measure_requests(place, REQUESTS_OF, options.kubeconfig))
+                print_requests(found)
+                if options.keep:
+                    keep(found)
             if options.what in {"fleet", "all"}:
                 place = Path(folder) / "fleet"
                 place.mkdir()
@@ -40,8 +51,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "engine", "fleet", "push"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "engine", "requests", "fleet", "push"], default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
+    parser.add_argument("--keep", action="store_true", help="compare later counts of requests with those of this run")
     parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")
     parser.add_argument("--pushes", type=int, default=20, help="how many pushes are timed")
     parser.add_argument("--interval", default="1s", help="how often the branch is polled")

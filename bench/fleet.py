@@ -49,7 +49,7 @@ async def measure_fleet(folder: Path, rollouts: int, kubeconfig: Path | None) ->
         async with gor_run(used, folder) as gor:
             _say(f"{rollouts} Rollouts of {PODS_EACH} pods")
             start = await gor.cost()
-            fleet = _Fleet(client, ROLLOUTS, rollouts, _rollout, _rollout_done)
+            fleet = Fleet(client, ROLLOUTS, rollouts, rollout, rollout_done)
             async with fleet:
                 deploy_seconds = await fleet.deploy()
                 deployed = await gor.cost()
@@ -70,14 +70,14 @@ async def measure_fleet(folder: Path, rollouts: int, kubeconfig: Path | None) ->
 async def _deploy_and_update(
     client: Client, resource: Resource, count: int, body: Callable[[str, str], Raw], done: Callable[[Raw], bool]
 ) -> tuple[float, float]:
-    fleet = _Fleet(client, resource, count, body, done)
+    fleet = Fleet(client, resource, count, body, done)
     async with fleet:
         seconds = (await fleet.deploy(), await fleet.update())
     await until_gone(client, fleet.namespace)
     return seconds
 
 
-class _Fleet:
+class Fleet:
     """``count`` objects of one kind in a namespace of their own, and a watch that knows which are done."""
 
     def __init__(
@@ -91,14 +91,14 @@ class _Fleet:
         self.namespace = f"bench-{resource.plural}"
         self._client = client
         self._resource = resource
-        self._names = [f"app-{index:04}" for index in range(count)]
+        self.names = [f"app-{index:04}" for index in range(count)]
         self._body = body
         self._done: Informer[tuple[str, bool]] = Informer(
             client, resource, lambda raw: (_image(raw), done(raw)), namespace=self.namespace
         )
         self._watching: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> _Fleet:
+    async def __aenter__(self) -> Fleet:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         await self._client.create(NAMESPACES, None, namespace)
         self._watching = asyncio.create_task(self._done.run())
@@ -119,15 +119,15 @@ class _Fleet:
 
     async def _timed(self, version: str, act: Callable[[str], Any]) -> float:
         start = time.monotonic()
-        await each(self._names, act)
-        await until(lambda: self._all_at(version), f"{len(self._names)} {self._resource.plural} to reach {version}")
+        await each(self.names, act)
+        await until(lambda: self._all_at(version), f"{len(self.names)} {self._resource.plural} to reach {version}")
         seconds = time.monotonic() - start
         _say(f"  {version}: {seconds:.1f} s")
         return seconds
 
     def _all_at(self, version: str) -> bool:
         states = [state for _key, state in self._done.items()]
-        return len(states) == len(self._names) and all(image.endswith(version) and done for image, done in states)
+        return len(states) == len(self.names) and all(image.endswith(version) and done for image, done in states)
 
     async def _create(self, name: str) -> None:
         await self._client.create(self._resource, self.namespace, self._body(name, "v1"), field_manager="bench")
@@ -160,7 +160,8 @@ def _deployment(name: str, version: str) -> Raw:
     }
 
 
-def _rollout(name: str, version: str) -> Raw:
+def rollout(name: str, version: str) -> Raw:
+    """A canary of `PODS_EACH` pods."""
     body = _deployment(name, version) | {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout"}
     body["spec"]["strategy"] = {"canary": {"steps": STEPS}}
     return body
@@ -176,7 +177,8 @@ def _deployment_done(raw: Raw) -> bool:
     return status.get("observedGeneration") == raw["metadata"]["generation"] and counts == {PODS_EACH}
 
 
-def _rollout_done(raw: Raw) -> bool:
+def rollout_done(raw: Raw) -> bool:
+    """Whether the newest generation is Healthy."""
     status = raw.get("status") or {}
     return status.get("observedGeneration") == str(raw["metadata"]["generation"]) and status.get("phase") == "Healthy"
 

@@ -14,6 +14,7 @@ from bench.child import Cost
 from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
 from bench.push import PushFigures
+from bench.requests import Requests
 
 
 def machine() -> str:
@@ -37,6 +38,18 @@ def print_engine(figures: list[EngineFigure]) -> None:
         numbers = (f"{figure.microseconds:.0f}", f"{figure.yardstick:.1f}", f"{figure.ratio:.1f}")
         table.add_row(figure.moment, *numbers)
     Console(width=110).print(table)
+
+
+def print_requests(found: list[Requests]) -> None:
+    """One row a kind of request, one table a strategy; the last row is the sum."""
+    for requests in found:
+        table = Table(title=f"API requests of one {requests.strategy} update")
+        for column in ("", "kept", "now"):
+            table.add_column(column, justify="left" if not column else "right")
+        for what in sorted({*requests.now, *requests.kept}):
+            table.add_row(what, f"{requests.kept.get(what, 0):.1f}", f"{requests.now.get(what, 0):.1f}")
+        table.add_row("all", f"{sum(requests.kept.values()):.1f}", f"{sum(requests.now.values()):.1f}")
+        Console(width=110).print(table)
 
 
 def print_fleet(figures: FleetFigures) -> None:

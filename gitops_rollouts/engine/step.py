@@ -62,7 +62,7 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
     scene = Scene(
         observed=observed,
         now=now,
-        status=rollout.status if leave.edited else _as_meant(rollout, facts.step_hash),
+        status=_within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash),
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
@@ -100,12 +100,13 @@ def _step_hash(rollout: Rollout, computed: str, *, edited: bool) -> str:
     return "" if rollout.spec.strategy.blue_green is not None else computed
 
 
-def _within(status: RolloutStatus, steps: int) -> RolloutStatus:
-    """The stored status with an index that exists: a client may have written any number."""
+def _within(status: RolloutStatus, steps: int | None) -> RolloutStatus:
+    """The stored status with an index that exists: a client may have written any number. None: of unknown steps."""
     index = status.current_step_index
-    if index is None or 0 <= index <= steps:
+    if index is None:
         return status
-    return status.model_copy(update={"current_step_index": min(max(0, index), steps)})
+    exists = max(0, index) if steps is None else min(max(0, index), steps)
+    return status if exists == index else status.model_copy(update={"current_step_index": exists})
 
 
 def _pass(scene: Scene) -> Plan:

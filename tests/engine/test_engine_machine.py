@@ -146,7 +146,7 @@ class BasicLife(Life):
 
 
 def test_lives() -> None:
-    live(BasicLife, 25, 25)
+    live(BasicLife, 40, 30)
 
 
 @pytest.mark.long
