@@ -1,0 +1,182 @@
+"""Installed plugins on the real control plane: the examples of docs/plugins.md, and one that hangs (§15, §16)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controllers.running import Shown, rollout, running
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.resources import CONFIG_MAPS, EVENTS, ROLLOUTS
+from gitops_rollouts.manager import Settings
+from gitops_rollouts.plugins.catalogue import STEP_PLUGINS, TRAFFIC_ROUTERS
+from plugin_site import importing_from, install_example, write_package
+from waiting import eventually
+
+pytestmark = pytest.mark.cluster
+Raw = dict[str, Any]
+
+STUCK = """
+import time
+from gitops_rollouts.plugins import Phase, Result
+
+class Hanging:
+    def run(self, context): time.sleep(600)
+    def abort(self, context): return Result(Phase.SUCCESSFUL, "let go")
+    terminate = abort
+
+class HangingRouter:
+    def route(self, request): time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The example package as pip installs it, and one with plugins that never answer."""
+    site = tmp_path_factory.mktemp("site")
+    install_example(site)
+    points = {STEP_PLUGINS: {"stuck/step": "Hanging"}, TRAFFIC_ROUTERS: {"stuck/router": "HangingRouter"}}
+    write_package(site, "stuckplugins", STUCK, points)
+    with importing_from(site):
+        yield site
+
+
+def _settings(settings: Settings, seconds: float) -> Settings:
+    return Settings(
+        settings.kubeconfig,
+        namespace=settings.namespace,
+        metrics_port=0,
+        healthz_port=0,
+        leader_elect=False,
+        plugin_seconds=seconds,
+    )
+
+
+def _hosts(plugin: str) -> list[int]:
+    """The processes that run this plugin."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"gitops_rollouts.plugins.host" in words and plugin.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+async def _annotate(shown: Shown, value: str) -> None:
+    body = {"metadata": {"annotations": {"example.com/smoke": value}}}
+    await shown.client.patch(ROLLOUTS, shown.namespace, shown.name, body, field_manager="tests")
+
+
+async def _plugin_status(shown: Shown, phase: str, operation: str = "Run", *, index: int = 0) -> Raw:
+    """Wait until the step's plugin is in this phase, and has been answered."""
+
+    async def there() -> Raw | None:
+        stored = ((await shown.get()).get("status") or {}).get("canary", {}).get("stepPluginStatuses", [])
+        return next(
+            (
+                one
+                for one in stored
+                if (one["index"], one["operation"], one.get("phase")) == (index, operation, phase)
+                and one.get("executions")
+            ),
+            None,
+        )
+
+    found = await eventually(there, deadline=60, what=f"{shown.name} step {index} {operation} {phase}")
+    assert found is not None
+    return found
+
+
+async def _messages(shown: Shown, reason: str) -> list[str]:
+    found = await shown.client.list(EVENTS, shown.namespace)
+    return [e["message"] for e in found if e["involvedObject"]["name"] == shown.name and e["reason"] == reason]
+
+
+async def test_step_plugins_run_fail_hang_and_outlive_their_processes(
+    client: Client, namespace: str, settings: Settings, web: Shown, site: Path
+) -> None:
+    """docs/behaviour.md §16: Running → Successful, Failed → abort, a hang → Error, while other Rollouts go on."""
+    wait = {"plugin": {"name": "example/wait", "config": {"annotation": "example.com/smoke"}}}
+    at_once = {"plugin": {"name": "example/wait", "config": {"seconds": 0}}}
+    absent = {"plugin": {"name": "acme/none"}}
+    hang = {"plugin": {"name": "stuck/step"}}
+    bad, stuck, lost = (
+        Shown(client, namespace, "bad"),
+        Shown(client, namespace, "stuck"),
+        Shown(client, namespace, "lost"),
+    )
+    async with running(_settings(settings, 3)):
+        for name, steps in (
+            ("web", [{"setWeight": 50}, wait, {"pause": {}}]),
+            ("bad", [at_once, wait]),
+            ("stuck", [hang]),
+            ("lost", [absent]),
+        ):
+            await client.create(ROLLOUTS, namespace, rollout(name, steps=steps))
+        for shown in (web, bad, stuck, lost):
+            await shown.phase("Healthy")
+        for shown in (stuck, lost, bad, web):
+            await shown.set_image("app:v2")
+
+        run = await _plugin_status(web, "Running", index=1)
+        assert (run["message"], run["backoff"], run["executions"]) == ("waiting", "11s", 1)
+        assert set(run["status"]) == {"since"}
+        # its process dies between two calls: the next call is made in a new one, and what it knew is in the status
+        for pid in _hosts("example/wait"):
+            os.kill(pid, signal.SIGKILL)
+        await _annotate(web, "passed")
+        done = await _plugin_status(web, "Successful", index=1)
+        assert done["status"] == run["status"]
+        assert done["executions"] >= 2
+        await web.phase("Paused", step=2)
+
+        # one that hangs is stopped, told of, and tried again; the others were not held back by it
+        error = await _plugin_status(stuck, "Error")
+        assert error["message"] == "plugin stuck/step took longer than 3s for run and was stopped"
+        assert error["backoff"] == "30s"
+        assert (await stuck.get())["status"]["phase"] == "Progressing"
+        assert "Step plugin stuck/step (step 1) transitioned to Error" in await _messages(stuck, "StepPluginTransition")
+
+        # one that isn't installed leaves no status
+        text = "Reconciliation failed with error: could not create step plugin at index 0 : "
+        assert text + "plugin 'acme/none' is not installed" in await _messages(lost, "ReconciliationError")
+        assert "stepPluginStatuses" not in (await lost.get())["status"]["canary"]
+
+        # Failed aborts, and what ran before is aborted after it
+        await _annotate(bad, "failed")
+        degraded = await bad.phase("Degraded")
+        assert degraded["status"]["abort"] is True
+        said = "Step Plugin 2 (example/wait) failed: annotation example.com/smoke says failed"
+        assert said in degraded["status"]["message"]
+        undone = await _plugin_status(bad, "Successful", "Abort", index=0)
+        assert undone["message"] == "nothing to take back"
+        await bad.has_sizes({"app:v1": 4})
+
+        # a person's abort reaches the one that hangs, too: Run had its time, Abort is a call of its own
+        await stuck.patch_status(abort=True)
+        await stuck.phase("Degraded")
+        hosts = _hosts("example/wait")
+        assert hosts
+    assert not any(Path(f"/proc/{pid}").exists() for pid in hosts)
+    assert _hosts("stuck/step") == []
+
+
+def _routed(name: str, plugins: Raw, steps: list[Raw]) -> Raw:
+    made = rollout(name, steps=steps)
+    canary = made["spec"]["strategy"]["canary"]
+    canary |= {"canaryService": f"{name}-canary", "stableService": f"{name}-stable"}
+    canary["trafficRouting"] = {"plugins": plugins}
+    return made
+
+
+async def _edge(client: Client, namespace: str, name: str = "edge") -> Raw:
+    return dict((await client.get(CONFIG_MAPS, namespace, name)).get("data") or {})
