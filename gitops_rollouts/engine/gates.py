@@ -11,7 +11,7 @@ from typing import Final
 
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, desired, scaling
+from gitops_rollouts.engine import conditions, desired, scaling, traffic
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.pause import was_resumed
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
@@ -138,7 +138,8 @@ def undo(scene: Scene) -> Plan | None:
     if not changes:
         return None
     status = with_phase(scene, scene.status.model_copy(update=changes))
-    return Plan(status=status, events=tuple(emitted))
+    routes = () if gate is None else traffic.without_later_routes(scene, gate)
+    return Plan(actions=routes, status=status, events=tuple(emitted))
 
 
 def _passed_active_gate(scene: Scene) -> bool:

@@ -146,13 +146,22 @@ def _allowed(scene: Scene, weight: int) -> int:
 
 def _clears(scene: Scene) -> bool:
     """Full promotion needs no routes, and going back to a gate takes away those that were set after it."""
-    if scene.status.promote_full:
-        return True
-    back_to, index = scene.leave.back_to, scene.status.current_step_index or 0
-    if back_to is None:
-        return False
-    later = scene.steps[back_to + 1 : index + 1]
+    return scene.status.promote_full or (scene.leave.back_to is not None and _set_after(scene, scene.leave.back_to))
+
+
+def _set_after(scene: Scene, gate: int) -> bool:
+    later = scene.steps[gate + 1 : max(0, scene.status.current_step_index or 0) + 1]
     return any(step.set_header_route is not None or step.set_mirror_route is not None for step in later)
+
+
+def without_later_routes(scene: Scene, gate: int) -> tuple[Action, ...]:
+    """What takes away the routes that steps after this gate may have set."""
+    return _cleared(scene) if _set_after(scene, gate) else ()
+
+
+def _cleared(scene: Scene) -> tuple[Action, ...]:
+    routing = scene.canary.traffic_routing
+    return (RemoveManagedRoutes(),) if routing is not None and routing.has_routers and routing.managed_routes else ()
 
 
 def route(scene: Scene, wanted: Target | None) -> Routed:
@@ -161,10 +170,7 @@ def route(scene: Scene, wanted: Target | None) -> Routed:
         return Routed(None)
     if wanted is None:
         return Routed(scene.recorded, routes_set=False)
-    clear: tuple[Action, ...] = ()
-    routing = scene.canary.traffic_routing
-    if wanted.clear_routes and routing is not None and routing.managed_routes:
-        clear = (RemoveManagedRoutes(),)
+    clear = _cleared(scene) if wanted.clear_routes else ()
     recorded = scene.recorded
     if not opens(scene, wanted):
         return _verified(scene, Routed(recorded, clear, routes_set=False))
