@@ -314,12 +314,9 @@ def test_what_is_not_built_yet_is_refused() -> None:
         "spec.strategy.blueGreen.postPromotionAnalysis",
     ]
     assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
-    steps = ("experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute")
+    steps = ("experiment", "analysis")
     canary = {
-        "trafficRouting": {},
         "analysis": {},
-        "dynamicStableScale": True,
-        "pingPong": {},
         "steps": [{step: {}} for step in steps],
     }
     refused = unsupported_yet(rollout(canary))
@@ -328,9 +325,24 @@ def test_what_is_not_built_yet_is_refused() -> None:
         *(f"spec.strategy.canary.steps[{index}].{step}" for index, step in enumerate(steps)),
     ]
     assert refused[0].render() == (
-        "spec.strategy.canary.trafficRouting: Forbidden: "
-        "traffic routing is not supported by this version of gitops-rollouts yet"
+        "spec.strategy.canary.analysis: Forbidden: "
+        "background analysis is not supported by this version of gitops-rollouts yet"
     )
+
+
+def test_of_the_routers_only_plugins_are_built_yet() -> None:
+    routers = ("istio", "nginx", "alb", "smi", "ambassador", "appMesh", "traefik", "apisix")
+    both = {"trafficRouting": {**{router: {} for router in routers}, "plugins": {"a/b": {}}}}
+    assert [error.path for error in unsupported_yet(rollout(both))] == [
+        f"spec.strategy.canary.trafficRouting.{router}" for router in routers
+    ]
+    whole = {
+        "trafficRouting": {"plugins": {"a/b": {}}, "managedRoutes": [{"name": "beta"}]},
+        "dynamicStableScale": True,
+        "pingPong": {"pingService": "ping", "pongService": "pong"},
+        "steps": [{"setCanaryScale": {"weight": 1}}, {"setHeaderRoute": {"name": "beta"}}, {"setMirrorRoute": {}}],
+    }
+    assert unsupported_yet(rollout(whole)) == []
 
 
 def test_strict_reading_names_unknown_fields_and_wrong_types() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.steps import StepKind
 from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
+from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
 _BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]], ...]] = (
@@ -15,21 +16,21 @@ _BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]],
     ("postPromotionAnalysis", "analysis", lambda blue_green: blue_green.post_promotion_analysis),
 )
 _CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
-    ("trafficRouting", "traffic routing", lambda canary: canary.traffic_routing),
     ("analysis", "background analysis", lambda canary: canary.analysis),
-    (
-        "dynamicStableScale",
-        "shrinking the stable version",
-        lambda canary: canary.dynamic_stable_scale,
-    ),
-    ("pingPong", "ping-pong", lambda canary: canary.ping_pong),
+)
+_ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
+    ("istio", lambda routing: routing.istio),
+    ("nginx", lambda routing: routing.nginx),
+    ("alb", lambda routing: routing.alb),
+    ("smi", lambda routing: routing.smi),
+    ("ambassador", lambda routing: routing.ambassador),
+    ("appMesh", lambda routing: routing.app_mesh),
+    ("traefik", lambda routing: routing.traefik),
+    ("apisix", lambda routing: routing.apisix),
 )
 _STEPS: Final[Mapping[StepKind, str]] = {
     "experiment": "an experiment step",
     "analysis": "an analysis step",
-    "setCanaryScale": "a setCanaryScale step",
-    "setHeaderRoute": "a setHeaderRoute step",
-    "setMirrorRoute": "a setMirrorRoute step",
 }
 
 
@@ -46,6 +47,10 @@ def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
     if canary is None:
         return errors
     errors += [_refuse(f"spec.strategy.canary.{key}", what) for key, what, asked in _CANARY if asked(canary)]
+    routing = canary.traffic_routing
+    if routing is not None:
+        path = "spec.strategy.canary.trafficRouting"
+        errors += [_refuse(f"{path}.{key}", "this router") for key, asked in _ROUTERS if asked(routing) is not None]
     for index, step in enumerate(canary.steps):
         what = _STEPS.get(step.kind)
         if what is not None:
