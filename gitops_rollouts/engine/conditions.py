@@ -194,7 +194,7 @@ def _progressing(
         text = f"Rollout aborted update to revision {scene.revision}"
         text = f"{text}: {abort_message}" if abort_message else text
         status, reason = "False", ROLLOUT_ABORTED
-    elif healthy:
+    elif healthy and (completed or not scene.paused):
         reason, text = "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
     elif lost and completed:
         reason, text, refresh = "ReplicaSetNotAvailable", "Rollout does not have minimum availability", True

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from engine.test_blue_green import BOTH, MANUAL, blue_green, deadline, paused_at_v2, shown
-from engine.world import World, at
-from gitops_rollouts.engine.observed import Verdict
+from engine.world import World, at, manifest
+from gitops_rollouts.engine.observed import Service, Verdict
 from gitops_rollouts.engine.plan import PointService
 
 VERIFIED = {**BOTH, "postPromotionAnalysis": {"templates": [{"templateName": "smoke"}]}}
@@ -101,6 +101,28 @@ def test_an_abort_goes_back_to_any_pod_that_serves(left: int) -> None:
     world.pass_time(60)
     assert shown(world)["active"] == "web:v1"
     assert world.sizes() == {"web:v1": 3, "web:v2": 0}
+
+
+def test_abort_of_a_first_deploy_is_undone() -> None:
+    """§10.12: there is nothing to go back to."""
+    world = World(manifest(replicas=3, blue_green=BOTH))
+    world.services = {name: Service(name, {"app": "web"}) for name in ("active", "preview")}
+    world.patch_status(abort=True)
+    world.settle()
+    assert world.status["phase"] == "Healthy"
+    assert shown(world)["active"] == "web:v1"
+
+
+def test_paused_after_the_switch() -> None:
+    """§4.1: healthy by its counts and paused by a person: the conditions come to rest."""
+    world = switched_to_v2()
+    world.edit(paused=True)
+    world.settle()
+    assert world.status["phase"] == "Paused"
+    assert world.condition("Progressing")["reason"] == "RolloutPaused"  # type: ignore[index]
+    world.edit(paused=False)
+    world.settle()
+    assert world.status["message"] == "waiting for analysis to complete"
 
 
 def test_retry() -> None:

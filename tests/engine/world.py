@@ -334,7 +334,8 @@ class World:
         if isinstance(action, EmitEvent):
             self.events.append(action)
         elif isinstance(action, RecordAbort):
-            self.records.append(action)
+            if action not in self.records:  # the outbox has one entry for each abort
+                self.records.append(action)
         elif isinstance(action, PointService):
             self._point(action)
         elif isinstance(action, PatchRollout):

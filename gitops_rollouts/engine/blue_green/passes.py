@@ -187,7 +187,8 @@ def _promoted_or_not(scene: Scene, roles: Roles, status: RolloutStatus, runs: An
 def _promotion(scene: Scene, roles: Roles, status: RolloutStatus, runs: Analyses) -> str:
     """Why the new version becomes the stable one now; "" if it doesn't."""
     if roles.unserved and not scene.promoted:
-        given_up = roles.held or roles.gated or roles.aborted or scene.leave.tree_abort is not None
+        aborted = roles.aborted and not scene.first  # there is nothing that a first deploy could go back to
+        given_up = roles.held or roles.gated or aborted or scene.leave.tree_abort is not None
         return "" if given_up else "Initial deploy"
     if status.blue_green.active_selector != scene.pod_hash or roles.aborted:
         return ""
