@@ -177,8 +177,14 @@ def summary(seen: RolloutView) -> dict[str, Any]:
 
 def details(seen: RolloutView) -> dict[str, Any]:
     """`summary` with the ReplicaSets and their Pods."""
+    from gitops_rollouts.api.meta import format_time
+    from gitops_rollouts.cli.traffic_view import services
+
+    weights = seen.rollout.status.canary.weights
     return {
         **summary(seen),
+        "services": {role: name for name, role in services(seen.rollout)},
+        "weights": None if weights is None else weights.encode(),
         "steps": [step.describe() for step in seen.rollout.spec.steps],
         "replicaSets": [
             {
@@ -190,6 +196,7 @@ def details(seen: RolloutView) -> dict[str, Any]:
                 "ready": each.ready,
                 "available": each.available,
                 "images": list(each.images),
+                "scaleDownDeadline": format_time(each.deadline) if each.deadline else None,
                 "pods": [
                     {"name": p.name, "ready": p.ready, "state": p.state, "restarts": p.restarts} for p in each.pods
                 ],

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from gitops_rollouts.api import names
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.cli.output import age, short_duration
+from gitops_rollouts.cli.traffic_view import plugin_of_step, plugin_text
 from gitops_rollouts.cli.view import RolloutView, images
 from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
 from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Malformed, Promote, Stable, parse_line
@@ -45,6 +46,7 @@ def explain(seen: RolloutView, git: FromGit | None, now: datetime) -> str:
     sentences = [
         *_wants(seen, git, now),
         *_serves(seen),
+        *_kept(seen, now),
         *_decision(seen, git, now),
         *_trouble(seen, now),
         *_next(seen, git, now),
@@ -121,6 +123,16 @@ def _serves(seen: RolloutView) -> Iterator[str]:
                 f"{stable} has {old.available} of {old.size} pods available,"
                 f" {_wanted(seen)} {new.available} of {new.size}."
             )
+
+
+def _kept(seen: RolloutView, now: datetime) -> Iterator[str]:
+    """Weights that no router has confirmed, and old versions that stay up for a while."""
+    weights = seen.rollout.status.canary.weights
+    if weights is not None and weights.verified is False:
+        yield "The router hasn't confirmed these weights yet."
+    for each in seen.replica_sets:
+        if each.size and each.deadline is not None and each.deadline > now:
+            yield f"{version(each.images)} stays up for another {short_duration(each.deadline - now)}."
 
 
 def _serves_blue_green(seen: RolloutView, available: str) -> Iterator[str]:
@@ -223,6 +235,9 @@ def _next(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str
         yield from _next_of_degraded(seen, git)
     else:
         yield f"{_progress(seen)}: {seen.message}." if seen.message else f"{_progress(seen)}."
+        said = plugin_of_step(seen.rollout)
+        if said is not None:
+            yield f"Plugin {plugin_text(said).rstrip('.')}."
 
 
 def _progress(seen: RolloutView) -> str:

@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from gitops_rollouts.api import names
 from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
+from gitops_rollouts.cli.traffic_view import delay_text, plugin_lines, services_text, traffic
 from gitops_rollouts.cli.view import PodView, ReplicaSetView, RolloutView
 
 PHASE_SIGNS: Final = {"Healthy": "✔", "Progressing": "◌", "Paused": "‖", "Degraded": "✖"}
@@ -45,6 +46,11 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
         yield "Gate", Text(f"{seen.gate}: waits for a decision")
     if seen.strategy == "canary":
         yield "Weight", Text(f"{seen.actual_weight}%" + (f" of {seen.set_weight}% wanted" if _moving(seen) else ""))
+    for label, text in (("Traffic", traffic(seen.rollout)), ("Services", services_text(seen.rollout))):
+        if text:
+            yield label, Text(clean(text))
+    for text in plugin_lines(seen.rollout):
+        yield "Plugin", Text(clean(text))
     counts = f"{spec.desired_replicas} desired, {status.replicas} current, {status.updated_replicas} updated"
     yield "Replicas", Text(f"{counts}, {status.ready_replicas} ready, {status.available_replicas} available")
     for role in ("stable", "canary", "active", "preview"):
@@ -110,6 +116,8 @@ def _replica_set(each: ReplicaSetView, now: datetime) -> Text:
     if each.role:
         text.append(f"  {each.role}", style="green" if each.role in ("stable", "active") else "yellow")
     text.append(f"  {each.available}/{each.size} available" if each.size else "  scaled down")
+    if each.size and each.deadline is not None:
+        text.append(f"  {delay_text(each.deadline, now)}", style="yellow")
     return text.append(f"  {age(each.created, now)}", style="dim")
 
 

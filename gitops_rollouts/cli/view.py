@@ -16,6 +16,7 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.cli.traffic_view import new_share
 from gitops_rollouts.decisions.gates import Gate, gate_at, percent
 from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
 from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
@@ -39,7 +40,11 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSetView:
-    """A ReplicaSet of the Rollout. ``role``: stable, canary, active, preview or ``""``."""
+    """A ReplicaSet of the Rollout. ``role``: stable, canary, active, preview or ``""``.
+
+    A blue-green's stable one is ``active``, unless the Service points to the next version already. ``deadline``: until
+    when it stays up though nothing needs it (docs/behaviour.md §8.7).
+    """
 
     name: str
     hash: str
@@ -51,6 +56,7 @@ class ReplicaSetView:
     images: tuple[str, ...]
     created: datetime | None
     pods: tuple[PodView, ...] = ()
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +142,9 @@ class RolloutView:
         status = self.rollout.status
         if self.strategy == "blueGreen":
             return 100 if self.switched else 0
-        if status.canary.weights is not None:
-            return percent(self.rollout.spec, status.canary.weights.canary.weight)
+        routed = new_share(self.rollout)
+        if routed is not None:
+            return routed
         if status.stable_rs in ("", status.current_pod_hash):
             return 100 if status.replicas or not self.rollout.spec.desired_replicas else 0
         return round(100 * status.updated_replicas / status.replicas) if status.replicas else 0
@@ -278,6 +285,7 @@ def _replica_set(raw: Raw, rollout: Rollout, pods: list[Raw]) -> ReplicaSetView:
         images=images(_map(raw, "spec", "template")),
         created=_time(raw, "metadata", "creationTimestamp"),
         pods=tuple(sorted((_pod(each) for each in pods), key=lambda each: each.name)),
+        deadline=_time(raw, "metadata", "annotations", names.SCALE_DOWN_DEADLINE),
     )
 
 
@@ -286,7 +294,9 @@ def _role(pod_hash: str, rollout: Rollout) -> str:
     if rollout.spec.strategy.blue_green is not None:
         if pod_hash == status.blue_green.active_selector:
             return "active"
-        return "preview" if pod_hash == status.blue_green.preview_selector else ""
+        if pod_hash == status.blue_green.preview_selector:
+            return "preview"
+        return "stable" if pod_hash and pod_hash == status.stable_rs else ""
     if pod_hash == status.stable_rs:
         return "stable"
     return "canary" if pod_hash == status.current_pod_hash else ""
