@@ -92,7 +92,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         scene, changed = scaled.scene, scaled.changed
         if not changed:
             paused = _pause(scene)
-    played = plugin_steps.play(scene, settled=not changed)
+    played = plugin_steps.play(scene, settled=not changed, undecided=runs.undecided(scene, judged))
     actions += played.actions + workload.hand_over(scene)
     plan = persist.finish(scene, _draft(scene, _Seen(paused, restarted, routed, judged, played)), actions)
     if plan.status is not None and plan.status_first and scene.canary.has_routers:

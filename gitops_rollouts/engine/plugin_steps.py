@@ -45,8 +45,11 @@ class Played:
     look_again: timedelta | None = None
 
 
-def play(scene: Scene, *, settled: bool) -> Played:
-    """The part of the pass that is about step plugins. ``settled``: nothing was scaled in it."""
+def play(scene: Scene, *, settled: bool, undecided: bool = False) -> Played:
+    """The part of the pass that is about step plugins.
+
+    ``settled``: nothing was scaled in it. ``undecided``: an analysis waits for a person, so that no step may end.
+    """
     stored = scene.status.canary.step_plugin_statuses
     if not scene.aborted and _left_over(scene, stored):
         return Played(())
@@ -56,7 +59,7 @@ def play(scene: Scene, *, settled: bool) -> Played:
         return _abort(scene, stored)
     if scene.promoted or skips_steps(scene):
         return _terminate(scene, stored)
-    halted = scene.spec.paused or scene.leave.held or scene.leave.back_to is not None
+    halted = undecided or scene.spec.paused or scene.leave.held or scene.leave.back_to is not None
     if halted or scene.first or scene.step is None or scene.step.plugin is None:
         return Played(stored)
     return _run(scene, stored, scene.step.plugin.name)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controllers.running import Shown, rollout, running
+from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import CONFIG_MAPS, EVENTS, ROLLOUTS
+from gitops_rollouts.kube.resources import CONFIG_MAPS, EVENTS, ROLLOUTS, SERVICES
 from gitops_rollouts.manager import Settings
 from gitops_rollouts.plugins.catalogue import STEP_PLUGINS, TRAFFIC_ROUTERS
 from plugin_site import importing_from, install_example, write_package
@@ -47,14 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _settings(settings: Settings, seconds: float) -> Settings:
-    return Settings(
-        settings.kubeconfig,
-        namespace=settings.namespace,
-        metrics_port=0,
-        healthz_port=0,
-        leader_elect=False,
-        plugin_seconds=seconds,
-    )
+    return replace(settings, plugin_seconds=seconds)
 
 
 def _hosts(plugin: str) -> list[int]:
@@ -180,3 +176,140 @@ def _routed(name: str, plugins: Raw, steps: list[Raw]) -> Raw:
 
 async def _edge(client: Client, namespace: str, name: str = "edge") -> Raw:
     return dict((await client.get(CONFIG_MAPS, namespace, name)).get("data") or {})
+
+
+async def _has(client: Client, namespace: str, **wanted: str) -> Raw:
+    """Wait until the edge says so."""
+
+    async def there() -> Raw | None:
+        found = await _edge(client, namespace)
+        said = {key.replace("_", "-"): value for key, value in wanted.items()}
+        return found if said.items() <= found.items() else None
+
+    found = await eventually(there, deadline=60, what=f"edge {wanted}", ignore=(NotFound,))
+    assert found is not None
+    return found
+
+
+async def _acknowledge(client: Client, namespace: str) -> None:
+    """What the proxy does when it has taken a weight over."""
+    weight = (await _edge(client, namespace))["canary-weight"]
+    body = {"data": {"seen-canary-weight": weight}}
+    await client.patch(CONFIG_MAPS, namespace, "edge", body, field_manager="proxy")
+
+
+async def _verified(shown: Shown, weight: int, *, verified: bool) -> Raw:
+    async def there() -> Raw | None:
+        weights = (await shown.get())["status"]["canary"].get("weights") or {}
+        said = (weights.get("canary", {}).get("weight"), weights.get("verified"))
+        return weights if said == (weight, verified) else None
+
+    found = await eventually(there, deadline=60, what=f"weight {weight} verified {verified}")
+    assert found is not None
+    return found
+
+
+async def _create_routed(client: Client, namespace: str, made: Raw) -> Shown:
+    name = made["metadata"]["name"]
+    for role in ("canary", "stable"):
+        service = {"metadata": {"name": f"{name}-{role}"}, "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}}
+        await client.create(SERVICES, namespace, {"apiVersion": "v1", "kind": "Service", **service})
+    await client.create(ROLLOUTS, namespace, made)
+    return Shown(client, namespace, name)
+
+
+async def test_a_router_plugin_carries_a_whole_canary_and_an_abort(
+    client: Client, namespace: str, settings: Settings, site: Path
+) -> None:
+    """docs/behaviour.md §15.1: weights after each step, verification, header route, abort, the host process killed."""
+    steps: list[Raw] = [
+        {"setWeight": 25},
+        {"setHeaderRoute": {"name": "testers", "match": [{"headerName": "x-test", "headerValue": {"exact": "1"}}]}},
+        {"pause": {}},
+        {"setWeight": 50},
+        {"pause": {}},
+    ]
+    made = _routed("web", {"example/config-map": {"name": "edge", "verify": True}}, steps)
+    made["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = [{"name": "testers"}]
+    async with running(_settings(settings, 20)):
+        web = await _create_routed(client, namespace, made)
+        await web.phase("Healthy")
+        stable = (await web.get())["status"]["stableRS"]
+        await web.set_image("app:v2")
+
+        # the weight is there, and counts only once the proxy has said so
+        edge = await _has(client, namespace, canary_weight="25", stable_weight="75", canary_service="web-canary")
+        new = (await web.get())["status"]["currentPodHash"]
+        assert (edge["canary-hash"], edge["stable-hash"]) == (new, stable)
+        await _verified(web, 25, verified=False)
+        assert (await web.get())["status"]["currentStepIndex"] == 0
+        await _acknowledge(client, namespace)
+        await web.phase("Paused", step=2)
+        edge = await _edge(client, namespace)
+        assert json.loads(edge["route-testers"])[0]["headerName"] == "x-test"
+        assert (await _verified(web, 25, verified=True))["stable"]["weight"] == 75
+
+        # the router's process dies: the next weight is told by a new one
+        for pid in _hosts("example/config-map"):
+            os.kill(pid, signal.SIGKILL)
+        await web.patch_status(pauseConditions=None)
+        await _has(client, namespace, canary_weight="50")
+        await _acknowledge(client, namespace)
+        await web.phase("Paused", step=4)
+
+        # a hand that changes the edge is put right by the next pass
+        await client.patch(CONFIG_MAPS, namespace, "edge", {"data": {"canary-weight": "99"}}, field_manager="hand")
+        await web.patch_status(abort=True)
+        edge = await _has(client, namespace, canary_weight="0", stable_weight="100")
+        assert "route-testers" not in edge
+        await web.phase("Degraded")
+
+        # again, to the end
+        await web.patch_status(abort=None)
+        await _has(client, namespace, canary_weight="25")
+        await web.patch_status(promoteFull=True)
+        await web.phase("Healthy")
+        edge = await _has(client, namespace, canary_weight="0", stable_weight="100", stable_hash=new)
+        assert edge["canary-hash"] == new
+        assert "TrafficWeightUpdated" in await web.events()
+
+
+async def test_router_plugins_that_hang_hold_no_other_rollout_back(
+    client: Client, namespace: str, settings: Settings, site: Path
+) -> None:
+    """More Rollouts wait for a router that never answers than there are workers; another one goes on meanwhile."""
+    steps: list[Raw] = [{"setWeight": 50}, {"pause": {}}]
+    async with running(replace(_settings(settings, 4), workers=2)):
+        stuck = [
+            await _create_routed(client, namespace, _routed(f"stuck{index}", {"stuck/router": {}}, steps))
+            for index in range(3)
+        ]
+        refused = await _create_routed(client, namespace, _routed("refused", {"acme/none": {}}, steps))
+        await client.create(ROLLOUTS, namespace, rollout("free", steps=steps))
+        free = Shown(client, namespace, "free")
+        for shown in (*stuck, free):
+            await shown.phase("Healthy")
+        for shown in stuck:
+            await shown.set_image("app:v2")
+
+        async def hanging() -> bool:
+            return len(_hosts("stuck/router")) >= 2
+
+        await eventually(hanging)
+        await free.set_image("app:v2")
+        await free.phase("Paused", step=1)
+
+        async def told() -> bool:
+            return bool(await _messages(stuck[0], "TrafficRoutingError"))
+
+        await eventually(told)
+        text = "plugin stuck/router took longer than 4s for route and was stopped"
+        assert text in await _messages(stuck[0], "TrafficRoutingError")
+        # nothing is recorded that isn't so, and the version that is proven keeps serving
+        status = (await stuck[0].get())["status"]
+        assert (status["currentStepIndex"], status["canary"].get("weights")) == (0, None)
+        assert (await stuck[0].sizes())["app:v1"] == 4
+
+        message = (await refused.phase("Degraded"))["status"]["message"]
+        assert "spec.strategy.canary.trafficRouting.plugins[acme/none]" in message
+        assert "plugin 'acme/none' is not installed" in message
