@@ -49,6 +49,7 @@ Timeout = Annotated[
     str | None,
     typer.Option(
         "--timeout",
+        "-t",
         help="Give up after this long, e.g. 90s or 10m; exit code 5.",
         metavar="DURATION",
         show_default=False,

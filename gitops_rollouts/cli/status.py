@@ -33,6 +33,7 @@ def status(
     \b
       gor status web                          one line, at once
       gor status web --watch --timeout 10m    for a pipeline: wait for the end
+      gor status web -w -t 0                  however long it takes
 
     \b
     Exit code: 0 Healthy, 1 Degraded. Without --watch also 7: Progressing or
@@ -47,7 +48,7 @@ def status(
 
     if timeout is not None and not watch:
         raise ConfigError("--timeout only says how long --watch waits", remedy="add --watch")
-    limit = seconds_of(timeout, "--timeout") if timeout is not None else None
+    limit = seconds_of(timeout, "--timeout") if timeout not in (None, "0", "0s") else None
 
     async def work() -> int:
         async with connect(kubeconfig, context, namespace) as cluster:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from cli.shop import Shop
+from cli.shop import MERGE, SPEC, Shop
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.local.cluster import Cluster
 
@@ -93,6 +94,31 @@ def test_undo(shop: Shop) -> None:
     unknown = shop.gor("undo", "web", "--to-revision", "7")
     assert unknown.returncode == exit_codes.GIT
     assert "1, 2" in unknown.stderr
+
+
+def test_a_referred_workload_is_what_is_written(shop: Shop) -> None:
+    """docs/behaviour.md §2.2, §21: the template stands in the Deployment, so images and undo go there."""
+    deployments = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments"
+    spec = {"replicas": 0, "selector": SPEC["selector"], "template": SPEC["template"]}
+    shop.api.request("POST", deployments, {"metadata": {"name": "shop"}, "spec": spec})
+    reference = {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}, "template": None}
+    shop.api.request("PATCH", f"{shop.rollouts}/web", {"spec": reference}, content_type=MERGE)
+
+    def image() -> str:
+        template = shop.api.request("GET", f"{deployments}/shop")["spec"]["template"]
+        return str(template["spec"]["containers"][0]["image"])
+
+    dry = shop.gor("set", "image", "web", "web=web:v9", "--dry-run")
+    assert dry.stdout.startswith(f"would patch Deployment {shop.namespace}/shop: ")
+    assert shop.gor("set", "image", "web", "web=web:v9").returncode == exit_codes.OK
+    assert image() == "web:v9"
+    assert "template" not in live(shop)["spec"]
+    assert json.loads(shop.gor("list", "rollouts", "-o", "json").stdout)[0]["name"] == "web"
+    shop.add_replica_set("old", 1, image="web:v0")
+    shop.add_replica_set("new", 2, image="web:v9")
+    assert shop.gor("undo", "web").returncode == exit_codes.OK
+    assert image() == "web:v0"
+    assert "web:v0" in shop.gor("get", "rollout", "web").stdout
 
 
 def test_what_means_nothing_without_git_says_so(shop: Shop) -> None:

@@ -79,6 +79,7 @@ def test_a_rollout_that_is_not_there(shop: Shop) -> None:
         (PAUSED, "Paused - CanaryPauseStep", exit_codes.UNFINISHED),
         ({**PAUSED, "phase": "Healthy", "message": "", "pauseConditions": None, "controllerPause": None}, "Healthy", 0),
         ({**PAUSED, "phase": "Degraded", "message": "bad"}, "Degraded - bad", exit_codes.NEGATIVE),
+        ({**PAUSED, "pauseConditions": None}, "Progressing - waiting for rollout to unpause", exit_codes.UNFINISHED),
     ],
 )
 def test_status_is_a_line_and_an_exit_code(shop: Shop, status: dict[str, Any], line: str, code: int) -> None:
@@ -90,7 +91,7 @@ def test_status_is_a_line_and_an_exit_code(shop: Shop, status: dict[str, Any], l
 @pytest.mark.parametrize(("phase", "code"), [("Healthy", exit_codes.OK), ("Degraded", exit_codes.NEGATIVE)])
 def test_status_waits_for_the_end(shop: Shop, phase: str, code: int) -> None:
     result: list[subprocess.CompletedProcess[str]] = []
-    waiter = threading.Thread(target=lambda: result.append(shop.gor("status", "web", "--watch", "--timeout", "60s")))
+    waiter = threading.Thread(target=lambda: result.append(shop.gor("status", "web", "-w", "-t", "0")))
     waiter.start()
     shop.status({"phase": "Progressing", "message": "busy", "pauseConditions": None, "controllerPause": None})
     shop.status({"phase": phase, "message": ""})
@@ -100,7 +101,7 @@ def test_status_waits_for_the_end(shop: Shop, phase: str, code: int) -> None:
 
 
 def test_status_gives_up_after_the_timeout(shop: Shop) -> None:
-    done = shop.gor("status", "web", "--watch", "--timeout", "1s")
+    done = shop.gor("status", "web", "-w", "-t", "1s")
     assert done.returncode == exit_codes.TIMEOUT
     assert done.stdout == "Paused - CanaryPauseStep\n"
 
