@@ -37,6 +37,10 @@ def abort(
     from gitops_rollouts.errors import NothingToAbort
 
     def in_git(desk: Desk, place: InRepository, seen: RolloutView | None) -> Done:
+        if seen is not None and seen.stamp is not None:
+            state = desk.state(place.key)
+            if state.abort is None and state.attempt.content == (seen.stamp.template, seen.stamp.steps):
+                check(seen)  # also where the record in Git is still to come
         return desk.abort(
             place.key,
             now=datetime.now(UTC),

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE
+from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
+from gitops_rollouts.decisions.gates import gates_of
 from gitops_rollouts.decisions.grammar import FULL, Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
 from gitops_rollouts.decisions.message import Note, at_step, safe_text, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt
-from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
+from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest, abort_key
 from gitops_rollouts.errors import GorError
+from gitops_rollouts.render.objects import RenderedObject
 
 State = Literal["written", "there", "withdrawn", "gone", "stuck"]
 _CHECKED: Final = 20
@@ -76,7 +79,9 @@ class Planner:
         if state is None or state.attempt.content != want.attempt.content:
             return "gone"
         if isinstance(want, WantRecord):
-            return "there" if state.recorded else ("gone" if state.abort is not None else None)
+            # an abort that nobody has looked at yet: first the cluster says what it makes of it
+            unseen = abort_key(state) not in ("", want.too_late)
+            return "there" if state.recorded else ("gone" if unseen else None)
         if state.abort is not None:
             return "there"
         intent = want.attempt.intent
@@ -126,7 +131,9 @@ class Planner:
         )
 
     def _record(self, draft: Draft, at: TargetAt, state: InGit) -> Note:
-        ids = tuple(line.id for line in own_decisions(draft, at, state) if line.id)
+        standing = own_decisions(draft, at, state)
+        ids = (*self._earlier_gates(at, state, standing), *(line.id for line in standing if line.id))
+        late = f"the abort came when it served everything already; gor undo {state.name} takes it back"
         for key in (PROMOTE, ABORT):
             if is_own_line(lines_of(draft, at.spec, state).get(key), key, state):
                 remove_line(draft, at.spec, state, key)
@@ -139,8 +146,20 @@ class Planner:
             ids=ids,
             intent=state.attempt.intent,
             image=state.image,
+            why=late if state.abort is not None else "",
             actor="engine",
         )
+
+    def _earlier_gates(self, at: TargetAt, state: InGit, standing: Iterable[Promote | Abort]) -> list[str]:
+        """The ids of approvals that a later gate's took the place of: a line holds only the last one."""
+        found: list[str] = []
+        for line in (each for each in standing if isinstance(each, Promote)):
+            since = self._reader.mirror.history.resolve(line.intent)
+            for gate in _gates_before(at, state, line)[:_CHECKED]:
+                made = decision_id(state.subject, "promote", line.template, line.steps, gate, line.intent, "")
+                if self._reader.mirror.introduced(f"id={made}", since, at.commit):
+                    found.append(made)
+        return found
 
     def _taken(self, draft: Draft, at: TargetAt, states: Sequence[InGit]) -> str:
         """The engine, other than this one, that wrote a line of this target which is in force now."""
@@ -164,6 +183,19 @@ class Planner:
                 names = self._reader.mirror.info(commit).trailers("Rollout-Engine") if commit else ()
                 found |= {name.partition("/")[0] for name in names}
         return found
+
+
+def _gates_before(at: TargetAt, state: InGit, line: Promote) -> tuple[int, ...]:
+    """The canary's gates that an approval in force covers, but for its own."""
+    if line != state.promote:
+        return ()
+    raw = next((item.raw for item in at.rendered.objects if item.is_rollout and _key(item) == state.key), None)
+    gates = gates_of(parse_rollout(raw).spec) if raw is not None else ()
+    return tuple(gate for gate in gates if isinstance(gate, int) and (state.full or gate < line.through))
+
+
+def _key(item: RenderedObject) -> Key:
+    return item.namespace, item.name
 
 
 def own_decisions(draft: Draft, at: TargetAt, state: InGit) -> list[Promote | Abort]:

@@ -59,9 +59,13 @@ class WantAbort:
 
 @dataclass(frozen=True, slots=True)
 class WantRecord:
-    """The attempt is at rest and healthy, and the tree has another record, or none."""
+    """The attempt is at rest and healthy, and the tree has another record, or none.
+
+    ``too_late``: the abort line that was seen beside it, as `abort_key` names it; empty if there was none.
+    """
 
     attempt: Attempt
+    too_late: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,17 @@ def wants(
     if status.abort:
         abort = _abort(rollout, state, withdrawn)
         return (abort,) if abort else ()
+    if at_rest(rollout):
+        return () if state.recorded else (WantRecord(state.attempt, abort_key(state)),)
     if state.abort is not None:
         return ()
-    if at_rest(rollout):
-        return () if state.recorded else (WantRecord(state.attempt),)
     request = _request(rollout, state) if gates == "request" else None
     return (request,) if request else ()
+
+
+def abort_key(state: InGit) -> str:
+    """Tells an abort in force from any other; empty if there is none."""
+    return (state.abort.id or "malformed") if state.abort is not None else ""
 
 
 def at_rest(rollout: Rollout) -> bool:

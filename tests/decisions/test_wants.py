@@ -99,7 +99,9 @@ def test_a_record_once_at_rest() -> None:
     assert wants(rollout, in_git(), applied=True) == (WantRecord(ATTEMPT),)
     assert wants(rollout, in_git(record=None), applied=True) == (WantRecord(ATTEMPT),)
     assert wants(rollout, in_git(record=Stable(T2, "b" * 12, WEB)), applied=True) == ()
-    assert wants(rollout, in_git(abort=Abort(T2, S, 1, WEB, "d-aaaaaaaaaa")), applied=True) == ()
+    late = in_git(abort=Abort(T2, S, 1, WEB, "d-aaaaaaaaaa"))
+    assert wants(rollout, late, applied=True) == (WantRecord(ATTEMPT, too_late="d-aaaaaaaaaa"),)
+    assert wants(live(phase="Progressing"), late, applied=True) == ()
     assert wants(live(generation=3, stableRS="v2", phase="Healthy"), in_git(), applied=True) == ()
 
 

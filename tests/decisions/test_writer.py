@@ -94,6 +94,41 @@ async def test_a_record_takes_the_decisions_away(remote: Remote, engine: Engine)
     assert engine.sync().recorded
 
 
+async def test_a_record_names_every_gate_that_was_opened_on_the_way(remote: Remote, engine: Engine) -> None:
+    """docs/decisions.md §7: a line holds the last gate only; squashed requests stay traceable all the same."""
+    state = deployed(remote, engine)
+    first, last = promote(state.attempt, 1), promote(state.attempt, 3)
+    for line in (first, last):
+        remote.put({WEB_YAML: manifest("web:v2", annotations=lines(line))})
+        state = engine.sync()
+    engine.want(WantRecord(state.attempt))
+    await engine.settle()
+    remote.pull()
+    told = remote.git("log", "-1", "--format=%(trailers:key=Rollout-Decision-Id,valueonly)").split()
+    assert told == [first.id, last.id]
+
+
+async def test_an_abort_that_came_after_the_completion_is_taken_out_by_the_record(
+    remote: Remote, engine: Engine
+) -> None:
+    """§3: what serves everything is kept; but an abort that the cluster hasn't seen yet is waited for."""
+    state = deployed(remote, engine)
+    line = abort(state.attempt)
+    remote.put({WEB_YAML: manifest("web:v2", annotations=lines(line))})
+    state = engine.sync()
+    engine.want(WantRecord(state.attempt))
+    await engine.settle()
+    assert engine.pushed == []
+    engine.want(WantRecord(state.attempt, too_late=line.id))
+    await engine.settle()
+    remote.pull()
+    assert ABORT not in (remote.work / WEB_YAML).read_text()
+    body = remote.git("log", "-1", "--format=%B")
+    assert body.startswith("rollout(prod/shop/web): v2 is stable\n")
+    assert "the abort came when it served everything already; gor undo web takes it back" in body
+    assert engine.sync().recorded
+
+
 async def test_reverting_an_abort_is_a_retry_and_is_never_written_again(remote: Remote, engine: Engine) -> None:
     state = deployed(remote, engine)
     want = an_abort(state)
