@@ -19,6 +19,7 @@ from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.persist import with_phase
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.rollback import skips_steps
+from gitops_rollouts.engine.runs import INCONCLUSIVE_EXPERIMENT, INCONCLUSIVE_RUN
 from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Leave, Scene, pause_of
 
 HELD: Final = "HeldByGit"
@@ -74,13 +75,27 @@ def _obeyed(scene: Scene, authority: Authority) -> RolloutStatus:
         status = status.model_copy(update={"abort": False})
     full = authority.full and not status.abort and (status.promote_full or not leave.held)
     status = status.model_copy(update={"promote_full": full})
-    if leave.held or status.abort:
+    if leave.held or status.abort or scene.spec.paused:
         return status
+    if _released_undecided(scene, authority, status):
+        index = status.current_step_index or 0
+        return status.model_copy(
+            update={"pause_conditions": (), "controller_pause": False, "current_step_index": index + 1}
+        )
     pause = _approved_pause(scene, authority, status)
-    if pause is None or scene.spec.paused:
+    if pause is None:
         return status
     remaining = tuple(condition for condition in status.pause_conditions if condition is not pause)
     return status.model_copy(update={"pause_conditions": remaining, "controller_pause": True})
+
+
+def _released_undecided(scene: Scene, authority: Authority, status: RolloutStatus) -> bool:
+    """Whether the tree lets the update past a step that ended without a verdict (docs/decisions.md §1.1)."""
+    step = scene.step
+    if step is None or step.kind not in ("analysis", "experiment"):
+        return False
+    waits = any(pause.reason in (INCONCLUSIVE_RUN, INCONCLUSIVE_EXPERIMENT) for pause in status.pause_conditions)
+    return waits and approves(authority, status.current_step_index or 0)
 
 
 def _approved_pause(scene: Scene, authority: Authority, status: RolloutStatus) -> PauseCondition | None:

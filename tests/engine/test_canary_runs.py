@@ -109,6 +109,29 @@ def test_an_inconclusive_run_pauses_until_a_person_has_looked(
     assert world.routed[-1].canary.weight == 60
 
 
+@pytest.mark.parametrize(
+    ("steps", "kind", "reason"),
+    [(ANALYSIS, "Step", "InconclusiveAnalysisRun"), (EXPERIMENT, "Experiment", "InconclusiveExperiment")],
+)
+def test_git_lets_an_update_past_a_step_without_a_verdict(steps: list[dict[str, Any]], kind: Any, reason: str) -> None:
+    """docs/decisions.md §1.1: the gate is the step's index; approved, it is passed without another run."""
+    world = running(routed(steps=steps), authority=Authority("prod", fresh=True, applied=True))
+    world.update()
+    index = world.status["currentStepIndex"]
+    world.verdicts[kind] = Verdict("run-1", "Inconclusive")
+    world.settle()
+    assert world.status["message"] == reason
+    for gate, fresh in ((index - 1, True), (index, False)):
+        world.authority = Authority("prod", fresh=fresh, applied=True, approved_through=gate)
+        world.settle()
+        assert (world.status["currentStepIndex"], world.status["phase"]) == (index, "Paused")
+    world.authority = Authority("prod", fresh=True, applied=True, approved_through=index)
+    world.settle()
+    assert world.status["currentStepIndex"] > index
+    assert world.routed[-1].canary.weight == 60
+    assert not world.status.get("pauseConditions") or world.status["message"] == "CanaryPauseStep"
+
+
 def test_an_inconclusive_background_run_holds_every_step() -> None:
     """§11.7, §9.2: no step ends and nothing is promoted under it; once removed, the same result doesn't pause again."""
     world = updating(routed(analysis=BACKGROUND, steps=[{"setWeight": 20}, {"pause": {"duration": "5s"}}]))
