@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ARGO_GROUP, OVERLAY_ROOT
 from gitops_rollouts.decisions.identity import digests
+from gitops_rollouts.decisions.referred import users, with_template
 from gitops_rollouts.decisions.state import Key, TargetSpec
 from gitops_rollouts.errors import InputError
 from gitops_rollouts.git.history import Change, Step
@@ -55,6 +56,8 @@ class Snapshot:
     unknown: frozenset[Key] = frozenset()
     incomplete: bool = False
     """Something can't be read far enough to know which object it is."""
+    refers: bool = False
+    """A Rollout takes its template from another object, which may stand in another file."""
 
     def value(self, key: Key) -> Value:
         """What this Rollout is."""
@@ -101,11 +104,22 @@ class Digester:
         """Every Rollout of a render."""
         if rendered.failed:
             return UNREADABLE
-        return Snapshot(
-            {(item.namespace, item.name): self.content(item.raw) for item in rendered.objects if item.is_rollout},
-            frozenset((one.namespace, one.name) for one in rendered.blocked if is_rollout(one.group, one.kind)),
-            rendered.incomplete,
-        )
+        found = {(item.namespace, item.name): self.content(item.raw) for item in rendered.objects if item.is_rollout}
+        unknown = {(one.namespace, one.name) for one in rendered.blocked if is_rollout(one.group, one.kind)}
+        referring = users(rendered.objects)
+        if referring:
+            workloads = {item.identity: item for item in rendered.objects if item.identity in referring}
+            for identity, rollouts in referring.items():
+                workload = workloads.get(identity)
+                lost = workload is None and (rendered.incomplete or identity in rendered.blocked)
+                for item in rollouts:
+                    key = (item.namespace, item.name)
+                    if lost:
+                        unknown.add(key)
+                        del found[key]
+                    elif workload is not None:
+                        found[key] = digests(with_template(item.raw, workload.raw, identity))
+        return Snapshot(found, frozenset(unknown), rendered.incomplete, bool(referring))
 
 
 def is_rollout(group: str, kind: str) -> bool:
@@ -141,7 +155,7 @@ class ContentHistory:
         commit = head
         while commit:
             tree = self._mirror.tree(commit)
-            walk = self._walk_files if self._is_plain(spec, tree) else self._walk_renders
+            walk = self._walk_files if self._is_by_files(spec, tree) else self._walk_renders
             commit = yield from walk(spec, tree, until)
 
     # --- plain directories -------------------------------------------------------------------------------------
@@ -155,7 +169,7 @@ class ContentHistory:
         paths = (f":(top,literal){spec.path}",) if spec.path else ()
         for step in self._mirror.history.walk(tree.commit, until=until, paths=paths):
             changes = [change for change in step.changes if _is_manifest(change.path, spec.path, nested)]
-            turned = any(_is_kustomization(change.path) for change in changes)
+            turned = any(_is_kustomization(change.path) or self._refers(change, spec) for change in changes)
             if turned:
                 now = self.snapshot(spec, step.parent)
                 before: dict[Key, Value] = {key: now.value(key) for key in {*values, *now.found, *now.unknown}}
@@ -167,9 +181,13 @@ class ContentHistory:
             values.update(before)
             if before:
                 yield Delta(step.commit, step.parent, before)
-            if turned and step.parent and not self._is_plain(spec, self._mirror.tree(step.parent)):
+            if turned and step.parent and not self._is_by_files(spec, self._mirror.tree(step.parent)):
                 return step.parent
         return ""
+
+    def _refers(self, change: Change, spec: TargetSpec) -> bool:
+        """Whether a Rollout of the file took its template from elsewhere before the change."""
+        return self._file(change.old, change.old_mode, change.path, spec).refers
 
     def _places(self, spec: TargetSpec, tree: Tree) -> dict[Key, str]:
         """The file of each Rollout."""
@@ -243,7 +261,7 @@ class ContentHistory:
     # --- kustomizations ----------------------------------------------------------------------------------------
 
     def _walk_renders(self, spec: TargetSpec, tree: Tree, until: str | None) -> Generator[Delta, None, str]:
-        """As long as the directory is a kustomization; returns the commit at which it is plain, or ``""``."""
+        """As long as files don't tell by themselves; returns the commit at which they do, or ``""``."""
         now = self.snapshot(spec, tree.commit)
         inputs = self._inputs(spec, tree)
         for step in self._mirror.history.walk(tree.commit, until=until):
@@ -258,12 +276,14 @@ class ContentHistory:
             now = earlier
             if before:
                 yield Delta(step.commit, step.parent, before)
-            if step.parent and self._is_plain(spec, self._mirror.tree(step.parent)):
+            if step.parent and self._is_by_files(spec, self._mirror.tree(step.parent)):
                 return step.parent
         return ""
 
     def _inputs(self, spec: TargetSpec, tree: Tree) -> tuple[str, ...] | None:
-        """The directories that the kustomization reads; None: it can't be said, so any file may matter."""
+        """The directories that the render reads; None: it can't be said, so any file may matter."""
+        if self._is_plain(spec, tree):
+            return (clean_path(spec.path),)
         try:
             return find_inputs(tree, clean_path(spec.path), self._documents).directories
         except InputError:
@@ -273,6 +293,10 @@ class ContentHistory:
 
     def _render(self, spec: TargetSpec, tree: Tree) -> Rendered:
         return self._renderer.render(tree, target=spec.name, path=spec.path, target_namespace=spec.target_namespace)
+
+    def _is_by_files(self, spec: TargetSpec, tree: Tree) -> bool:
+        """Whether each file tells by itself what its Rollouts are."""
+        return self._is_plain(spec, tree) and not self.snapshot(spec, tree.commit).refers
 
     def _is_plain(self, spec: TargetSpec, tree: Tree) -> bool:
         try:

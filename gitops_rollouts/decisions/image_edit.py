@@ -41,7 +41,7 @@ class Image:
 
 
 def containers_of(rollout: Mapping[str, Any]) -> dict[str, str]:
-    """The images of a Rollout's pod template by container; an image that isn't text is ``""``."""
+    """The images of a Rollout's, or another workload's, pod template by container; one that isn't text is ``""``."""
     return {name: image if isinstance(image, str) else "" for name, image in _containers(_template(rollout))}
 
 
@@ -73,6 +73,8 @@ def with_images(rollout: Mapping[str, Any], images: Mapping[str, str]) -> dict[s
                 else one
                 for one in spec[key]
             ]
+    if rollout.get("kind") == "PodTemplate":
+        return {**rollout, "template": {**rollout["template"], "spec": changed}}
     outer = rollout["spec"]
     return {**rollout, "spec": {**outer, "template": {**outer["template"], "spec": changed}}}
 
@@ -128,9 +130,14 @@ def set_in_kustomization(data: bytes, now: str, wanted: str) -> bytes | None:
     return None if edited is None else reread(data, edited, place.index, {**place.data, "images": after})
 
 
+def _path(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the pod's spec stands: in a PodTemplate higher up than in all else."""
+    return ("template", "spec") if raw.get("kind") == "PodTemplate" else ("spec", "template", "spec")
+
+
 def _template(rollout: Mapping[str, Any]) -> Mapping[str, Any]:
     value: Any = rollout
-    for key in ("spec", "template", "spec"):
+    for key in _path(rollout):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
@@ -145,7 +152,7 @@ def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _image_nodes(place: Place) -> Iterator[tuple[str, yaml.ScalarNode]]:
     node: Any = place.root
-    for key in ("spec", "template", "spec"):
+    for key in _path(place.data):
         found = entry_of(node, key) if isinstance(node, yaml.MappingNode) else None
         node = found[1] if found else None
     for key in CONTAINER_LISTS:

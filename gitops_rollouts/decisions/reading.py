@@ -16,11 +16,12 @@ from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
 from gitops_rollouts.decisions.overlay import overlay_path
+from gitops_rollouts.decisions.referred import reference_of, with_template
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, Placement, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError, RefMissing
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.files import below
-from gitops_rollouts.render.objects import RenderedObject
+from gitops_rollouts.render.objects import Identity, RenderedObject
 from gitops_rollouts.render.renderer import Renderer
 
 _HEADS: Final = 6
@@ -179,11 +180,15 @@ class TargetReader:
         )
         descends = base is not None and self.mirror.is_ancestor(base.commit, head)
         rollouts: dict[Key, InGit] = {}
+        workloads = {item.identity: item for item in rendered.objects} if now.refers else {}
         for item in rendered.objects:
             key = (item.namespace, item.name)
             if item.is_rollout and key in intents:
                 before = _Before(base.rollouts.get(key) if base else None, descends)
-                rollouts[key] = self._rollout(spec, head, item, Attempt(*now.found[key], intents[key]), now, before)
+                rollouts[key] = replace(
+                    self._rollout(spec, head, item, Attempt(*now.found[key], intents[key]), now, before),
+                    image=_image(item, workloads),
+                )
         if base:
             rollouts.update(_still_there(base, now, head))
         return TargetAt(spec, head, rendered, rollouts, previous)
@@ -218,7 +223,6 @@ class TargetReader:
             abort_by=origin.author,
             record=lines.record,
             ignored=lines.ignored,
-            image=image_of(item.raw),
             lifted_abort=before.lifted(lines, attempt),
             former=before.former(attempt),
         )
@@ -259,6 +263,14 @@ class TargetReader:
         text = f"id={lines.abort.id}" if lines.abort.id else str(annotations.get(ABORT, ""))
         paths = [path for path in (placement.path, placement.overlay) if path]
         return self.origin(text, head, paths) if text.strip() else Origin()
+
+
+def _image(item: RenderedObject, workloads: Mapping[Identity, RenderedObject]) -> str:
+    reference = reference_of(item.raw, item.namespace)
+    workload = workloads.get(reference) if reference is not None else None
+    if reference is None or workload is None:
+        return image_of(item.raw)
+    return image_of(with_template(item.raw, workload.raw, reference))
 
 
 def image_of(raw: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gitops_rollouts.decisions.field_edit import Scalar, set_field
@@ -17,12 +17,14 @@ from gitops_rollouts.decisions.image_edit import (
 )
 from gitops_rollouts.decisions.message import safe_text, version_of
 from gitops_rollouts.decisions.place import RolloutId
+from gitops_rollouts.decisions.referred import reference_of
 from gitops_rollouts.decisions.state import TargetAt
 from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
 from gitops_rollouts.errors import ConfigError, DecisionError, InputError
 from gitops_rollouts.render.files import clean_path, joined
 from gitops_rollouts.render.kustomize_inputs import MAX_DIRECTORIES, kustomization_in
-from gitops_rollouts.render.objects import Identity
+from gitops_rollouts.render.objects import Identity, RenderedObject
+from gitops_rollouts.render.scope import effective_namespace
 from gitops_rollouts.render.yaml_reader import LIMITS, Document, read_documents
 
 FIELDS: Final = ("paused", "restartAt")
@@ -34,7 +36,7 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
 
     Raises ConfigError for a container or an image that can't be, DecisionError if no file holds it as plain text.
     """
-    state, item = view.state, view.item
+    state, item = view.state, _holder(view)
     wanted = wanted_images(item.raw, images)
     if not wanted:
         return Nothing(f"{state.subject} has that image already.")
@@ -43,21 +45,22 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
     expected = with_images(item.raw, wanted)
 
     def finish(at: TargetAt) -> tuple[str, ...]:
-        changed = _changed(view, at, expected)
+        changed = _changed(view, at, expected, item.identity)
         start = (
             f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} starts to bring out {named}."
         )
         more = (f"The same entry changes {', '.join(changed)}.",) if changed else ()
-        shared = (state.placement.why,) if item.source.literal and state.placement.why else ()
+        own = item.is_rollout and item.source.literal
+        shared = (state.placement.why,) if own and state.placement.why else ()
         return (start, *more, *shared)
 
     if item.source.literal:
         data = view.tree.read(item.source.path, cap=LIMITS.file_bytes)
-        edited = set_in_manifest(data, _rollout(view).matches, wanted)
+        edited = set_in_manifest(data, _matcher(view, item.identity), wanted)
         if edited is None:
             raise _tangled("the image", item.source.path)
         return (Plan(message, finish, {item.source.path: edited}),)
-    plans = tuple(Plan(message, finish, edits) for edits in _kustomizations(view, wanted))
+    plans = tuple(Plan(message, finish, edits) for edits in _kustomizations(view, item, wanted))
     if not plans:
         path = item.source.path
         own = ", ".join(_kustomization_paths(view)) or "no kustomization"
@@ -86,7 +89,7 @@ def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -
     wanted = {key: one for key, one in spec.items() if key != name} | ({} if value is None else {name: value})
 
     def finish(at: TargetAt) -> tuple[str, ...]:
-        _changed(view, at, {**item.raw, "spec": wanted})
+        _changed(view, at, {**item.raw, "spec": wanted}, item.identity)
         what = _effect(name, value)
         return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {what}.",)
 
@@ -105,6 +108,33 @@ def _effect(name: str, value: Scalar | None) -> str:
     return "stops where it is" if value else "goes on"
 
 
+def _holder(view: View) -> RenderedObject:
+    """The object whose pod template the Rollout's pods come from: itself, or the workload that it names."""
+    item = view.item
+    reference = reference_of(item.raw, item.namespace)
+    if reference is None:
+        return item
+    found = next((one for one in view.at.rendered.objects if one.identity == reference), None)
+    if found is None:
+        message = f"{view.label} takes its template from {reference}, which {view.spec.name} doesn't hold"
+        raise DecisionError(message, remedy="change the image where that object is kept")
+    return found
+
+
+def _matcher(view: View, wanted: Identity) -> Callable[[Any], bool]:
+    """Whether a document of a file is that object."""
+
+    def matches(data: Any) -> bool:
+        metadata = data.get("metadata") if isinstance(data, dict) else None
+        if not isinstance(metadata, dict):
+            return False
+        group, kind = str(data.get("apiVersion", "")).rpartition("/")[0], str(data.get("kind", ""))
+        namespace = effective_namespace(group, kind, str(metadata.get("namespace") or ""), view.spec.target_namespace)
+        return Identity(group, kind, namespace, str(metadata.get("name"))) == wanted
+
+    return matches
+
+
 def _rollout(view: View) -> RolloutId:
     return RolloutId(view.key[0], view.key[1], view.spec.target_namespace)
 
@@ -118,12 +148,11 @@ def _tangled(what: str, path: str) -> DecisionError:
     return DecisionError(message, remedy=f"edit {path} by hand")
 
 
-def _changed(view: View, at: TargetAt, expected: Mapping[str, Any]) -> list[str]:
-    """The other objects that change. Raises DecisionError if the Rollout isn't what was meant."""
+def _changed(view: View, at: TargetAt, expected: Mapping[str, Any], mine: Identity) -> list[str]:
+    """The other objects that change. Raises DecisionError if ``mine`` isn't what was meant."""
     state = at.rollouts.get(view.key)
     after = {one.identity: one.raw for one in at.rendered.objects}
     before = {one.identity: one.raw for one in view.at.rendered.objects}
-    mine = view.item.identity
     found = after.get(mine)
     if state is None or state.blocked or found is None or canonical_json(found) != canonical_json(expected):
         message = f"after the edit, {view.label} would not be what was asked for"
@@ -132,9 +161,9 @@ def _changed(view: View, at: TargetAt, expected: Mapping[str, Any]) -> list[str]
     return [f"{one.kind} {one.name}" for one in sorted(others)]
 
 
-def _kustomizations(view: View, wanted: Mapping[str, str]) -> Iterator[dict[str, bytes | None]]:
+def _kustomizations(view: View, item: RenderedObject, wanted: Mapping[str, str]) -> Iterator[dict[str, bytes | None]]:
     """Edits, one for each kustomization that could be meant; the target's own first, then those that it names."""
-    now = containers_of(view.item.raw)
+    now = containers_of(item.raw)
     for path in _kustomization_paths(view):
         edited: bytes | None = view.tree.read(path, cap=LIMITS.file_bytes)
         for before, after in dict.fromkeys((now[name], image) for name, image in wanted.items()):

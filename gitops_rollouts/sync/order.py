@@ -17,11 +17,11 @@ class Wave(IntEnum):
     DEFINITIONS = 1
     THE_REST = 2
     WORKLOADS = 3
+    ROLLOUTS = 4
 
 
 _WORKLOADS: Final = frozenset(
     {
-        (ARGO_GROUP, "Rollout"),
         ("", "Pod"),
         ("", "ReplicationController"),
         ("apps", "DaemonSet"),
@@ -32,6 +32,8 @@ _WORKLOADS: Final = frozenset(
         ("batch", "Job"),
     }
 )
+_ROLLOUT: Final = (ARGO_GROUP, "Rollout")
+"""After the workloads, from which it may take its template."""
 _DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
 
 
@@ -41,6 +43,8 @@ def wave_of(group: str, kind: str) -> Wave:
         return Wave.NAMESPACES
     if (group, kind) == _DEFINITION:
         return Wave.DEFINITIONS
+    if (group, kind) == _ROLLOUT:
+        return Wave.ROLLOUTS
     return Wave.WORKLOADS if (group, kind) in _WORKLOADS else Wave.THE_REST
 
 

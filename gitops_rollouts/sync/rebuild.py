@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gitops_rollouts.decisions.identity import digests
+from gitops_rollouts.decisions.referred import reference_of, with_template
 from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
 from gitops_rollouts.errors import GitError, InputError
 from gitops_rollouts.git.repository import Mirror
@@ -28,6 +29,8 @@ class Recorded:
 
     item: RenderedObject
     state: InGit
+    workload: RenderedObject | None = None
+    """What its template is taken from; None if it is its own."""
 
 
 def in_update(state: InGit) -> bool:
@@ -69,7 +72,12 @@ def read_recorded(mirror: Mirror, renderer: Renderer, spec: TargetSpec, item: Re
     found = next((one for one in rendered.objects if one.identity == item.identity), None)
     if found is None:
         raise InputError(f"the recorded commit {record.commit} doesn't hold this Rollout")
-    template, steps = digests(found.raw)
+    reference = reference_of(found.raw, found.namespace)
+    workload = next((one for one in rendered.objects if one.identity == reference), None)
+    if reference is not None and workload is None:
+        raise InputError(f"the recorded commit {record.commit} doesn't hold the {reference.kind} that it refers to")
+    whole = found.raw if reference is None or workload is None else with_template(found.raw, workload.raw, reference)
+    template, steps = digests(whole)
     if template != record.template:
         raise InputError(f"the recorded commit {record.commit} renders to another version than the recorded one")
     attempt = Attempt(template, steps, rendered.commit)
@@ -77,7 +85,14 @@ def read_recorded(mirror: Mirror, renderer: Renderer, spec: TargetSpec, item: Re
         state, attempt=attempt, promote=None, approved_through=-1, full=False, abort=None, abort_commit="", abort_by="",
         lifted_abort="", former=(),
     )  # fmt: skip
-    return Recorded(found, was)
+    return Recorded(found, was, workload)
+
+
+def instead(fresh: list[RenderedObject], recorded: Recorded, *, applied: bool) -> list[RenderedObject]:
+    """What is sent with the recorded version in place of HEAD's; nothing of it if it is applied and comes up."""
+    parts = [one for one in (recorded.workload, recorded.item) if one is not None]
+    replaced = {one.identity for one in parts}
+    return [one for one in fresh if one.identity not in replaced] + ([] if applied else parts)
 
 
 def unavailable(item: RenderedObject, err: InputError | GitError) -> Problem:

@@ -52,16 +52,15 @@ class Stamp:
         return cls(**words, rebuild="rebuild" in tokens)
 
 
-def stamp_for(state: InGit, commit: str, live: Mapping[str, Any], *, rebuild: bool = False) -> Stamp:
+def stamp_for(state: InGit, commit: str, live: Mapping[str, Any], applied: str, *, rebuild: bool = False) -> Stamp:
     """The stamp of a Rollout that was applied just now. ``live``: the API server's answer.
 
-    ``commit`` is the one that the applied content was rendered from.
+    ``commit`` is the one that the applied content was rendered from, ``applied`` the pod-template hash of what is live.
     """
     attempt, old = state.attempt, stamp_of(live)
     former = ",".join(name[:12] for name in state.former)
     if not former and old is not None and old.intent == attempt.intent:
         former = old.former  # a process that started since doesn't know it from Git
-    applied = live_hash(live)
     return Stamp(commit, attempt.template, attempt.steps, attempt.intent, state.target, applied, rebuild, former)
 
 

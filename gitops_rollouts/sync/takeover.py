@@ -23,6 +23,8 @@ class Watched:
 
     scaled: frozenset[Key] = field(default_factory=frozenset)
     """Rollouts whose size an autoscaler sets."""
+    shrunk: frozenset[Key] = field(default_factory=frozenset)
+    """Deployments whose size the engine sets, because a Rollout takes over from them."""
 
     def applies_to(self, item: RenderedObject) -> bool:
         """Whether the live object has to be read before this one is applied.
@@ -32,6 +34,8 @@ class Watched:
         """
         if (item.group, item.kind) == ("", "Service"):
             return True
+        if (item.group, item.kind) == ("apps", "Deployment"):
+            return (item.namespace, item.name) in self.shrunk
         return item.is_rollout and (item.namespace, item.name) in self.scaled
 
 
@@ -50,7 +54,7 @@ def take_over(item: RenderedObject, live: Mapping[str, Any]) -> Mapping[str, Any
     """The object's body with the live values of fields that others set, bound to the live version."""
     spec = dict(_spec(item.raw))
     live_spec = _spec(live)
-    if item.is_rollout:
+    if item.is_rollout or item.kind == "Deployment":
         if isinstance(live_spec.get("replicas"), int):
             spec["replicas"] = live_spec["replicas"]
     else:

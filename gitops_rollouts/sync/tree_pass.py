@@ -13,6 +13,7 @@ import structlog
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.names import STAMP_MANAGER
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.referred import reference_of
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.errors import GitError, InputError, KubeError, NotFound
 from gitops_rollouts.git.repository import Mirror
@@ -22,7 +23,7 @@ from gitops_rollouts.kube.resources import HPAS, ROLLOUTS
 from gitops_rollouts.render.objects import Identity, Problem, Rendered, RenderedObject
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.render.scope import namespaced
-from gitops_rollouts.sync import elsewhere, rebuild
+from gitops_rollouts.sync import elsewhere, rebuild, workloads
 from gitops_rollouts.sync.apply import Applier, Live, Policy, Report, at_once, is_about_the_object
 from gitops_rollouts.sync.inventory import Claims, Entry
 from gitops_rollouts.sync.memory import Memory
@@ -112,6 +113,7 @@ class TreePass:
         self._blocked: set[Identity] = set()
         self._states: dict[Key, InGit] = {}
         self._recorded: dict[Key, rebuild.Recorded] = {}
+        self._stand_ins: set[Identity] = set()
         self._uids: dict[Key, str] = {}
         self._report = Report()
 
@@ -133,13 +135,14 @@ class TreePass:
             items = await self._usable(rendered)
             self._states = self._effective_states(at, items)
             fresh = [item for item in items if self._memory.is_new(item, self._states, self._now)]
+            fresh = workloads.with_their_rollouts(fresh, items)
             await self._bring_up_recorded(fresh)
             self._publish(at)
             if self._sync.spec.apply:
                 await self._apply(items, fresh)
                 pruned = await self._prune(at, items)
             else:
-                await self._stamp_elsewhere(fresh)
+                await self._stamp_elsewhere(fresh, items)
         except KubeError as err:
             stuck = err
         return self._facts(at, items, pruned, stuck)
@@ -240,8 +243,7 @@ class TreePass:
         """Put the recorded version in the place of HEAD's where a Rollout is gone in mid-update (§1.5)."""
         if not self._sync.spec.apply:
             return
-        for index in reversed(range(len(fresh))):
-            item = fresh[index]
+        for item in tuple(fresh):
             key = (item.namespace, item.name)
             state = self._states.get(key)
             if not item.is_rollout or state is None or not rebuild.in_update(state):
@@ -259,13 +261,13 @@ class TreePass:
             except (GitError, InputError) as err:
                 self._problems.append(rebuild.unavailable(item, err))
                 self._blocked.add(item.identity)
-                del fresh[index]
+                fresh.remove(item)
                 continue
             self._recorded[key] = recorded
             self._states[key] = recorded.state
-            fresh[index] = recorded.item
-            if live is not None:
-                del fresh[index]  # it is applied already and comes up
+            fresh[:] = rebuild.instead(fresh, recorded, applied=live is not None)
+            if recorded.workload is not None:
+                self._stand_ins.add(recorded.workload.identity)
 
     async def _recorded_version(self, item: RenderedObject, state: InGit) -> rebuild.Recorded:
         key, commit = (item.namespace, item.name), state.record.commit if state.record else ""
@@ -308,7 +310,7 @@ class TreePass:
             memory.inventory[identity] = Entry.of(item)
             if not (item.is_rollout and key in self._recorded):
                 memory.applied[identity] = by_identity.get(identity, item)
-        for identity in self._report.failed:
+        for identity in self._report.failed | self._stand_ins:
             memory.applied.pop(identity, None)
         for line in self._report.taken:
             log.warning("fields taken over", gitsync=self._source.spec.name, what=line)
@@ -321,16 +323,19 @@ class TreePass:
         for namespace in sorted(sized) if len(sized) <= 3 else [None]:
             if sized:
                 autoscalers += await self._cluster.client.list(HPAS, namespace)
-        return Watched(scaled_by(autoscalers))
+        return Watched(scaled_by(autoscalers), workloads.handed_over(items))
 
     async def _after(self, item: RenderedObject, live: Live) -> None:
         """Stamp a Rollout that was applied just now."""
         state = self._states.get((item.namespace, item.name))
         if not item.is_rollout or state is None:
             return
+        if reference_of(item.raw, item.namespace) in self._report.failed:
+            return  # its template isn't the one that the stamp would speak of
         recorded = self._recorded.get(state.key)
         commit = recorded.state.attempt.intent if recorded else state.head
-        await self._stamp(item, live, stamp_for(state, commit, live, rebuild=recorded is not None))
+        applied = await workloads.applied_hash(self._cluster.client, item, live)
+        await self._stamp(item, live, stamp_for(state, commit, live, applied, rebuild=recorded is not None))
         self._memory.dirty.discard(state.key)
         if recorded is None:
             self._memory.stamped[state.key] = state.attempt
@@ -344,12 +349,12 @@ class TreePass:
         patch = stamp_patch(stamp, live["metadata"]["uid"])
         await self._cluster.client.patch(ROLLOUTS, item.namespace, item.name, patch, field_manager=STAMP_MANAGER)
 
-    async def _stamp_elsewhere(self, fresh: list[RenderedObject]) -> None:
-        await at_once(self._stamp_one_elsewhere(item) for item in fresh if item.is_rollout)
+    async def _stamp_elsewhere(self, fresh: list[RenderedObject], items: list[RenderedObject]) -> None:
+        await at_once(self._stamp_one_elsewhere(item, items) for item in fresh if item.is_rollout)
 
-    async def _stamp_one_elsewhere(self, item: RenderedObject) -> None:
+    async def _stamp_one_elsewhere(self, item: RenderedObject, items: list[RenderedObject]) -> None:
         try:
-            live = await elsewhere.live_if_applied(self._cluster.client, item)
+            live = await elsewhere.live_if_applied(self._cluster.client, item, items)
         except KubeError as err:
             if not is_about_the_object(err):
                 raise
