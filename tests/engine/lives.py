@@ -51,6 +51,7 @@ class RoughWorld(World):
             self.services[name] = Service(name, {"app": "web"})
 
     def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
+        self._evicted = 0
         for done, action in enumerate(self.order(plan)):
             if only is not None and done >= only:
                 return

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import rule
 
-from engine.lives import BAD, SPECS, Glance, Life, RoughWorld, live
+from engine.lives import BAD, Glance, live
 from engine.lives import given as those_given
+from engine.test_blue_green_machine import BlueGreenLife
 from engine.world import World, manifest
 from gitops_rollouts.engine.observed import Authority, Service, TreeAbort, Verdict
 
@@ -33,44 +34,22 @@ STRATEGIES = st.fixed_dictionaries(
         "postPromotionAnalysis": st.sampled_from([None, None, TEMPLATES]),
     }
 ).map(those_given)
-PHASES = ["Pending", "Running", "Successful", "Successful", "Failed", "Error", "Inconclusive"]
 
 
-class BlueGreenLife(Life):
-    """Traffic never leaves pods that serve for none, and Git's gate holds."""
-
-    @initialize(replicas=st.integers(1, 6), strategy=STRATEGIES, spec=SPECS, managed=st.booleans())
-    def begin(self, replicas: int, strategy: dict[str, Any], spec: dict[str, Any], managed: bool) -> None:
-        spec = {**spec, "revisionHistoryLimit": spec["revisionHistoryLimit"] or None}  # 0 contradicts a revision limit
-        raw = manifest(replicas=replicas, blue_green=strategy, **those_given(spec))
-        self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
-
-    @rule(strategy=STRATEGIES)
-    def new_strategy(self, strategy: dict[str, Any]) -> None:
-        self.world.edit(strategy={"blueGreen": strategy})
-
-    @rule(kind=st.sampled_from(["PrePromotion", "PostPromotion"]), phase=st.sampled_from(PHASES))
-    def a_verdict(self, kind: Any, phase: str) -> None:
-        self.world.verdicts[kind] = Verdict(f"{kind}-{len(self.world.statuses)}", phase)
-
-    @rule()
-    def no_verdicts(self) -> None:
-        self.world.verdicts.clear()
+class GatedLife(BlueGreenLife):
+    """One that Git decides over, and whose active Service may be made anew at any time."""
 
     @rule()
     def the_service_is_made_anew(self) -> None:
         self.world.services["active"] = Service("active", {"app": "web"})
 
-    def heal_more(self) -> None:
-        for kind in ("PrePromotion", "PostPromotion"):
-            self.world.verdicts[kind] = Verdict("last", "Successful")  # type: ignore[index]
+    @rule()
+    def git_takes_over(self) -> None:
+        if self.world.authority is None:
+            self.world.authority = Authority("prod", fresh=True, applied=True)
 
     def check(self, before: Glance, after: Glance) -> None:
-        was, now = before.services["active"], after.services["active"]
-        if was != now and before.available.get(was, 0) and self.world.raw["spec"]["replicas"]:
-            assert after.serving(now) > 0, "the active Service left pods that serve for none"
-        if after.sizes.get(now, 0) < before.sizes.get(now, 0):
-            assert after.sizes[now] == self.world.raw["spec"]["replicas"], "what serves was made smaller"
+        super().check(before, after)
         self._check_git(before, after)
 
     def _check_git(self, before: Glance, after: Glance) -> None:
@@ -95,13 +74,13 @@ class BlueGreenLife(Life):
 
 
 def test_lives() -> None:
-    live(BlueGreenLife, 20, 25)
+    live(GatedLife, 20, 25)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_long_lives() -> None:
-    live(BlueGreenLife, 400, 50)
+    live(GatedLife, 400, 50)
 
 
 Deed = Callable[[World], None]
