@@ -1,4 +1,4 @@
-"""The CRD of Rollouts is the one that clients know: names, columns, subresources, required keys (docs/behaviour.md §1)."""
+"""The CRD of Rollouts is the one that clients know: names, columns, subresources, keys (docs/behaviour.md §1)."""
 
 from __future__ import annotations
 
