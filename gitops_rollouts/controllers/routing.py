@@ -26,6 +26,9 @@ from gitops_rollouts.traffic.router import Routed, Router, Share, Wanted
 
 PATIENCE_SECONDS: Final = 1.0
 """How long a pass waits for a router before it frees its worker."""
+MOST_SLOW: Final = 4
+"""While so many calls outlast their passes, a pass waits only `IMPATIENT_SECONDS`: the workers are for others."""
+IMPATIENT_SECONDS: Final = 0.05
 ASK_AGAIN_SECONDS: Final = 2.0
 """How long "not verified yet" is believed."""
 
@@ -59,6 +62,7 @@ class RouterCalls:
         self._enqueue = enqueue
         self._patience = patience
         self._monotonic = monotonic
+        self._slow = 0
         self._calls: dict[Key, dict[str, _Call]] = {}
         self._unverified: dict[Key, tuple[float, Wanted]] = {}
 
@@ -141,14 +145,17 @@ class RouterCalls:
             return result
         task = asyncio.create_task(work, name=f"{kind} of {key[0]}/{key[1]}")
         self._calls.setdefault(key, {})[kind] = _Call(what, task)
-        await asyncio.wait([task], timeout=self._patience)
+        patience = self._patience if self._slow < MOST_SLOW else min(self._patience, IMPATIENT_SECONDS)
+        await asyncio.wait([task], timeout=patience)
         if task.done():
             self._calls.get(key, {}).pop(kind, None)
             return task.result()
+        self._slow += 1
         task.add_done_callback(lambda ended: self._ended(key, ended))
         raise StillRouting(f"a router of {key[0]}/{key[1]} has not answered yet")
 
     def _ended(self, key: Key, task: asyncio.Task[Any]) -> None:
+        self._slow -= 1
         if not task.cancelled():
             if (error := task.exception()) is not None:
                 log.info("router call failed", namespace=key[0], name=key[1], error=str(error))

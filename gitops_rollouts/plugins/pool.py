@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from gitops_rollouts.errors import PluginError, PluginMissing, PluginUnusable
@@ -92,7 +93,7 @@ class _Pool:
         self._closed = False
 
     async def call(self, method: str, given: Mapping[str, Any]) -> Any:
-        async with self._free:
+        async with self._turn():
             child = await self._child()
             if method not in child.methods:
                 self._idle.append(child)
@@ -108,9 +109,21 @@ class _Pool:
 
     async def methods(self) -> frozenset[str]:
         if self._methods is None:
-            async with self._free:
+            async with self._turn():
                 self._idle.append(await self._child())
         return self._methods or frozenset()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Room for one more process; who waits for it longer than a call may last is told so."""
+        try:
+            await asyncio.wait_for(self._free.acquire(), self._limit)
+        except TimeoutError as error:
+            raise PluginError(f"plugin {self._name}: all of its {PROCESSES} processes are busy") from error
+        try:
+            yield
+        finally:
+            self._free.release()
 
     async def close(self) -> None:
         self._closed = True

@@ -39,7 +39,7 @@ class _Edge:
         return FieldError("spec.x", "no") if "absent/one" in routing.plugins else None
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
-        assert routed.body()["metadata"]["name"] == "web"
+        assert routed.body()["metadata"]["namespace"] == "shop"
         return (self,) if routing.plugins else ()
 
     async def route(self, wanted: Wanted) -> None:
@@ -72,13 +72,13 @@ class _Bench:
         return RouterCalls(Registry([self.edge]), self.woken.append, patience=0.05, monotonic=lambda: self.now)
 
 
-def _live(*, plugins: dict[str, Any] | None = None, **status: Any) -> LiveRollout:
+def _live(*, plugins: dict[str, Any] | None = None, name: str = "web", **status: Any) -> LiveRollout:
     routing = {"plugins": {"acme/edge": {}} if plugins is None else plugins}
     return project_rollout(
         {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
-            "metadata": {"namespace": "shop", "name": "web", "uid": "u"},
+            "metadata": {"namespace": "shop", "name": name, "uid": "u"},
             "spec": {"strategy": {"canary": {"trafficRouting": routing}}},
             "status": status,
         }
@@ -184,6 +184,26 @@ async def test_who_cant_be_asked_or_doesnt_answer_has_not_verified() -> None:
     assert await calls.seen(_updating()) == RoutersSeen(verified=True, verifies=True)
     bench.edge.fails = RoutingError("gone")
     assert await calls.seen(_updating()) == RoutersSeen(verifies=True, error="edge: gone")
+
+
+async def test_while_many_dont_answer_no_pass_waits() -> None:
+    bench = _Bench()
+    calls = bench.calls()
+    for name in ("a", "b", "c", "d"):
+        with pytest.raises(StillRouting):
+            await calls.route(_live(name=name), _route(20))
+    calls._patience = 3600.0
+    for name in ("e", "f", "g", "h", "i"):
+        with pytest.raises(StillRouting):
+            await calls.route(_live(name=name), _route(20))
+    bench.edge.gate.set()
+
+    async def woken() -> bool:
+        return len(bench.woken) == 9
+
+    await eventually(woken)
+    await calls.route(_live(name="i"), _route(20))
+    await calls.close()
 
 
 async def test_what_cant_be_had_is_refused_and_the_end_ends_calls() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gitops_rollouts.api import names
 from gitops_rollouts.api.gitsync import GitSyncSpec
+from gitops_rollouts.api.status import StepPluginStatus
 from gitops_rollouts.engine import conditions, events, gates
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,9 @@ def test_each_key_is_documented(key: str) -> None:
         events.steps_skipped(window=False),
         events.paused("CanaryPauseStep"),
         events.resumed(),
+        events.plugin_transition(StepPluginStatus(name="acme/job", phase="Running"), "transitioned to Running"),
+        events.plugin_transition(StepPluginStatus(name="acme/job", phase="Failed"), "aborted (Failed)"),
+        events.reconciliation_failed("why"),
     ],
     ids=lambda event: event.reason,
 )

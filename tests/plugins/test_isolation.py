@@ -99,6 +99,15 @@ async def test_a_hanging_call_holds_no_other_back_and_processes_are_few(plugins:
         await hanging
 
 
+async def test_who_finds_every_process_busy_is_told(plugins: Plugins, notes: Path) -> None:
+    calls = [asyncio.create_task(_run(plugins, "odd/odd", "hangs")) for _ in range(PROCESSES + 3)]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    said = [str(error) for error in ended]
+    assert sum("took longer than 2s" in text for text in said) >= PROCESSES
+    assert all("took longer" in text or "all of its 4 processes are busy" in text for text in said)
+    assert (await _run(plugins, "odd/odd", "sleeps"))["phase"] == "Successful"
+
+
 async def test_a_process_that_was_killed_between_two_calls_is_replaced(plugins: Plugins) -> None:
     pid = int((await _run(plugins, "odd/odd", "sleeps"))["message"])
     os.kill(pid, 9)
