@@ -119,14 +119,18 @@ async def compare(
 
     from gitops_rollouts.errors import KubeError
     from gitops_rollouts.kube.discovery import Discovery
-    from gitops_rollouts.kube.resources import HPAS
-    from gitops_rollouts.sync.takeover import Watched, scaled_by
+    from gitops_rollouts.kube.resources import HPAS, ROLLOUTS
+    from gitops_rollouts.sync.takeover import Watched, referred_by, scaled_by
 
     try:
         scalers = await cluster.client.list(HPAS)
     except KubeError:
         scalers = []  # without the right to list them, a size that an autoscaler set shows as a difference
-    watched = Watched(scaled=scaled_by(scalers))
+    try:
+        rollouts = await cluster.client.list(ROLLOUTS)
+    except KubeError:
+        rollouts = []  # likewise with the size of a Deployment that a Rollout refers to
+    watched = Watched(scaled_by(scalers), referred_by(rollouts))
     discovery, slots = Discovery(cluster.client), asyncio.Semaphore(8)
 
     async def one(item: RenderedObject) -> Outcome:

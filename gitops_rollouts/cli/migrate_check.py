@@ -78,6 +78,7 @@ def check(
 
 
 async def _rollouts(client: Client, namespace: str | None, instance_id: str) -> list[Found]:
+    from gitops_rollouts.cli.view import workload_of
     from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
 
     rollouts = await client.list(ROLLOUTS, namespace)
@@ -86,17 +87,18 @@ async def _rollouts(client: Client, namespace: str | None, instance_id: str) -> 
     found: list[Found] = []
     for raw in sorted(rollouts, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"])):
         where = raw["metadata"]["namespace"]
-        found.append(_one(raw, sets.get(where, []), services.get(where, []), instance_id))
+        workload = await workload_of(client, where, raw)
+        found.append(_one(raw, sets.get(where, []), services.get(where, []), workload, instance_id))
     return found
 
 
-def _one(raw: Raw, sets: list[Raw], services: list[Raw], instance_id: str) -> Found:
+def _one(raw: Raw, sets: list[Raw], services: list[Raw], workload: Raw | None, instance_id: str) -> Found:
     from gitops_rollouts.api.names import INSTANCE_ID
     from gitops_rollouts.cli.view import view
     from gitops_rollouts.controllers.rehearsal import first_pass
     from gitops_rollouts.moving.outlook import needs, unobserved
 
-    seen = view(raw)
+    seen = view(raw, workload=workload)
     instance = seen.rollout.metadata.labels.get(INSTANCE_ID, "")
     verdict: Verdict = "as is"
     reasons: list[str] = []
@@ -104,7 +106,7 @@ def _one(raw: Raw, sets: list[Raw], services: list[Raw], instance_id: str) -> Fo
         verdict = "other instance"
         reasons = [f"driven by a gor run with --instance-id {instance}" if instance else "it has no instance id"]
     else:
-        rehearsed = first_pass(raw, sets, services, datetime.now(UTC))
+        rehearsed = first_pass(raw, sets, services, workload, datetime.now(UTC))
         reasons = [*rehearsed.refused, *rehearsed.does]
         if rehearsed.refused:
             verdict = "refused"

@@ -189,7 +189,7 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
 
     raw = await client.get(ROLLOUTS, namespace, name)
-    workload = await _workload(client, namespace, raw)
+    workload = await workload_of(client, namespace, raw)
     rollout = _parsed(raw, workload)
     selector = selector_of(rollout)
     replica_sets = await client.list(REPLICA_SETS, namespace, selector) if selector else []
@@ -204,7 +204,7 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     return view(raw, replica_sets, pods, sync, workload)
 
 
-async def _workload(client: Client, namespace: str, raw: Raw) -> Raw | None:
+async def workload_of(client: Client, namespace: str, raw: Raw) -> Raw | None:
     """What spec.workloadRef names; None: it names nothing that can be read."""
     from gitops_rollouts.cli import workloads
 

@@ -15,6 +15,7 @@ from gitops_rollouts.controllers.observe import (
     project_service,
     service_names,
 )
+from gitops_rollouts.controllers.workloads import project_workload, reference_of
 from gitops_rollouts.engine import conditions
 from gitops_rollouts.engine.observed import Observed, Service
 from gitops_rollouts.engine.plan import (
@@ -45,13 +46,18 @@ class FirstPass:
     starts_anew: bool = False
 
 
-def first_pass(raw: Raw, replica_sets: Iterable[Raw], services: Iterable[Raw], now: datetime) -> FirstPass:
-    """Rehearse it with what the cluster shows now. ``replica_sets`` and ``services``: all of the namespace."""
+def first_pass(
+    raw: Raw, replica_sets: Iterable[Raw], services: Iterable[Raw], workload: Raw | None, now: datetime
+) -> FirstPass:
+    """Rehearse it with what the cluster shows now.
+
+    ``replica_sets`` and ``services``: all of the namespace. ``workload``: what ``spec.workloadRef`` names.
+    """
     live = project_rollout(raw)
     unsupported = unsupported_yet(live.rollout)
     if unsupported:
         return FirstPass(refused=tuple(error.render() for error in unsupported))
-    observed = _observed(live, replica_sets, services)
+    observed = _observed(live, replica_sets, services, workload)
     plan = step(observed, now)
     after = plan.status if plan.status is not None else live.rollout.status
     invalid = conditions.find(after.conditions, conditions.INVALID_SPEC)
@@ -67,8 +73,13 @@ def first_pass(raw: Raw, replica_sets: Iterable[Raw], services: Iterable[Raw], n
     return FirstPass(does=tuple(does), starts_anew=again or new_version)
 
 
-def _observed(live: LiveRollout, replica_sets: Iterable[Raw], services: Iterable[Raw]) -> Observed:
-    uid, selector = live.rollout.metadata.uid, live.rollout.spec.selector
+def _observed(
+    live: LiveRollout, replica_sets: Iterable[Raw], services: Iterable[Raw], raw_workload: Raw | None
+) -> Observed:
+    reference = reference_of(live.rollout)
+    workload = project_workload(reference[0], raw_workload) if reference is not None and raw_workload else None
+    uid = live.rollout.metadata.uid
+    selector = live.rollout.spec.selector or (workload.selector if workload is not None else None)
     known = [project_replica_set(raw) for raw in replica_sets]
     mine = [
         rs
@@ -82,6 +93,7 @@ def _observed(live: LiveRollout, replica_sets: Iterable[Raw], services: Iterable
         replica_sets=tuple(sorted(mine, key=lambda rs: rs.name)),
         taken_names=frozenset(rs.name for rs in known) - {rs.name for rs in mine},
         services={name: Service(name, each.selector, each.managed_by) for name, each in found.items()},
+        workload=workload,
     )
 
 

@@ -169,7 +169,10 @@ def _notes_of_way(name: str, spec: Mapping[str, Any], wanted: Wanted) -> tuple[s
         "the Deployment stays: its pod template is the Rollout's, edit it there as before",
         keeps,
         "Services that select the pod template's labels send to both while both run; they need no change",
-        "to go back: scale the Deployment up, wait for its pods, then delete the Rollout",
+        "then write replicas: 0 where the Deployment's manifest is kept: applied with another number it starts the next"
+        " version at once, past every step (a GitSync keeps it at 0 by itself)",
+        "to go back: set workloadRef.scaleDown to never, scale the Deployment up, wait for its pods, then delete the"
+        " Rollout",
     )
 
 

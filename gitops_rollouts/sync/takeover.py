@@ -24,13 +24,14 @@ class Watched:
     scaled: frozenset[Key] = field(default_factory=frozenset)
     """Rollouts whose size an autoscaler sets."""
     shrunk: frozenset[Key] = field(default_factory=frozenset)
-    """Deployments whose size the engine sets, because a Rollout takes over from them."""
+    """Deployments that a Rollout takes over from, or has taken over from, so that their size isn't Git's."""
 
     def applies_to(self, item: RenderedObject) -> bool:
         """Whether the live object has to be read before this one is applied.
 
         Each Service: the Rollout that points it may stand in another tree, or in a document that can't be used. A
         Rollout that is scaled, also without ``replicas``: to leave them out would take away what was applied before.
+        A Deployment that a Rollout refers to: its own pods would start the new template at once, past every step.
         """
         if (item.group, item.kind) == ("", "Service"):
             return True
@@ -46,6 +47,17 @@ def scaled_by(autoscalers: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
         reference = _mapping(_spec(raw).get("scaleTargetRef"))
         group = str(reference.get("apiVersion") or "").rpartition("/")[0]
         if reference.get("kind") == "Rollout" and group == ARGO_GROUP:
+            found.add((str(_mapping(raw.get("metadata")).get("namespace") or ""), str(reference.get("name") or "")))
+    return frozenset(found)
+
+
+def referred_by(rollouts: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
+    """The Deployments that these live Rollouts (raw) name in ``spec.workloadRef`` (docs/behaviour.md §2.2)."""
+    found: set[Key] = set()
+    for raw in rollouts:
+        reference = _mapping(_spec(raw).get("workloadRef"))
+        group = str(reference.get("apiVersion") or "").rpartition("/")[0]
+        if reference.get("kind") == "Deployment" and group == "apps":
             found.add((str(_mapping(raw.get("metadata")).get("namespace") or ""), str(reference.get("name") or "")))
     return frozenset(found)
 

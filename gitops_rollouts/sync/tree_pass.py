@@ -19,7 +19,7 @@ from gitops_rollouts.errors import GitError, InputError, KubeError, NotFound
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence
-from gitops_rollouts.kube.resources import HPAS, ROLLOUTS
+from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, ROLLOUTS
 from gitops_rollouts.render.objects import Identity, Problem, Rendered, RenderedObject
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.render.scope import namespaced
@@ -32,7 +32,7 @@ from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.stamp import Stamp, stamp_for, stamp_of, stamp_patch
 from gitops_rollouts.sync.status import Facts
-from gitops_rollouts.sync.takeover import Watched, scaled_by
+from gitops_rollouts.sync.takeover import Watched, referred_by, scaled_by
 
 FULL_PASS: Final = timedelta(minutes=5)
 """How often everything is applied again, changed or not, so that drift is repaired."""
@@ -323,7 +323,17 @@ class TreePass:
         for namespace in sorted(sized) if len(sized) <= 3 else [None]:
             if sized:
                 autoscalers += await self._cluster.client.list(HPAS, namespace)
-        return Watched(scaled_by(autoscalers), workloads.handed_over(items))
+        referred = (
+            referred_by(await self._rollouts()) if any(item.kind == DEPLOYMENTS.kind for item in fresh) else set()
+        )
+        return Watched(scaled_by(autoscalers), workloads.handed_over(items) | referred)
+
+    async def _rollouts(self) -> list[dict[str, Any]]:
+        """Every live Rollout, whoever applied it; none before their kind is installed."""
+        try:
+            return await self._cluster.client.list(ROLLOUTS)
+        except NotFound:
+            return []
 
     async def _after(self, item: RenderedObject, live: Live) -> None:
         """Stamp a Rollout that was applied just now."""

@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from cli.command import gor
-from controllers.laid_down import AVAILABLE, NOT_COMPLETED, NOT_HEALTHY, PAUSED, Laid, Version, ago
-from controllers.running import rollout
+from controllers.laid_down import AVAILABLE, NOT_COMPLETED, NOT_HEALTHY, PAUSED, History, Laid, Version, ago, recorded
+from controllers.running import Shown, rollout, running
 from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS
+from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, Resource
 from gitops_rollouts.local.cluster import Cluster
+from gitops_rollouts.manager import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -35,6 +36,18 @@ async def client(kubeconfig: Path, crds: Cluster) -> AsyncIterator[Client]:
 
 async def run(kubeconfig: Path, namespace: str, *argv: str) -> CompletedProcess[str]:
     return await asyncio.to_thread(gor, "migrate", *argv, "-n", namespace, KUBECONFIG=str(kubeconfig))
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    labels = {"app": "web"}
+    containers = [{"name": "app", "image": "app:v1"}]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
+    }
 
 
 async def nobody_drives(kubeconfig: Path, namespace: str) -> CompletedProcess[str]:
@@ -126,23 +139,72 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     await nobody_drives(kubeconfig, namespace)
 
 
+def fewest_ready(history: History, start: int) -> int:
+    """The smallest number of ready pods at any moment of a watch that began with ``start`` of them."""
+    ready: dict[str, bool] = {}
+    least = count = start
+    known = 0
+    for what, raw in history.of("Pod"):
+        name = raw["metadata"]["name"]
+        conditions = (raw.get("status") or {}).get("conditions") or []
+        now = what != "DELETED" and "deletionTimestamp" not in raw["metadata"]
+        now = now and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        # a pod that is first told of as changed was there, and ready, before the watch
+        was = ready.get(name, what != "ADDED")
+        ready[name] = now
+        count += int(now) - int(was)
+        known += 1
+        least = min(least, count)
+    assert known
+    return least
+
+
+@pytest.mark.parametrize("scale_down", ["onsuccess", "progressively"])
+async def test_a_deployment_hands_its_pods_over_and_gets_them_back_and_no_pod_is_ever_missing(
+    client: Client, kubeconfig: Path, namespace: str, scale_down: str
+) -> None:
+    """docs/behaviour.md §2.2, and the commands of docs/migration.md."""
+    await client.create(DEPLOYMENTS, namespace, deployment(replicas=4))
+
+    async def size(resource: Resource, wanted: int) -> bool:
+        found = await client.get(resource, namespace, "web")
+        ready = (found.get("status") or {}).get("readyReplicas") or 0
+        return bool(found["spec"]["replicas"] == wanted == ready)
+
+    await eventually(lambda: size(DEPLOYMENTS, 4), deadline=60)
+    done = await run(kubeconfig, namespace, "deployment", "web", "--steps", "50,pause", "--scale-down", scale_down)
+    assert done.returncode == exit_codes.OK, done.stderr
+    assert "write replicas: 0" in done.stderr
+    manifest = yaml.safe_load(done.stdout)
+    assert manifest["spec"]["workloadRef"]["scaleDown"] == scale_down
+    settings = Settings(str(kubeconfig), namespace=namespace, metrics_port=0, healthz_port=0, leader_elect=False)
+    web = Shown(client, namespace)
+    async with recorded(client, namespace) as history, running(settings):
+        await client.create(ROLLOUTS, namespace, manifest)
+        await web.phase("Healthy")
+        await eventually(lambda: size(DEPLOYMENTS, 0), deadline=60)
+        assert (await web.phase("Healthy"))["status"]["availableReplicas"] == 4
+        assert fewest_ready(history, 4) >= 4
+        # the check knows where the template comes from
+        told = json.loads((await run(kubeconfig, namespace, "check", "-o", "json")).stdout)
+        assert [each["verdict"] for each in told["rollouts"]] == ["as is"]
+
+        never = {"spec": {"workloadRef": {"scaleDown": "never"}}}
+        await client.patch(ROLLOUTS, namespace, "web", never, field_manager="tests")
+        await client.patch(DEPLOYMENTS, namespace, "web", {"spec": {"replicas": 4}}, field_manager="tests")
+        await eventually(lambda: size(DEPLOYMENTS, 4), deadline=60)
+        await web.phase("Healthy")
+        assert await size(DEPLOYMENTS, 4)
+        await client.delete(ROLLOUTS, namespace, "web")
+        assert fewest_ready(history, 4) >= 4
+        assert await size(DEPLOYMENTS, 4)
+
+
 async def test_a_live_deployment_becomes_a_rollout_that_the_server_takes(
     client: Client, kubeconfig: Path, namespace: str
 ) -> None:
-    labels = {"app": "web"}
-    limits = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}}
-    containers = [{"name": "web", "image": "app:v1"}]
-    body = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web", "labels": labels},
-        "spec": {
-            "replicas": 2,
-            "strategy": limits,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
-        },
-    }
+    limits = {"maxSurge": "50%", "maxUnavailable": 0}
+    body = deployment(replicas=2, strategy={"type": "RollingUpdate", "rollingUpdate": limits})
     await client.create(DEPLOYMENTS, namespace, body)
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
     scaler = {"metadata": {"name": "web"}, "spec": {"scaleTargetRef": target, "maxReplicas": 5}}
@@ -153,9 +215,9 @@ async def test_a_live_deployment_becomes_a_rollout_that_the_server_takes(
     manifest = yaml.safe_load(done.stdout)
     made = await client.create(ROLLOUTS, namespace, manifest)
     assert made["spec"]["strategy"]["canary"] == {
-        **limits["rollingUpdate"],  # type: ignore[dict-item]
+        **limits,
         "steps": [{"setWeight": 50}, {"pause": {}}],
     }
-    assert made["spec"]["selector"] == {"matchLabels": labels}
+    assert made["spec"]["selector"] == body["spec"]["selector"]
     missing = await run(kubeconfig, namespace, "deployment", "api")
     assert missing.returncode == exit_codes.NOT_FOUND

@@ -11,7 +11,16 @@ import pytest
 from gitops_rollouts.api.names import APPLIED, POD_TEMPLATE_HASH
 from gitops_rollouts.decisions.identity import digests
 from gitops_rollouts.errors import NotFound
-from gitops_rollouts.kube.resources import CONFIG_MAPS, CRDS, HPAS, NAMESPACES, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import (
+    CONFIG_MAPS,
+    CRDS,
+    DEPLOYMENTS,
+    HPAS,
+    NAMESPACES,
+    ROLLOUTS,
+    SERVICES,
+    Resource,
+)
 from gitops_rollouts.render.yaml_reader import Document, read_documents
 from gitops_rollouts.sync.stamp import live_hash, stamp_of
 from sync.sync_bench import Bench
@@ -199,6 +208,31 @@ async def test_the_size_under_an_autoscaler_survives(bench: Bench) -> None:
     live = await bench.rollout()
     assert live is not None
     assert live["spec"]["replicas"] == 2
+
+
+async def test_a_deployment_that_a_rollout_refers_to_keeps_its_size_and_gets_its_new_template(bench: Bench) -> None:
+    """docs/behaviour.md §2.2: with Git's size its own pods would start the new template, past every step."""
+    deployment = (
+        f"apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: {bench.namespace}}}\nspec:\n"
+        "  replicas: 3\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n"
+        '    spec: {containers: [{name: web, image: "web:v1"}]}\n'
+    )
+    name = await bench.sync()
+    await bench.put({"envs/prod/web.yaml": deployment}, name)
+    live = await bench.client.get(DEPLOYMENTS, bench.namespace, "web")
+    assert live["spec"]["replicas"] == 3
+    # the Rollout came by another way than this tree
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": "onsuccess"}
+    spec = {"replicas": 3, "workloadRef": reference, "strategy": {"canary": {}}}
+    head = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}}
+    await bench.client.create(ROLLOUTS, bench.namespace, {**head, "spec": spec})
+    await bench.client.patch(DEPLOYMENTS, bench.namespace, "web", {"spec": {"replicas": 0}}, field_manager="engine")
+    for text in (deployment, deployment.replace("  replicas: 3\n", "")):
+        tag = "v2" if "replicas" in text else "v3"
+        await bench.put({"envs/prod/web.yaml": text.replace("web:v1", f"web:{tag}")}, name)
+        live = await bench.client.get(DEPLOYMENTS, bench.namespace, "web")
+        assert live["spec"]["replicas"] == 0
+        assert live["spec"]["template"]["spec"]["containers"][0]["image"] == f"web:{tag}"
 
 
 async def test_drift_is_repaired_by_the_full_pass(bench: Bench) -> None:
