@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,10 @@ async def test_services_follow_and_are_given_back(client: Client, settings: Sett
         assert not service["metadata"].get("annotations")
 
 
+async def warned(shown: Shown) -> bool:
+    return "InvalidSpec" in await shown.events()
+
+
 async def test_an_invalid_rollout_says_so_and_stops_no_other(client: Client, settings: Settings, web: Shown) -> None:
     bad = rollout("bad")
     del bad["spec"]["selector"]
@@ -138,6 +143,8 @@ async def test_an_invalid_rollout_says_so_and_stops_no_other(client: Client, set
         for name in ("bad", "odd"):
             status = (await Shown(client, web.namespace, name).phase("Degraded"))["status"]
             assert status["message"].startswith(f'InvalidSpec: The Rollout "{name}" is invalid: ')
+            shown = Shown(client, web.namespace, name)
+            await eventually(partial(warned, shown), what=f"an event about {name}")
 
 
 async def test_a_refused_replica_set_is_told(client: Client, settings: Settings, web: Shown) -> None:

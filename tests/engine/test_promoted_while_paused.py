@@ -51,3 +51,24 @@ def test_the_flag_does_not_outlive_its_update() -> None:
     world.settle()
     assert world.status["phase"] == "Degraded"
     assert "controllerPause" not in world.status
+
+
+@pytest.mark.parametrize("passes_between", [0, 1, 5])
+def test_blue_green_switches_once_it_may(passes_between: int) -> None:
+    """The same for the pause before the switch."""
+    strategy = {"activeService": "active", "previewService": "preview", "autoPromotionEnabled": False}
+    world = deployed(manifest(replicas=2, blue_green=strategy))
+    world.set_image("web:v2")
+    world.settle()
+    assert world.status["message"] == "BlueGreenPause"
+    world.edit(paused=True)
+    world.settle()
+    world.patch_status(pauseConditions=None)
+    for _ in range(passes_between):
+        world.once()
+    assert world.behind("active") == "web:v1"
+    world.edit(paused=False)
+    world.settle()
+    assert world.behind("active") == "web:v2"
+    assert world.status["phase"] == "Healthy"
+    assert "controllerPause" not in world.status

@@ -1,0 +1,69 @@
+"""What Rollouts of a tree refer to, compared with the same tree (docs/behaviour.md §20 (B))."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gitops_rollouts.render.objects import RenderedObject, Source
+from gitops_rollouts.sync.tree_references import check_references
+
+TEMPLATE = {"metadata": {"labels": {"app": "web", "tier": "front"}}}
+WORKLOADS = [
+    ("apps/v1", "Deployment", {"spec": {"template": TEMPLATE}}),
+    ("apps/v1", "ReplicaSet", {"spec": {"template": TEMPLATE}}),
+    ("v1", "PodTemplate", {"template": TEMPLATE}),
+]
+
+
+def item(api_version: str, kind: str, name: str, body: dict[str, Any], namespace: str = "shop") -> RenderedObject:
+    raw = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, **body}
+    return RenderedObject(api_version, kind, namespace, name, raw, Source(f"{name}.yaml", 1))
+
+
+def rollout(strategy: dict[str, Any], **spec: Any) -> RenderedObject:
+    body = {"template": TEMPLATE, "strategy": strategy, **spec}
+    return item("argoproj.io/v1alpha1", "Rollout", "web", {"spec": body})
+
+
+def service(name: str, namespace: str = "shop", **selector: str) -> RenderedObject:
+    return item("v1", "Service", name, {"spec": {"selector": selector}}, namespace)
+
+
+BLUE_GREEN = {"blueGreen": {"activeService": "active", "previewService": "preview"}}
+
+
+def test_every_service_is_compared_or_mentioned() -> None:
+    found = check_references([rollout(BLUE_GREEN), service("active", app="web", tier="back", zone="a")])
+    assert [(each.field, each.message) for each in found.problems] == [
+        (
+            "spec.strategy.blueGreen.activeService",
+            f'Invalid value: Service "active" has unmatch label "{key}" in rollout',
+        )
+        for key in ("tier", "zone")
+    ]
+    (note,) = found.absent
+    assert "spec.strategy.blueGreen.previewService: Service preview isn't in this tree" in note
+
+
+def test_a_service_of_another_namespace_is_another_one() -> None:
+    found = check_references([rollout(BLUE_GREEN), service("active", "other", app="x"), service("preview", app="web")])
+    assert (found.problems, len(found.absent)) == ((), 1)
+
+
+@pytest.mark.parametrize(("api_version", "kind", "body"), WORKLOADS)
+def test_the_template_of_a_referred_workload_counts(api_version: str, kind: str, body: dict[str, Any]) -> None:
+    reference = {"apiVersion": api_version, "kind": kind, "name": "main"}
+    strategy = {"canary": {"stableService": "stable"}}
+    referring = rollout(strategy, workloadRef=reference, template=None)
+    workload = item(api_version, kind, "main", body)
+    assert check_references([referring, workload, service("stable", tier="front")]).problems == ()
+    assert len(check_references([referring, workload, service("stable", tier="back")]).problems) == 1
+    assert check_references([referring, service("stable", tier="back")]).problems == (), "only the cluster knows it"
+
+
+@pytest.mark.parametrize("odd", [None, 3, [], {"selector": 3}, {"selector": ["a"]}])
+def test_nothing_in_a_tree_breaks_it(odd: Any) -> None:
+    broken = item("v1", "Service", "active", {"spec": odd})
+    assert check_references([rollout(BLUE_GREEN), broken]).problems == ()
