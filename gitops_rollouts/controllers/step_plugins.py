@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from gitops_rollouts.api.status import StepPluginStatus
@@ -27,6 +28,9 @@ TRANSIENT_SECONDS: Final = 30.0
 """How long an answer is kept that nothing is recorded of: it is not asked for again before."""
 _PHASES: Final = ("", "Running", "Successful", "Failed", "Error")
 _LONGEST_MESSAGE: Final = 4096
+_LARGEST_STATUS: Final = 16 * 1024
+"""Bytes as JSON. All of them are kept in the Rollout's status, which has to stay far below a megabyte."""
+_DEEPEST_STATUS: Final = 32
 _LONGEST_WAIT: Final = 366 * 24 * 3600.0
 
 Which = tuple[int, str, str]
@@ -196,8 +200,20 @@ def _read(action: CallStepPlugin, value: Any, now: datetime) -> PluginAnswer:
     if phase not in _PHASES:
         text = f"failed to {operation.lower()} plugin: plugin {name} answered with the phase {str(phase)[:40]!r}"
         return PluginAnswer(index, name, operation, now, error=text, transient=True)
+    status = value.get("status")
+    if not _shallow(status, _DEEPEST_STATUS) or len(orjson.dumps(status)) > _LARGEST_STATUS:
+        limits = f"{_LARGEST_STATUS // 1024} KiB or deeper than {_DEEPEST_STATUS} levels"
+        text = f"plugin {name} answered with a status that is larger than {limits}"
+        return PluginAnswer(index, name, operation, now, error=text)
     wait = None
     if isinstance(after, int | float) and math.isfinite(after):
         wait = timedelta(seconds=min(max(0.0, float(after)), _LONGEST_WAIT))
     text = message[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
-    return PluginAnswer(index, name, operation, now, phase, text, wait, value.get("status"))
+    return PluginAnswer(index, name, operation, now, phase, text, wait, status)
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_shallow(one, levels - 1) for one in inner)

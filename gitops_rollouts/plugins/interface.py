@@ -45,8 +45,8 @@ class Result:
     """What a step plugin answers.
 
     ``requeue_after``: when to call again while Running; 30 s unless it is more than 10 s. ``status``: JSON data for the
-    next call; it is kept in the Rollout's status, where people see it: no secrets, and no more than needed. A result of
-    `Phase.ERROR` leaves the former status as it was. All in all an answer has 64 KiB.
+    next call; it is kept in the Rollout's status, where people see it: no secrets, and 16 KiB or 32 levels at most. A
+    result of `Phase.ERROR` leaves the former status as it was. All in all an answer has 64 KiB.
     """
 
     phase: Phase

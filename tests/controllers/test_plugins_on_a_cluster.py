@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from controllers.running import Shown, rollout, running
+from gitops_rollouts.cli.checks_of_plugins import plugin_checks
 from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, EVENTS, ROLLOUTS, SERVICES
@@ -103,7 +104,13 @@ async def test_step_plugins_run_fail_hang_and_outlive_their_processes(
     """docs/behaviour.md §16: Running → Successful, Failed → abort, a hang → Error, while other Rollouts go on."""
     wait = {"plugin": {"name": "example/wait", "config": {"annotation": "example.com/smoke"}}}
     at_once = {"plugin": {"name": "example/wait", "config": {"seconds": 0}}}
-    absent = {"plugin": {"name": "acme/none"}}
+    absent, off = {"plugin": {"name": "acme/none"}}, {"plugin": {"name": "acme/off"}}
+    listed = "- {name: acme/off, disabled: true}\n- {name: acme/old, location: 'https://example.com/old'}"
+    named = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argo-rollouts-config"}}
+    await client.create(CONFIG_MAPS, namespace, {**named, "data": {"stepPlugins": listed}})
+    found = {check.found: check.verdict for check in await plugin_checks(client, namespace)}
+    assert found["turns off acme/off"] == "ok"
+    assert [verdict for text, verdict in found.items() if "'acme/old'" in text] == ["warn"]
     hang = {"plugin": {"name": "stuck/step"}}
     bad, stuck, lost = (
         Shown(client, namespace, "bad"),
@@ -113,7 +120,7 @@ async def test_step_plugins_run_fail_hang_and_outlive_their_processes(
     async with running(_settings(settings, 3)):
         for name, steps in (
             ("web", [{"setWeight": 50}, wait, {"pause": {}}]),
-            ("bad", [at_once, wait]),
+            ("bad", [off, at_once, wait]),
             ("stuck", [hang]),
             ("lost", [absent]),
         ):
@@ -151,9 +158,11 @@ async def test_step_plugins_run_fail_hang_and_outlive_their_processes(
         await _annotate(bad, "failed")
         degraded = await bad.phase("Degraded")
         assert degraded["status"]["abort"] is True
-        said = "Step Plugin 2 (example/wait) failed: annotation example.com/smoke says failed"
+        said = "Step Plugin 3 (example/wait) failed: annotation example.com/smoke says failed"
         assert said in degraded["status"]["message"]
-        undone = await _plugin_status(bad, "Successful", "Abort", index=0)
+        undone = await _plugin_status(bad, "Successful", "Abort", index=1)
+        skipped = {"index": 0, "name": "acme/off", "operation": "Run", "disabled": True}
+        assert skipped in (await bad.get())["status"]["canary"]["stepPluginStatuses"]
         assert undone["message"] == "nothing to take back"
         await bad.has_sizes({"app:v1": 4})
 

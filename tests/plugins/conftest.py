@@ -46,6 +46,12 @@ class Odd(Base):
     def chatters(self):
         for _ in range(20_000): print("y" * 100, file=sys.stderr)
         return Result(Phase.SUCCESSFUL)
+    def hoards(self): return Result(Phase.RUNNING, status="x" * 17_000)
+    def digs(self):
+        status = []
+        for _ in range(900): status = [status]
+        return Result(Phase.RUNNING, status=status)
+    def invents(self): return Result("Perfect")
     def nonsense(self): return {"phase": "Successful"}
     def unwritable(self): return Result(Phase.RUNNING, status={1, 2})
     def not_a_number(self): return Result(Phase.RUNNING, status=float("nan"))

@@ -120,7 +120,7 @@ async def test_an_abort_waits_for_the_run_that_it_takes_back(bench: _Bench) -> N
     ]
 
 
-@pytest.mark.parametrize("how", ["raises", "dies", "floods", "nonsense"])
+@pytest.mark.parametrize("how", ["raises", "dies", "floods", "nonsense", "hoards", "digs"])
 async def test_a_plugins_failure_is_the_steps_error(bench: _Bench, how: str) -> None:
     live = _live(_stored(), config=how)
     bench.calls.call(live, _call())
@@ -140,6 +140,11 @@ async def test_what_cant_be_loaded_is_told_and_left_alone_for_half_a_minute(benc
     assert bench.calls.answers(live) == (answer,)
     bench.now += timedelta(seconds=1)
     assert bench.calls.answers(live) == ()
+    invented = _live(_stored(), config="invents")
+    bench.calls.call(invented, _call())
+    answer = await bench.answer(invented)
+    assert (answer.transient, answer.phase) == (True, "")
+    assert answer.error == "failed to run plugin: plugin odd/odd answered with the phase 'Perfect'"
     (absent,) = bench.calls.answers(_live(plugin="acme/none"))
     assert absent.transient
     assert absent.error == "could not create step plugin at index 0 : plugin 'acme/none' is not installed"

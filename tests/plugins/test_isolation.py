@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,36 @@ async def test_the_end_ends_every_process(plugins: Plugins, notes: Path) -> None
     assert not any(_lives(int(one)) for one in (pid, *notes.read_text().split()))
     with pytest.raises(PluginError, match="stopping"):
         await _run(plugins, "odd/good")
+
+
+async def test_a_controller_that_is_killed_takes_its_plugins_along(site: Path, notes: Path) -> None:
+    """Nobody is left who acts in the name of a controller that lost the Lease."""
+    given = {"group": STEP_PLUGINS, "name": "odd/odd", "given": _given("hangs")}
+    code = (
+        "import asyncio, json, sys\n"
+        "from gitops_rollouts.plugins.catalogue import discover\n"
+        "from gitops_rollouts.plugins.pool import Plugins\n"
+        "want = json.loads(sys.argv[1])\n"
+        "async def main():\n"
+        "    plugins = Plugins(discover(), lambda: None)\n"
+        "    await plugins.call(want['group'], want['name'], 'run', want['given'])\n"
+        "asyncio.run(main())\n"
+    )
+    controller = await asyncio.create_subprocess_exec(sys.executable, "-c", code, json.dumps(given))
+
+    async def begun() -> bool:
+        return notes.exists() and len(notes.read_text().split()) == 2
+
+    await eventually(begun)
+    host, started = (int(pid) for pid in notes.read_text().split())
+    controller.kill()
+    await controller.wait()
+
+    async def gone() -> bool:
+        return not _lives(host)
+
+    await eventually(gone)
+    os.kill(started, 9)
 
 
 async def test_nothing_is_called_past_the_fence(plugins: Plugins, fence: Fence) -> None:
