@@ -13,6 +13,7 @@ import pytest
 from gitops_rollouts.local.git_server import GitServer
 from story.cluster_reader import ClusterReader
 from story.loop import MANIFEST, OWN, Loop, wait_until
+from story.test_checks import wipe
 from story.test_kills import introduced_ids
 
 pytestmark = pytest.mark.cluster
@@ -265,6 +266,49 @@ def test_from_canary_to_blue_green_in_mid_update_voids_the_approval_and_keeps_se
     assert tags(loop) == ("v2", "v2")
     loop.wait_record()
     assert list(loop.lines()) == ["stable"]
+
+
+def revisions(loop: Loop) -> list[tuple[str, int]]:
+    """(tag, pods) of each ReplicaSet in the order of their revisions."""
+    found = loop.cluster.get(f"/apis/apps/v1/namespaces/{loop.namespace}/replicasets")["items"]
+    found.sort(key=lambda each: int(each["metadata"]["annotations"]["rollout.argoproj.io/revision"]))
+    images = [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in found]
+    sizes = [each["spec"]["replicas"] for each in found]
+    return [(image.rsplit(":", 1)[1], size) for image, size in zip(images, sizes, strict=True)]
+
+
+def test_neither_an_edit_of_the_live_gate_nor_a_wiped_cluster_switches(asking: Loop) -> None:
+    """§4: an edit in the cluster opens no gate. §1.5: v1 serves first, v2 asks by the same branch."""
+    loop = asking
+    loop.release("v2")
+    branch = wait_gate(loop, "v2")
+    edit = {"spec": {"strategy": {"blueGreen": {"autoPromotionEnabled": True}}}}
+    loop.cluster.merge(loop.rollout_path, edit)
+
+    def healed() -> bool:
+        assert tag_behind(loop, "web") == "v1", "an edit in the cluster opened the gate"
+        strategy = loop.rollout()["spec"]["strategy"]["blueGreen"]
+        return strategy["autoPromotionEnabled"] is False and loop.phase() == "Paused"
+
+    wait_until(healed, lambda: f"the gate to come back; is {loop.describe()}")
+    commits = loop.engine_commits()
+    services = f"/api/v1/namespaces/{loop.namespace}/services"
+    for aborted in (False, True):
+        if aborted:
+            loop.gor("abort", "web", "-n", loop.namespace)
+            loop.wait_phase("Degraded", "v2")
+            wait_until(lambda: "abort" in loop.lines(), "the abort line")
+        loop.stop(9)
+        wipe(loop)
+        for name in ("web", "web-preview"):
+            loop.cluster.delete(f"{services}/{name}")
+        loop.start()
+        loop.wait_phase("Degraded" if aborted else "Paused", "v2", seconds=90)
+        assert tag_behind(loop, "web") == "v1"
+        assert revisions(loop) == [("v1", 2), ("v2", 0 if aborted else 2)]
+        loop.settled(seconds=4)
+        assert loop.request_branches() == [branch]
+        assert loop.engine_commits() == commits
 
 
 @pytest.mark.long
