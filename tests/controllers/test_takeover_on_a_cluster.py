@@ -5,6 +5,11 @@ The objects stand as docs/behaviour.md §3 to §6 say that a controller leaves t
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from controllers.laid_down import (
@@ -19,9 +24,12 @@ from controllers.laid_down import (
     recorded,
 )
 from controllers.running import Raw, Shown, rollout, running
+from gitops_rollouts.api.hashing import step_hash
+from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import PODS, REPLICA_SETS, ROLLOUTS, SERVICES
+from gitops_rollouts.kube.resources import CONFIG_MAPS, LEASES, PODS, REPLICA_SETS, ROLLOUTS, SERVICES
 from gitops_rollouts.manager import Manager, Settings
+from plugin_site import importing_from, install_example
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -211,3 +219,174 @@ async def test_objects_laid_down_as_documented_in_other_states_are_left_or_finis
         await again.phase("Paused", step=1)
         assert await again.sizes() == {"app:v1": 3, "app:v2": 1}
     assert len(await client.list(REPLICA_SETS, namespace)) == 2 + 2 + 3 + 2
+
+
+async def lay_blue_green(client: Client, namespace: str, name: str, old: dict[str, str], **fields: object) -> Laid:
+    """Two full ReplicaSets, v1 with the annotations ``old``, and both Services at what ``fields`` say (or v2)."""
+    strategy = {"activeService": name, "previewService": f"{name}-preview", "autoPromotionEnabled": False}
+    body = rollout(name, image="app:v2", strategy={"blueGreen": {**strategy, "scaleDownDelaySeconds": 3600}})
+    laid = Laid(client, namespace, body, [Version("app:v1", 1, 4, annotations=old), Version("app:v2", 2, 4)])
+    active = laid.hashes[0] if "pauseConditions" in fields else laid.hashes[1]
+    for service, pod_hash in ((name, active), (f"{name}-preview", laid.hashes[1])):
+        made = {
+            "metadata": {"name": service, "annotations": {MANAGED_BY: name}},
+            "spec": {"selector": {"app": name, HASH: pod_hash}, "ports": [{"port": 80}]},
+        }
+        await client.create(SERVICES, namespace, made)
+    await laid.objects()
+    conditions = fields.pop("conditions")
+    assert isinstance(conditions, tuple)
+    await laid.status(
+        *conditions,
+        stableRS=active,
+        readyReplicas=4,
+        availableReplicas=4,
+        HPAReplicas=4,
+        selector=f"app={name},{HASH}={active}",
+        blueGreen={"activeSelector": active, "previewSelector": laid.hashes[1]},
+        **fields,
+    )
+    return laid
+
+
+async def test_blue_green_objects_laid_down_as_documented_keep_both_versions_and_their_services(
+    client: Client, settings: Settings, namespace: str
+) -> None:
+    """§8.7, §10: in the preview; promoted with an old version that waits for its deadline, or has waited."""
+    progressing = ("Progressing", "Unknown", "RolloutPaused", "Rollout is paused")
+    preview = await lay_blue_green(
+        client, namespace, "preview", {},
+        conditions=(AVAILABLE, NOT_HEALTHY, NOT_COMPLETED, progressing, PAUSED),
+        pauseConditions=[{"reason": "BlueGreenPause", "startTime": ago(60)}], controllerPause=True,
+        phase="Paused", message="BlueGreenPause", duration={**RUNNING, "manualPauseStartedAt": ago(60)},
+    )  # fmt: skip
+    for name, deadline in (("after", ago(-3600)), ("late", ago(5))):
+        await lay_blue_green(
+            client, namespace, name, {"scale-down-deadline": deadline},
+            conditions=(
+                AVAILABLE, ("Healthy", "True", "RolloutHealthy", "Rollout is healthy"),
+                ("Paused", "False", "RolloutPaused", "Rollout is paused"),
+                ("Progressing", "True", "NewReplicaSetAvailable", "ReplicaSet has successfully progressed."),
+                ("Completed", "True", "RolloutCompleted", "RolloutCompleted"),
+            ),
+            phase="Healthy", duration={**RUNNING, "finishedAt": ago(300), "completionStatus": "Promoted"},
+        )  # fmt: skip
+    stored = {name: await client.get(ROLLOUTS, namespace, name) for name in ("preview", "after")}
+    async with recorded(client, namespace) as history, running(settings) as manager:
+        await looked_at(manager, client, namespace, "preview", "after", "late")
+        for name, before in stored.items():
+            found = await client.get(ROLLOUTS, namespace, name)
+            assert found["status"] == before["status"], name
+            assert history.pods(name) == []
+            assert set(history.reasons(name)) <= {"RolloutAddedToInformer"}, name
+        await Shown(client, namespace, "late").has_sizes({"app:v2": 4})
+        assert {what for what, _ in history.pods("late")} <= {"DELETED"}
+        assert history.of("Service") == []
+        waiting = [
+            each["metadata"]["name"]
+            for each in await client.list(REPLICA_SETS, namespace)
+            if "scale-down-deadline" in each["metadata"]["annotations"]
+        ]
+        assert [name.partition("-")[0] for name in waiting] == ["after"]
+        # the person's promotion is carried out by whoever leads
+        shown = Shown(client, namespace, "preview")
+        await shown.patch_status(pauseConditions=None)
+        await shown.phase("Healthy")
+        assert await shown.selector("preview") == preview.hashes[1]
+        assert history.pods("preview") == []
+
+
+async def test_while_the_other_controller_holds_the_lease_nothing_is_touched_and_afterwards_it_goes_on(
+    client: Client, settings: Settings, web: Shown
+) -> None:
+    """§23: one Lease name for both, so that they never act at once from one namespace."""
+    await lay_gate(client, web.namespace, "web", Version("app:v2", 2, 1))
+    await web.patch_status(pauseConditions=None)
+    before = await web.get()
+    held = {"holderIdentity": "argo-rollouts-5b6f_1", "leaseDurationSeconds": 3, "leaseTransitions": 7}
+    await client.create(LEASES, web.namespace, {"metadata": {"name": LOCK_NAME}, "spec": held})
+    times = {"lease_seconds": 3.0, "renew_seconds": 2.0, "retry_seconds": 0.1}
+    manager, stop = Manager(replace(settings, leader_elect=True, **times)), asyncio.Event()
+    task = asyncio.create_task(manager.run(stop))
+    for beat in range(25):
+        renewed = {"spec": {"renewTime": f"2026-03-01T12:00:{beat:02}.000000Z"}}
+        await client.patch(LEASES, web.namespace, LOCK_NAME, renewed, field_manager="other")
+        looks = manager.client.requests["get", "leases"] if manager.client else 0
+
+        async def looked(seen: int = looks) -> bool:
+            return manager.client is not None and manager.client.requests["get", "leases"] > seen + 1
+
+        await eventually(looked)
+        assert not manager.leading.is_set()
+    assert await web.get() == before
+    # it stops without a word, as it does: the Lease runs out
+    await asyncio.wait_for(manager.leading.wait(), 60)
+    await web.phase("Paused", step=3)
+    lease = (await client.get(LEASES, web.namespace, LOCK_NAME))["spec"]
+    assert lease["leaseTransitions"] == 8
+    stop.set()
+    await asyncio.wait_for(task, 60)
+    # and back: free at once for the other
+    assert not (await client.get(LEASES, web.namespace, LOCK_NAME))["spec"].get("holderIdentity")
+
+
+@pytest.fixture
+def example_plugins(tmp_path: Path) -> Iterator[None]:
+    """The plugins of docs/examples/plugins, as pip installs them."""
+    install_example(tmp_path / "site")
+    with importing_from(tmp_path / "site"):
+        yield
+
+
+@pytest.mark.usefixtures("example_plugins")
+async def test_routed_objects_laid_down_as_documented_keep_their_weights_and_no_plugin_is_called_again(
+    client: Client, settings: Settings, web: Shown
+) -> None:
+    """§15.1, §16: recorded weights and a finished plugin step, at a gate."""
+    wait = {"plugin": {"name": "example/wait", "config": {"seconds": 0}}}
+    steps = [{"setWeight": 25}, wait, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": "1h"}}]
+    body = rollout(image="app:v2", steps=steps)
+    routing = {"plugins": {"example/config-map": {"name": "edge"}}}
+    named = {"stableService": "web", "canaryService": "web-canary"}
+    body["spec"]["strategy"]["canary"] |= {**named, "trafficRouting": routing}
+    laid = Laid(client, web.namespace, body, [Version("app:v1", 1, 4), Version("app:v2", 2, 1)])
+    edge = {}
+    weights: Raw = {}
+    shares = ((75, "stable", "web", laid.hashes[0]), (25, "canary", "web-canary", laid.hashes[1]))
+    for weight, role, service, pod_hash in shares:
+        made = {
+            "metadata": {"name": service, "annotations": {MANAGED_BY: "web"}},
+            "spec": {"selector": {"app": "web", HASH: pod_hash}, "ports": [{"port": 80}]},
+        }
+        await client.create(SERVICES, web.namespace, made)
+        edge |= {f"{role}-service": service, f"{role}-hash": pod_hash, f"{role}-weight": str(weight)}
+        weights[role] = {"weight": weight, "serviceName": service, "podTemplateHash": pod_hash}
+    before = await client.create(CONFIG_MAPS, web.namespace, {"metadata": {"name": "edge"}, "data": edge})
+    await laid.objects()
+    called = {
+        "index": 1, "name": "example/wait", "operation": "Run", "phase": "Successful", "message": "done",
+        "startedAt": ago(400), "updatedAt": ago(390), "finishedAt": ago(390), "executions": 1,
+    }  # fmt: skip
+    conditions, fields = paused_at_gate(
+        currentStepIndex=2,
+        currentStepHash=step_hash(steps),
+        canary={"weights": weights, "stepPluginStatuses": [called]},
+    )
+    await laid.status(*conditions, **fields)
+    stored = await web.get()
+
+    async with recorded(client, web.namespace) as history, running(settings) as manager:
+        await looked_at(manager, client, web.namespace, "web")
+        assert (await web.get())["status"] == stored["status"]
+        assert {kind for kind, _, _ in history.entries} <= {"Rollout", "Event"}
+        edge_now = await client.get(CONFIG_MAPS, web.namespace, "edge")
+        assert edge_now["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        await web.patch_status(pauseConditions=None)
+        now = await web.phase("Paused", step=4)
+        assert await web.sizes() == {"app:v1": 4, "app:v2": 2}
+        assert history.pods("web") == [("ADDED", "app:v2")]
+        assert history.indices("web") == [2, 3, 4]
+        assert now["status"]["canary"]["stepPluginStatuses"] == [called]
+        data = (await client.get(CONFIG_MAPS, web.namespace, "edge"))["data"]
+        assert (data["canary-weight"], data["stable-weight"]) == ("50", "50")
+        assert "StepPluginTransition" not in history.reasons("web")
