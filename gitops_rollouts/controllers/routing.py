@@ -31,6 +31,7 @@ MOST_SLOW: Final = 4
 IMPATIENT_SECONDS: Final = 0.05
 ASK_AGAIN_SECONDS: Final = 2.0
 """How long "not verified yet" is believed."""
+_VERIFY: Final = "Verify"
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -92,6 +93,9 @@ class RouterCalls:
         recorded = None if stored is None else stored.verified
         weights = None if stored is None else _recorded(stored)
         under_way = status.stable_rs not in ("", status.current_pod_hash) and not status.abort
+        if not under_way:
+            # nobody wants to know any more, and an abort must not wait for the answer
+            self._drop(live.key, _VERIFY)
         routers = self._registry.routers(routed(live)) if under_way else ()
         if not routers:
             return RoutersSeen(verified=recorded)
@@ -100,7 +104,7 @@ class RouterCalls:
         known = False if just_asked else recorded
         try:
             what = (live.rollout.metadata.uid, asked)
-            said = await self._within_patience(live.key, "Verify", what, _ask(routers, asked))
+            said = await self._within_patience(live.key, _VERIFY, what, _ask(routers, asked))
         except StillRouting:
             return RoutersSeen(verified=known if asked is None else False, verifies=True)
         if asked is None:
@@ -113,6 +117,11 @@ class RouterCalls:
         """The Rollout is gone."""
         self._unverified.pop(key, None)
         for call in self._calls.pop(key, {}).values():
+            call.task.cancel()
+
+    def _drop(self, key: Key, kind: str) -> None:
+        call = self._calls.get(key, {}).pop(kind, None)
+        if call is not None:
             call.task.cancel()
 
     async def close(self) -> None:

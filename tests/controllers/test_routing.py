@@ -186,6 +186,17 @@ async def test_who_cant_be_asked_or_doesnt_answer_has_not_verified() -> None:
     assert await calls.seen(_updating()) == RoutersSeen(verifies=True, error="edge: gone")
 
 
+async def test_an_abort_does_not_wait_for_a_verification() -> None:
+    bench = _Bench(_Edge(answer=True, checks=True))
+    calls = bench.calls()
+    assert await calls.seen(_updating()) == RoutersSeen(verified=False, verifies=True)
+    aborted = _live(stableRS="old", currentPodHash="new", abort=True, canary=_updating().status["canary"])
+    assert await calls.seen(aborted) == RoutersSeen()
+    await calls.route(aborted, RemoveManagedRoutes())
+    assert bench.edge.told == ["remove"]
+    assert bench.edge.asked == []
+
+
 async def test_while_many_dont_answer_no_pass_waits() -> None:
     bench = _Bench()
     calls = bench.calls()
