@@ -280,9 +280,10 @@ def _next_of_preview(seen: RolloutView, stable: str, now: datetime) -> str:
     blue_green = seen.rollout.spec.strategy.blue_green
     seconds = blue_green.auto_promotion_seconds if blue_green is not None else 0
     start = next((each.start_time for each in seen.rollout.status.pause_conditions), None)
-    left = f" in {short_duration(start + timedelta(seconds=seconds) - now)}" if start is not None else ""
-    at_once = f"{_command(seen, 'promote', '--full')} does so now"
-    return f"{_wanted(seen)} becomes active by itself{left}; {at_once}, {stay}."
+    left = _left(start, seconds, now)
+    in_time = f" in {left}" if left else ""
+    at_once = _command(seen, "promote", *(("--full",) if seen.stamp else ()))
+    return f"{_wanted(seen)} becomes active by itself{in_time}; {at_once} does so now, {stay}."
 
 
 def _way_through(seen: RolloutView) -> str:
@@ -306,10 +307,20 @@ def _pause_end(seen: RolloutView, index: int, now: datetime) -> str:
         seconds = pause.seconds() if pause is not None else None
     except ValueError:
         seconds = None
-    if seconds is None or start is None:
+    left = _left(start, seconds, now)
+    if not left:
         return f"It is paused at step {index}, then goes on by itself"
-    end = start + timedelta(seconds=seconds)
-    return f"The pause of step {index} ends in {short_duration(end - now)}, then it goes on by itself"
+    return f"The pause of step {index} ends in {left}, then it goes on by itself"
+
+
+def _left(start: datetime | None, seconds: int | None, now: datetime) -> str:
+    """How long a pause still lasts; "" if what is stored doesn't tell."""
+    if start is None or seconds is None:
+        return ""
+    try:
+        return short_duration(start + timedelta(seconds=seconds) - now)
+    except OverflowError:
+        return ""
 
 
 def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:

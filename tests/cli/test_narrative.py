@@ -222,6 +222,14 @@ def test_a_preview_that_becomes_active_by_itself() -> None:
     assert "web:v2 becomes active by itself in 30s; `gor promote web -n shop --full` does so now" in text
 
 
+@pytest.mark.parametrize("seconds", [2**31 - 1, -5])
+def test_a_preview_whose_end_cannot_be_told(seconds: int) -> None:
+    """What the cluster stores may be any time."""
+    late = waiting() | {"pauseConditions": [{"reason": "BlueGreenPause", "startTime": "9999-12-31T23:59:59Z"}]}
+    text = why(blue_green({"autoPromotionSeconds": seconds}, **late))
+    assert "web:v2 becomes active by itself" in text
+
+
 def test_a_switched_blue_green() -> None:
     switched = {"blueGreen": {"activeSelector": "new", "previewSelector": "new"}, "phase": "Progressing"}
     message = {"message": "waiting for analysis to complete"}
