@@ -156,7 +156,7 @@ def _print(found: list[Found], holders: tuple[Driver, ...], blind: str, *, all_n
     else:
         say("No Rollouts: nothing is taken over (-n another namespace, -A all).", stderr=True)
     for plugin in dict.fromkeys(need for each in found for need in each.needs):
-        say(f"needed: {plugin}, registered as docs/migration.md says", stderr=True)
+        say(f"needed: {plugin}, as a Python package; the other controller's binary doesn't run here", stderr=True)
     for each in holders:
         silent = f"{int(each.silent.total_seconds())} s ago" if each.silent is not None else "never"
         text = f"{each.holder} holds the Lease {each.namespace}/{each.lease}, renewed {silent}"

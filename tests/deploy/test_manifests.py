@@ -73,6 +73,17 @@ def test_what_git_may_apply_is_bound_by_nobody_but_the_admin(base: Objects) -> N
     assert one["RoleBinding", "gitops-rollouts-apply"]["metadata"]["namespace"] == "shop"
 
 
+def test_the_engine_of_one_namespace_is_bound_there_alone_and_told_so() -> None:
+    """docs/behaviour.md §23 ``--namespace``"""
+    one = build(DEPLOY / "examples" / "engine-one-namespace")
+    assert not [name for kind, name in one if kind == "ClusterRoleBinding"]
+    binding = one["RoleBinding", "gitops-rollouts-engine"]
+    assert (binding["metadata"]["namespace"], binding["roleRef"]["kind"]) == ("shop", "ClusterRole")
+    (container,) = one["Deployment", "gitops-rollouts"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] == "run"
+    assert "--namespace=shop" in container["args"]
+
+
 def test_the_pod_is_locked_down(base: Objects) -> None:
     deployment = base["Deployment", "gitops-rollouts"]
     pod = deployment["spec"]["template"]["spec"]
