@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import (
@@ -62,7 +63,9 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
     scene = Scene(
         observed=observed,
         now=now,
-        status=_within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash),
+        status=_with_side(
+            observed, _within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash)
+        ),
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
@@ -91,6 +94,21 @@ def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
     ):
         return status
     return status.model_copy(update={"current_step_hash": step_hash})
+
+
+def _with_side(observed: Observed, status: RolloutStatus) -> RolloutStatus:
+    """The stored status with the stable side of ping-pong, if that was lost and a Service still tells (§14.3).
+
+    Empty means "not ping": taken at its word, it would exchange the sides under the traffic.
+    """
+    canary = observed.rollout.spec.strategy.canary
+    if canary is None or canary.ping_pong is None or status.canary.stable_ping_pong or not status.stable_rs:
+        return status
+    service = observed.services.get(canary.ping_pong.ping_service)
+    if service is None or service.selector.get(POD_TEMPLATE_HASH) != status.stable_rs:
+        return status
+    told = status.canary.model_copy(update={"stable_ping_pong": "ping"})
+    return status.model_copy(update={"canary": told})
 
 
 def _step_hash(rollout: Rollout, computed: str, *, edited: bool) -> str:

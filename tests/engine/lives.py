@@ -51,18 +51,13 @@ class RoughWorld(World):
             self.services[name] = Service(name, {"app": "web"})
 
     def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
-        self._evicted = 0
-        for done, action in enumerate(self.order(plan)):
-            if only is not None and done >= only:
-                return
-            if self.routers_down and isinstance(action, IDLE):
-                return
-            if action is None:
-                if self.status_lost:
-                    return
-                self._write_status(plan)
-            else:
-                self._act(action)
+        order = self.order(plan)
+        ends = len(order) if only is None else only
+        for position, action in enumerate(order):
+            fails = self.status_lost if action is None else self.routers_down and isinstance(action, IDLE)
+            if fails:
+                ends = min(ends, position)
+        super().carry_out(plan, only=ends)
 
     def heal(self) -> None:
         """Nothing fails any more."""
@@ -154,7 +149,7 @@ class Life(RuleBasedStateMachine):
         for _ in range(times):
             self.checked_pass()
 
-    @rule(times=st.integers(1, 6))
+    @rule(times=st.integers(1, 12))
     def passes_and_pods(self, times: int) -> None:
         for _ in range(times):
             self.checked_pass()
@@ -220,6 +215,12 @@ class Life(RuleBasedStateMachine):
     def new_image(self, image: str) -> None:
         self.world.wait()
         self.world.set_image(image)
+
+    @rule(image=st.sampled_from(IMAGES), times=st.integers(2, 14))
+    def updates(self, image: str, times: int) -> None:
+        """A new image, and some way towards it."""
+        self.new_image(image)
+        self.passes_and_pods(times)
 
     @rule(replicas=st.integers(0, 9))
     def new_size(self, replicas: int) -> None:

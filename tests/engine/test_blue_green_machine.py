@@ -39,11 +39,14 @@ class BlueGreenLife(Life):
         ),
         spec=SPECS,
         managed=st.booleans(),
+        begun=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, replicas: int, strategy: dict[str, Any], spec: dict[str, Any], managed: bool) -> None:
+    def begin(self, replicas: int, strategy: dict[str, Any], spec: dict[str, Any], managed: bool, begun: bool) -> None:
         raw = manifest(replicas=replicas, **given(spec))
         raw["spec"]["strategy"] = {"blueGreen": {"activeService": "active", **given(strategy)}}
         self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
+        if begun:
+            self.rest()
 
     # --- what clients and analyses say
 

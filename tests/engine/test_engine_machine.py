@@ -33,6 +33,7 @@ class BasicLife(Life):
         services=st.booleans(),
         spec=SPECS,
         managed=st.booleans(),
+        begun=st.sampled_from([True, True, True, False]),
     )
     def begin(
         self,
@@ -43,6 +44,7 @@ class BasicLife(Life):
         services: bool,
         spec: dict[str, Any],
         managed: bool,
+        begun: bool,
     ) -> None:
         if surge == 0 and unavailable == 0:
             surge = 1
@@ -51,6 +53,8 @@ class BasicLife(Life):
             canary |= {"canaryService": "canary", "stableService": "stable"}
         raw = manifest(replicas=replicas, steps=steps, canary=canary, **given(spec))
         self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
+        if begun:
+            self.rest()
 
     # --- people
 

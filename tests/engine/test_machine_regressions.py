@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.lives import RoughWorld
 from engine.world import deployed, manifest
 from gitops_rollouts.engine.observed import Authority
 
@@ -14,3 +15,24 @@ def test_an_index_below_zero_while_git_holds_an_edit() -> None:
     world.edit(replicas=3)
     world.settle()
     assert world.sizes() == {"web:v1": 3}
+
+
+def test_ping_and_pong_keep_their_sides_when_the_status_loses_them() -> None:
+    """Somebody replaced ``status.canary``: the Service that has the traffic isn't given to pods that don't exist."""
+    canary = {
+        "trafficRouting": {"plugins": {"example/router": {}}},
+        "pingPong": {"pingService": "ping", "pongService": "pong"},
+    }
+    world = RoughWorld(manifest(replicas=2, steps=[{"setWeight": 50}, {"pause": {}}], canary=canary))
+    world.settle()
+    assert world.status["canary"]["stablePingPong"] == "ping"
+    stable = world.hash_behind("ping")
+    world.patch_status(canary={})
+    world.wait()
+    world.set_image("web:v2")
+    for _ in range(12):
+        world.once()
+        assert world.hash_behind("ping") == stable
+        world.run_pods()
+    assert world.status["canary"]["stablePingPong"] == "ping"
+    assert world.hash_behind("pong") == world.status["currentPodHash"]

@@ -63,6 +63,7 @@ class RoutedLife(Life):
         most=st.sampled_from([None, None, None, 1000]),
         spec=SPECS,
         managed=st.booleans(),
+        begun=st.sampled_from([True, True, True, False]),
     )
     def begin(
         self,
@@ -73,6 +74,7 @@ class RoutedLife(Life):
         most: int | None,
         spec: dict[str, Any],
         managed: bool,
+        begun: bool,
     ) -> None:
         routing: dict[str, Any] = {"plugins": {"example/router": {}}, "managedRoutes": [{"name": "testers"}]}
         if most is not None:
@@ -87,6 +89,8 @@ class RoutedLife(Life):
             replicas=replicas, steps=steps, canary=given({"trafficRouting": routing, **canary}), **given(spec)
         )
         self.world = RoughWorld(raw, authority=Authority("prod", fresh=True, applied=True) if managed else None)
+        if begun:
+            self.rest()
 
     # --- routers
 
