@@ -28,11 +28,25 @@ def _ping_pong(scene: Scene) -> tuple[Action, ...]:
         return ()
     canary_side, stable_side = traffic.service_names(scene)
     actions = _pointed(scene, stable_side, scene.stable)
-    recorded = scene.recorded
-    busy = recorded is not None and recorded.canary.weight > 0 and scene.new.available == 0
-    if scene.promoted or busy:
+    if scene.promoted or _busy(scene, canary_side):
         return actions
     return (*actions, *_pointed(scene, canary_side, scene.new, at_once=True))
+
+
+def _busy(scene: Scene, canary_side: str) -> bool:
+    """Whether the canary's side has traffic that the new version can't take, or must not take all at once."""
+    recorded = scene.recorded
+    if recorded is None:
+        return False
+    if recorded.canary.weight > 0 and scene.new.available == 0:
+        return True
+    # promoted, but the routers haven't been told yet: the former stable version still has its share over this side
+    former = recorded.stable.pod_template_hash
+    service = scene.observed.services.get(canary_side)
+    behind = service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
+    if recorded.stable.weight <= 0 or not former or behind != former or former == scene.status.stable_rs:
+        return False
+    return any(hash_of(other) == former and other.available > 0 for other in scene.others)
 
 
 def _canary(scene: Scene, wanted: Target | None) -> tuple[Action, ...]:

@@ -17,13 +17,15 @@ def test_an_index_below_zero_while_git_holds_an_edit() -> None:
     assert world.sizes() == {"web:v1": 3}
 
 
+PING_PONG = {
+    "trafficRouting": {"plugins": {"example/router": {}}},
+    "pingPong": {"pingService": "ping", "pongService": "pong"},
+}
+
+
 def test_ping_and_pong_keep_their_sides_when_the_status_loses_them() -> None:
     """Somebody replaced ``status.canary``: the Service that has the traffic isn't given to pods that don't exist."""
-    canary = {
-        "trafficRouting": {"plugins": {"example/router": {}}},
-        "pingPong": {"pingService": "ping", "pongService": "pong"},
-    }
-    world = RoughWorld(manifest(replicas=2, steps=[{"setWeight": 50}, {"pause": {}}], canary=canary))
+    world = RoughWorld(manifest(replicas=2, steps=[{"setWeight": 50}, {"pause": {}}], canary=PING_PONG))
     world.settle()
     assert world.status["canary"]["stablePingPong"] == "ping"
     stable = world.hash_behind("ping")
@@ -36,3 +38,27 @@ def test_ping_and_pong_keep_their_sides_when_the_status_loses_them() -> None:
         world.run_pods()
     assert world.status["canary"]["stablePingPong"] == "ping"
     assert world.hash_behind("pong") == world.status["currentPodHash"]
+
+
+def test_a_side_of_ping_pong_keeps_its_traffic_until_the_routers_know_of_the_promotion() -> None:
+    """A bigger size keeps the weights as they are, then a third version comes: it isn't given all traffic (§14.3)."""
+    world = RoughWorld(manifest(replicas=2, canary=PING_PONG))
+    world.settle()
+    world.wait()
+    world.set_image("web:v2")
+    first = world.hash_behind("ping")
+    while world.status["stableRS"] == first:
+        world.once()
+        world.run_pods()
+    assert world.status["canary"]["stablePingPong"] == "pong"
+    world.slow = True
+    world.edit(replicas=5)
+    world.wait()
+    world.set_image("web:v3")
+    for _ in range(12):
+        world.once()
+        assert world.hash_behind("ping") == first
+    world.slow = False
+    world.settle()
+    assert world.status["phase"] == "Healthy"
+    assert world.told_by_service()[world.status["stableRS"]] == 100
