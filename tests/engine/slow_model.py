@@ -307,7 +307,7 @@ def weight_on_abort(desired: int, replicas: int, stable_serving: int, told: int 
     able = largest_at_most(Fraction(maximum * stable_serving, replicas))
     expected = max(0, maximum - able)
     if told is None:
-        return max(expected, desired)
+        return expected  # docs/behaviour.md §24: an abort gives no traffic to a canary that had none
     if desired <= 0:
         return min(expected, told)
     if able < maximum - desired:
