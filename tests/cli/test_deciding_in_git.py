@@ -253,6 +253,19 @@ def test_an_abort_tells_the_cluster_first_then_git(synced: Synced) -> None:
 
 
 @pytest.mark.cluster
+def test_what_serves_everything_is_not_aborted_though_its_record_is_still_to_come(synced: Synced) -> None:
+    """docs/decisions.md §4: an abort line would come too late."""
+    synced.shop.status({"stableRS": "new", "phase": "Healthy", "pauseConditions": None, "controllerPause": None})
+    before = synced.person.file()
+    done = synced.gor("abort", "web")
+    assert done.returncode == exit_codes.NEGATIVE
+    assert "runs its stable version: there is nothing to abort" in done.stderr
+    assert f"gor undo web -n {synced.name}" in done.stderr
+    assert synced.person.file() == before
+    assert "abort" not in synced.live()["status"]
+
+
+@pytest.mark.cluster
 def test_an_abort_holds_in_the_cluster_when_git_is_away(synced: Synced) -> None:
     synced.person.remote.bare.rename(synced.person.remote.bare.with_name("away.git"))
     done = synced.gor("abort", "web")
