@@ -185,10 +185,10 @@ class Demo:
             raise DemoFailed(f"gor {' '.join(argv)} failed: {(done.stderr or done.stdout).strip()}")
         return done.stdout.rstrip()
 
-    def rollout(self, namespace: str) -> dict[str, Any]:
-        """The live Rollout ``web`` of a namespace; empty while it isn't there."""
+    def rollout(self, namespace: str, name: str = "web") -> dict[str, Any]:
+        """A live Rollout of a namespace; empty while it isn't there."""
         try:
-            return self.api().request("GET", f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/web")
+            return self.api().request("GET", f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}")
         except KubeError as error:
             if error.status == 404:
                 return {}
@@ -251,7 +251,7 @@ Everything runs. In a second terminal:
   gor promote web -n shop                     # write the same line by command
   git pull                                    # after each step: the engine commits too
 
-  The README in that folder goes on from there: a broken version, its verdict in Git, the way back.
+  The README in that folder goes on from there: a broken version, its verdict in Git, the way back, blue-green.
 
   Git remote   {remote}
   log          {log}

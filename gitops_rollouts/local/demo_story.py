@@ -1,4 +1,4 @@
-"""The demo played by itself: push, gate, merge, completion, a broken version, its verdict, revert.
+"""The demo played by itself: push, gate, merge, completion, a broken version, its verdict, revert, blue-green.
 
 Each act does what a person would do with git, waits for what the cluster and the branch must show, and prints both.
 """
@@ -36,6 +36,7 @@ class Story:
             ("Completion: v2 serves everybody, and Git says so", self.complete),
             ("A broken image: taken back, and the verdict is a commit", self.break_it),
             ("git revert: Git and the cluster agree again", self.revert),
+            ("Blue-green: the back office comes up beside itself, and one line switches it", self.blue_green),
             ("Staging, by kustomize: no gate, the record stands in an overlay", self.staging),
         )
         for number, (title, act) in enumerate(acts, 1):
@@ -46,6 +47,7 @@ class Story:
     def first_deploy(self) -> None:
         for namespace in (_PROD, _STAGING):
             self.reach(namespace, "v1", "Healthy")
+        self.reach(_PROD, "v1", "Healthy", "admin")
         self.show_cluster(_PROD)
         self.commit_on_branch("stable", "the record of v1")
         self.demo.wait(lambda: self.recorded(_STAGING), "the record of staging", _PATIENCE)
@@ -85,6 +87,14 @@ class Story:
         self.push()
         self.reach(_PROD, "v2", "Healthy")
         self.show_cluster(_PROD)
+
+    def blue_green(self) -> None:
+        self.change("envs/prod/admin.yaml", "admin:v1", "admin:v2", "admin: v2")
+        self.reach(_PROD, "v2", "Paused", "admin")
+        self.show_cluster(_PROD, "admin")
+        self.shell("gor", "promote", "admin", "-n", _PROD)
+        self.reach(_PROD, "v2", "Healthy", "admin")
+        self.show_cluster(_PROD, "admin")
 
     def staging(self) -> None:
         self.change("envs/staging/kustomization.yaml", "newTag: v1", "newTag: v2", "web: v2 in staging")
@@ -140,11 +150,11 @@ class Story:
 
     # -- looking -----------------------------------------------------------------------------------------------
 
-    def reach(self, namespace: str, tag: str, phase: str) -> None:
-        """Wait until the Rollout of a namespace runs the tag's template and has the phase."""
+    def reach(self, namespace: str, tag: str, phase: str, name: str = "web") -> None:
+        """Wait until a Rollout of a namespace runs the tag's template and has the phase."""
 
         def reached() -> bool:
-            live = self.demo.rollout(namespace)
+            live = self.demo.rollout(namespace, name)
             status = live.get("status") or {}
             return bool(
                 live
@@ -153,7 +163,7 @@ class Story:
                 and status.get("phase") == phase
             )
 
-        self.demo.wait(reached, f"web in {namespace} to be {phase} at {tag}", _PATIENCE)
+        self.demo.wait(reached, f"{name} in {namespace} to be {phase} at {tag}", _PATIENCE)
 
     def recorded(self, namespace: str) -> bool:
         """Is the record of the live template in the overlay of staging, at the branch's tip?"""
@@ -178,12 +188,13 @@ class Story:
         self.demo.wait(written, what, _PATIENCE)
 
     def sizes(self, namespace: str) -> dict[str, int]:
-        """Sizes of the ReplicaSets by tag, zeros left out."""
-        items = self.demo.api().request("GET", f"/apis/apps/v1/namespaces/{namespace}/replicasets")["items"]
+        """Sizes of the storefront's ReplicaSets by tag, zeros left out."""
+        path = f"/apis/apps/v1/namespaces/{namespace}/replicasets?labelSelector=app%3Dweb"
+        items = self.demo.api().request("GET", path)["items"]
         return {_tag(item["spec"]): item["spec"]["replicas"] for item in items if item["spec"]["replicas"]}
 
-    def show_cluster(self, namespace: str) -> None:
-        self.shell("gor", "get", "rollout", "web", "-n", namespace)
+    def show_cluster(self, namespace: str, name: str = "web") -> None:
+        self.shell("gor", "get", "rollout", name, "-n", namespace)
 
     def show_commits(self) -> None:
         """The commits since the last look, oldest first."""
