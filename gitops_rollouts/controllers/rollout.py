@@ -270,8 +270,6 @@ class RolloutController:
     def _gone(self, key: Key) -> None:
         about = self._uids.get(key)
         if about is not None:
-            if self._plugins is not None:
-                self._plugins.forget(about.uid)
             self._emit(about, EmitEvent("RolloutDeleted", f"Rollout {key[1]}/{key[0]} is deleted."))
         self._forget(key)
 
@@ -285,7 +283,10 @@ class RolloutController:
             self._routers.forget(key)
         if self._authority is not None:
             self._authority.forget(key)
-        if self._uids.pop(key, None) is not None:
+        about = self._uids.pop(key, None)
+        if about is not None:
+            if self._plugins is not None:
+                self._plugins.forget(about.uid)
             self._metrics.rollout_gone(*key)
             if self._wants is not None:
                 self._wants.gone(key)
