@@ -90,7 +90,7 @@ def next_sizes(scene: Scene, traffic: Traffic) -> RoutedSizes:
 
 
 def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
-    """With dynamicStableScale the stable version keeps the pods for the traffic that it had before this pass."""
+    """With dynamicStableScale the stable version keeps the pods for its traffic before this pass and after."""
     apart = scene.apart
     if not scene.dynamic or apart is None:
         return stable
@@ -98,7 +98,8 @@ def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
     known = recorded is not None and any(
         one.pod_template_hash == hash_of(apart) for one in (recorded.canary, recorded.stable)
     )
-    part = carried(scene, recorded, apart) if known else scene.whole
+    before = carried(scene, recorded, apart) if known else scene.whole
+    part = max(before, carried(scene, traffic.weights, apart))
     stable = max(stable, _floored(scene, share(scene.replicas, part, scene.whole)))
     if scene.leave.held and not scene.aborted:
         stable = max(stable, _kept(scene, apart))

@@ -168,7 +168,9 @@ class RoutedLife(Life):
             if share <= before.told.get(pod_hash, 0):
                 continue
             assert before.available.get(pod_hash, 0) > 0 or share == 0, (pod_hash, before, after)
-            if pod_hash == before.stable and not self._threshold:
+            left = [other for other, part in before.told.items() if part and other != pod_hash]
+            stranded = not any(before.available.get(other) for other in left)
+            if pod_hash == before.stable and not self._threshold and not stranded:
                 assert gate_open(most - share, replicas, before.available[pod_hash], most)
 
     def _check_sizes(self, before: Glance, after: Glance) -> None:
