@@ -97,18 +97,22 @@ def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
 
 
 def _with_side(observed: Observed, status: RolloutStatus) -> RolloutStatus:
-    """The stored status with the stable side of ping-pong, if that was lost and a Service still tells (§14.3).
+    """The stored status with the side of ping-pong whose Service selects the stable version, if just one does (§14.3).
 
-    Empty means "not ping": taken at its word, it would exchange the sides under the traffic.
+    A lost or wrong field, taken at its word, would exchange the sides under the traffic.
     """
     canary = observed.rollout.spec.strategy.canary
-    if canary is None or canary.ping_pong is None or status.canary.stable_ping_pong or not status.stable_rs:
+    if canary is None or canary.ping_pong is None or not status.stable_rs:
         return status
-    service = observed.services.get(canary.ping_pong.ping_service)
-    if service is None or service.selector.get(POD_TEMPLATE_HASH) != status.stable_rs:
+    ping, pong = (
+        name in observed.services and observed.services[name].selector.get(POD_TEMPLATE_HASH) == status.stable_rs
+        for name in (canary.ping_pong.ping_service, canary.ping_pong.pong_service)
+    )
+    told_ping = status.canary.stable_ping_pong == "ping"
+    if ping in (pong, told_ping):
         return status
-    told = status.canary.model_copy(update={"stable_ping_pong": "ping"})
-    return status.model_copy(update={"canary": told})
+    righted = status.canary.model_copy(update={"stable_ping_pong": "ping" if ping else "pong"})
+    return status.model_copy(update={"canary": righted})
 
 
 def _step_hash(rollout: Rollout, computed: str, *, edited: bool) -> str:

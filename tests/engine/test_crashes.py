@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.lives import SERVICES
 from engine.world import World, manifest
 from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
 
@@ -62,11 +63,25 @@ def outcome(world: World) -> dict[str, Any]:
         "services": {name: dict(service.selector) for name, service in world.services.items()},
         "revision": world.raw["metadata"]["annotations"],
         "revisions": {name: kept.spec.annotations for name, kept in world.sets.items()},
+        "weights": status.get("canary"),
+        "told": world.routed[-1] if world.routed else None,
         "pauses": [pause["reason"] for pause in status.get("pauseConditions", [])],
     }
 
 
+ROUTED = {"trafficRouting": {"plugins": {"example/router": {}}}, "stableService": "stable", "canaryService": "canary"}
+KINDS: dict[str, dict[str, Any]] = {
+    "basic": {"stableService": "stable", "canaryService": "canary"},
+    "routed": ROUTED,
+    "dynamic": {**ROUTED, "dynamicStableScale": True},
+    "delayed": {**ROUTED, "scaleDownDelaySeconds": 60, "abortScaleDownDelaySeconds": 60},
+    "ping-pong": {
+        "trafficRouting": ROUTED["trafficRouting"],
+        "pingPong": {"pingService": "ping", "pongService": "pong"},
+    },
+}
 SCENARIO: dict[str, Any] = {
+    "kind": st.sampled_from(sorted(KINDS)),
     "deeds": st.lists(st.sampled_from(sorted(DEEDS)), min_size=1, max_size=5),
     "deaths": st.lists(st.integers(0, 6), min_size=1, max_size=12),
     "managed": st.booleans(),
@@ -75,29 +90,29 @@ SCENARIO: dict[str, Any] = {
 
 @settings(max_examples=40, deadline=None)
 @given(**SCENARIO)
-def test_a_death_changes_nothing(deeds: list[str], deaths: list[int], managed: bool) -> None:
-    live_and_die(deeds, deaths, managed)
+def test_a_death_changes_nothing(kind: str, deeds: list[str], deaths: list[int], managed: bool) -> None:
+    live_and_die(kind, deeds, deaths, managed)
 
 
 @pytest.mark.long
 @settings(max_examples=3000, deadline=None)
 @given(**SCENARIO)
-def test_many_deaths_change_nothing(deeds: list[str], deaths: list[int], managed: bool) -> None:
-    live_and_die(deeds, deaths, managed)
+def test_many_deaths_change_nothing(kind: str, deeds: list[str], deaths: list[int], managed: bool) -> None:
+    live_and_die(kind, deeds, deaths, managed)
 
 
-def live_and_die(deeds: list[str], deaths: list[int], managed: bool) -> None:
+def live_and_die(kind: str, deeds: list[str], deaths: list[int], managed: bool) -> None:
     """The same deeds in a world where processes live and in one where they die: equal outcomes."""
     raw = manifest(
         replicas=4,
         steps=STEPS,
-        canary={"stableService": "stable", "canaryService": "canary"},
+        canary=KINDS[kind],
         progressDeadlineSeconds=60,
         progressDeadlineAbort=True,
     )
     worlds = [World(copy.deepcopy(raw), authority=None) for _ in range(2)]
     for world in worlds:
-        world.services = {name: Service(name, {"app": "web"}) for name in ("stable", "canary")}
+        world.services = {name: Service(name, {"app": "web"}) for name in SERVICES}
         if managed:
             _git()(world)
     steady, mortal = worlds

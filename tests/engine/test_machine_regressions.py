@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from engine.lives import RoughWorld
 from engine.world import deployed, manifest
 from gitops_rollouts.engine.observed import Authority
@@ -23,13 +27,14 @@ PING_PONG = {
 }
 
 
-def test_ping_and_pong_keep_their_sides_when_the_status_loses_them() -> None:
+@pytest.mark.parametrize("told", [{}, {"stablePingPong": "pong"}])
+def test_ping_and_pong_keep_their_sides_when_the_status_loses_them(told: dict[str, Any]) -> None:
     """Somebody replaced ``status.canary``: the Service that has the traffic isn't given to pods that don't exist."""
     world = RoughWorld(manifest(replicas=2, steps=[{"setWeight": 50}, {"pause": {}}], canary=PING_PONG))
     world.settle()
     assert world.status["canary"]["stablePingPong"] == "ping"
     stable = world.hash_behind("ping")
-    world.patch_status(canary={})
+    world.patch_status(canary=told)
     world.wait()
     world.set_image("web:v2")
     for _ in range(12):
