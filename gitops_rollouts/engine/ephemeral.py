@@ -62,8 +62,10 @@ def recorded(replica_set: ReplicaSet) -> Metadata:
     What the ReplicaSet selects its pods by was never ours.
     """
     text = replica_set.annotations.get(EPHEMERAL_METADATA, "")
+    if not 0 < len(text) <= _LONGEST:
+        return NOTHING
     try:
-        found = json.loads(text) if 0 < len(text) <= _LONGEST else {}
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return NOTHING
     if not isinstance(found, dict):
