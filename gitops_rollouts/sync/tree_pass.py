@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -19,7 +19,7 @@ from gitops_rollouts.errors import GitError, InputError, KubeError, NotFound
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence
-from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, ROLLOUTS
+from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.render.objects import Identity, Problem, Rendered, RenderedObject
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.render.scope import namespaced
@@ -32,7 +32,7 @@ from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.stamp import Stamp, stamp_for, stamp_of, stamp_patch
 from gitops_rollouts.sync.status import Facts
-from gitops_rollouts.sync.takeover import Watched, referred_by, scaled_by
+from gitops_rollouts.sync.watched import watched
 
 FULL_PASS: Final = timedelta(minutes=5)
 """How often everything is applied again, changed or not, so that drift is repaired."""
@@ -301,7 +301,7 @@ class TreePass:
             if full:
                 memory.full_pass_at = self._now + self._cluster.full_pass
             return
-        policy = Policy(self._sync.spec.force, await self._watched(items, fresh), self._uids)
+        policy = Policy(self._sync.spec.force, await watched(self._cluster.client, items, fresh), self._uids)
         namespace = self._source.spec.target_namespace
         await self._cluster.applier.apply(fresh, policy, namespace, self._report, self._after)
         by_identity = {item.identity: item for item in items}
@@ -316,24 +316,6 @@ class TreePass:
             log.warning("fields taken over", gitsync=self._source.spec.name, what=line)
         if full:
             memory.full_pass_at = self._now + self._cluster.full_pass
-
-    async def _watched(self, items: list[RenderedObject], fresh: list[RenderedObject]) -> Watched:
-        autoscalers: list[Mapping[str, Any]] = [item.raw for item in items if item.kind == HPAS.kind]
-        sized = {item.namespace for item in fresh if item.is_rollout}
-        for namespace in sorted(sized) if len(sized) <= 3 else [None]:
-            if sized:
-                autoscalers += await self._cluster.client.list(HPAS, namespace)
-        referred = (
-            referred_by(await self._rollouts()) if any(item.kind == DEPLOYMENTS.kind for item in fresh) else set()
-        )
-        return Watched(scaled_by(autoscalers), workloads.handed_over(items) | referred)
-
-    async def _rollouts(self) -> list[dict[str, Any]]:
-        """Every live Rollout, whoever applied it; none before their kind is installed."""
-        try:
-            return await self._cluster.client.list(ROLLOUTS)
-        except NotFound:
-            return []
 
     async def _after(self, item: RenderedObject, live: Live) -> None:
         """Stamp a Rollout that was applied just now."""
