@@ -25,13 +25,14 @@ def is_older(scene: Scene) -> bool:
 
 
 def in_window(scene: Scene) -> bool:
-    """Whether the update goes back to a version so recent that steps and pauses are skipped."""
-    window = scene.spec.rollback_window
-    if window is not None:
-        revisions = window.revisions
-    else:
-        proven = PROVEN in scene.new.annotations
-        revisions = _DEFAULT_WINDOW if scene.observed.authority is not None and proven else 0
+    """Whether the update goes back to a version so recent that steps and pauses are skipped.
+
+    Where Git decides, only to one that was stable: a version that a gate has stopped doesn't pass it for being old.
+    """
+    window, managed = scene.spec.rollback_window, scene.observed.authority is not None
+    if managed and PROVEN not in scene.new.annotations:
+        return False
+    revisions = (_DEFAULT_WINDOW if managed else 0) if window is None else window.revisions
     stable = scene.apart
     if stable is None or revisions <= 0 or not is_older(scene):
         return False

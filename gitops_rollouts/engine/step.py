@@ -58,14 +58,14 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
         return _held_without(observed, claimed, now) if leave.edited else revisions.create(observed, claimed, now)
     if rollout.spec.replicas is None:
         return Plan(actions=(*claimed.actions, PatchRollout(replicas=1)))
-    stable = revisions.with_hash(claimed.owned, rollout.status.stable_rs)
+    status = _within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash)
+    status = _with_side(observed, _with_stable(observed, claimed, status))
+    stable = revisions.with_hash(claimed.owned, status.stable_rs)
     kept = {new.name} | ({stable.name} if stable is not None else set())
     scene = Scene(
         observed=observed,
         now=now,
-        status=_with_side(
-            observed, _within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash)
-        ),
+        status=status,
         new=new,
         stable=stable,
         others=tuple(replica_set for replica_set in claimed.owned if replica_set.name not in kept),
@@ -94,6 +94,22 @@ def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
     ):
         return status
     return status.model_copy(update={"current_step_hash": step_hash})
+
+
+def _with_stable(observed: Observed, claimed: Claimed, status: RolloutStatus) -> RolloutStatus:
+    """The stored status with the stable version, if that was lost and the Service of live traffic still tells (§10).
+
+    A Rollout that comes back from a backup has no status: taken for a first deploy, its preview would go live.
+    """
+    strategy = observed.rollout.spec.strategy
+    if status.stable_rs or strategy.blue_green is None:
+        return status
+    service = observed.services.get(strategy.blue_green.active_service)
+    told = service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
+    serving = revisions.with_hash(claimed.owned, told)
+    if serving is None or serving.available < 1:
+        return status
+    return status.model_copy(update={"stable_rs": told})
 
 
 def _with_side(observed: Observed, status: RolloutStatus) -> RolloutStatus:

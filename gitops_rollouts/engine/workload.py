@@ -103,9 +103,11 @@ def shrink(before: Scene, after: Scene) -> tuple[Action, ...]:
         return ()
     if before.status.phase == HEALTHY:
         return _sized(before, 0)
-    ready = max(0, before.status.ready_replicas)
-    if ready == 0 and before.new.replicas <= after.new.replicas:
+    told = max(0, before.status.ready_replicas)
+    if told == 0 and before.new.replicas <= after.new.replicas:
         return ()
+    # pods that have failed since give their room back now: once the status says that none is ready, nothing would
+    ready = min(told, sum(replica_set.ready for replica_set in before.all))
     return _sized(before, max(0, before.replicas - ready))
 
 

@@ -213,6 +213,21 @@ class TestScaleDown:
         assert made.status["phase"] == "Healthy"
         assert made.workload == workload(replicas=0)
 
+    def test_progressively_when_all_new_pods_fail_at_once(self) -> None:
+        made = world(referring(replicas=4, scale_down="progressively"), workload(replicas=4))
+        made.slow = True
+        made.settle()
+        (created,) = made.sets.values()
+        for pod in created.pods[:3]:
+            pod.available = True
+        for _ in range(3):
+            made.once()
+        assert made.workload == workload(replicas=1)
+        for pod in created.pods:
+            pod.available = False
+        made.settle()
+        assert made.workload == workload(replicas=4)
+
     def test_a_later_revision_leaves_the_deployment_alone(self) -> None:
         for policy in ("onsuccess", "progressively"):
             made = world(referring(replicas=2, scale_down=policy), workload())

@@ -67,13 +67,19 @@ def roles_of(scene: Scene) -> Roles:
 
 
 def is_unserved(scene: Scene) -> bool:
-    """Whether the active Service selects no version of ours, and there is no stable one that could serve instead."""
+    """Whether the active Service selects no version of ours, and there is no stable one that could serve instead.
+
+    Where Git decides, a stable version that has served before is waited for: its pods are down, its approval stands.
+    """
     if scene.first:
         return True
     strategy, apart = scene.blue_green, scene.apart
     if strategy is None or scene.with_hash(selected(scene, strategy.active_service)) is not None:
         return False
-    return scene.promoted or apart is None or apart.available < 1
+    if scene.promoted or apart is None:
+        return True
+    has_served = scene.observed.authority is not None and PROVEN in apart.annotations
+    return apart.available < 1 and not has_served
 
 
 def selected(scene: Scene, service: str) -> str:

@@ -60,11 +60,12 @@ def _moves(scene: Scene, roles: Roles, sized: Sized, *, released: bool) -> bool:
 
 
 def _served_before(scene: Scene, roles: Roles) -> ReplicaSet | None:
-    """A Service that selects no version of ours yet, or one that is gone, is first given the stable one."""
-    apart = scene.apart
-    if roles.active is not None:
-        return roles.active
-    return apart if apart is not None and apart.available >= max(1, scene.replicas) else None
+    """A Service that selects no version of ours yet, or one that is gone or has no pods, is given the stable one."""
+    apart, serving = scene.apart, roles.active
+    if serving is None:
+        return apart if apart is not None and apart.available >= max(1, scene.replicas) else None
+    deserted = apart is not None and apart.available > serving.available == 0 and serving.name != scene.new.name
+    return apart if deserted else serving
 
 
 def _point(scene: Scene, name: str, target: ReplicaSet | None) -> Pointed:

@@ -26,9 +26,12 @@ class Sized:
 
     @property
     def ready(self) -> bool:
-        """Whether the new version has that size, and all of it is available (§10 ``ReadyForPause``)."""
+        """Whether the new version has that size, and all of it is available (§10 ``ReadyForPause``).
+
+        Counts from before its last change may be of pods that are going.
+        """
         new = self.scene.new
-        return new.replicas == self.target == new.available
+        return new.replicas == self.target == new.available and new.generation <= new.observed_generation
 
     @property
     def saturated(self) -> bool:
