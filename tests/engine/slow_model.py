@@ -200,6 +200,40 @@ def enough(wanted: int, size: int, serving: int, kind: str | None = None, value:
     return wanted == 0 or Fraction(serving * 100, wanted) >= value
 
 
+def enough_alone(replicas: int, size: int, serving: int, kind: str | None = None, value: int = -1) -> bool:
+    """Whether the new version can be promoted: all of it serves, or as many as the threshold asks for."""
+    return serving >= replicas or (kind is not None and enough(replicas, size, serving, kind, value))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The stable ReplicaSet: what it is sized to, and its ``status.replicas``."""
+
+    size: int
+    current: int
+
+
+def at_desired_counts(
+    wanted: tuple[int, int],
+    new: Group,
+    stable: Beside | None,
+    others_serving: int,
+    *,
+    kind: str | None = None,
+    value: int = -1,
+    routed: bool = False,
+    dynamic: bool = False,
+) -> bool:
+    """``wanted``: (new, stable)."""
+    answers = [enough(wanted[0], new.size, new.serving, kind, value)]
+    if not dynamic:
+        answers.append(stable is not None and stable.size == wanted[1])
+        answers.append(stable is not None and stable.current == wanted[1])
+    if not routed:
+        answers.append(others_serving == 0)
+    return all(answers)
+
+
 # --- §8.2
 
 
@@ -332,8 +366,7 @@ def blue_green_new(
     *,
     active: bool,
     active_is_new: bool,
-    promote_full: bool,
-    hash_is_current: bool,
+    needs_no_pause: bool,
     paused: bool,
     check_point: bool,
 ) -> int:
@@ -342,13 +375,30 @@ def blue_green_new(
         return replicas
     if not active or active_is_new:
         return replicas
-    if promote_full:
+    if needs_no_pause:
         return replicas
-    if not hash_is_current:
-        return preview
     if not paused and check_point:
         return replicas
     return preview
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The new version of an aborted update. ``seconds`` until its deadline, past ones negative; None without one."""
+
+    size: int
+    seconds: int | None = None
+
+
+def blue_green_aborted(new: Leaving, *, whole: bool, selected: bool, delay: int) -> Leaving:
+    """``whole``: stable has all of its pods available; ``selected``: the active Service selects the new version."""
+    if new.size == 0:
+        return Leaving(0)
+    if delay == 0:
+        return Leaving(new.size)  # docs/behaviour.md §2.3: it stays
+    if new.seconds is None:
+        return Leaving(new.size, delay) if whole and not selected else new
+    return Leaving(0) if new.seconds <= 0 and not selected else new
 
 
 # --- §8.7, delay helper

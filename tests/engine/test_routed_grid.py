@@ -1,4 +1,4 @@
-"""Routed and blue-green sizes, weights and gates of docs/behaviour.md §8.4, §8.5, §15.1, §15.2 against `slow_model`."""
+"""Routed sizes, weights and gates of docs/behaviour.md §8.4, §15.1, §15.2 against `slow_model`."""
 
 from __future__ import annotations
 
