@@ -225,3 +225,10 @@ def live_and_die(strategy: dict[str, Any], deeds: list[str], dies: list[int], ma
         steady.settle()
         mortal.settle()
         assert outcome(mortal) == outcome(steady)
+
+
+def test_a_death_between_the_switch_and_its_status_keeps_the_checkpoint() -> None:
+    """§8.5: the preview was passed before the switch, whoever still knows of it."""
+    strategy = {**BOTH, "autoPromotionSeconds": 5, "previewReplicaCount": 3}
+    strategy["postPromotionAnalysis"] = {"templates": [{"templateName": "smoke"}]}
+    live_and_die(strategy, ["v2", "later"], [1, 0, 0, 0], managed=False)

@@ -158,6 +158,9 @@ def _checkpoint(scene: Scene, roles: Roles, told: _Told) -> bool:
         return False
     if scene.status.blue_green.scale_up_preview_check_point:
         return True
+    serves = roles.active is not None and roles.active.name == scene.new.name
+    if serves and not (roles.back or roles.unserved or scene.status.promote_full):
+        return True  # it was passed before the switch, even if the process that switched died before it said so
     if roles.fast or roles.held or roles.halted:
         return False
     return told.paused.completed and told.runs.before and told.sized.ready
