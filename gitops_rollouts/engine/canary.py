@@ -78,7 +78,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     if judged.abort:
         return _given_up(scene, restarted, judged, actions)
     dressed = ephemeral.sync(scene)
-    scene, actions = dressed.scene, actions + dressed.actions
+    scene, actions = dressed.scene, actions + dressed.early
     actions += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
     wanted = traffic.target(scene)
     routed = traffic.route(scene, wanted)
@@ -93,7 +93,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         if not changed:
             paused = _pause(scene)
     played = plugin_steps.play(scene, settled=not changed, undecided=runs.undecided(scene, judged))
-    actions += played.actions + workload.hand_over(scene)
+    actions += played.actions + workload.hand_over(scene) + dressed.late
     plan = persist.finish(scene, _draft(scene, _Seen(paused, restarted, routed, judged, played)), actions)
     if plan.status is not None and plan.status_first and scene.canary.has_routers:
         plan = replace(plan, status=_with_weights(plan.status, scene.recorded))

@@ -55,6 +55,20 @@ class Synced:
     actions: tuple[Action, ...] = ()
     look_again: timedelta | None = None
 
+    @property
+    def early(self) -> tuple[Action, ...]:
+        """What comes before sizes and traffic: what is made larger has its metadata then."""
+        return () if self._leads_back else self.actions
+
+    @property
+    def late(self) -> tuple[Action, ...]:
+        """What comes after them: a Pod that may not be patched must not keep the traffic from a way back."""
+        return self.actions if self._leads_back else ()
+
+    @property
+    def _leads_back(self) -> bool:
+        return self.scene.promoted or self.scene.aborted
+
 
 def recorded(replica_set: ReplicaSet) -> Metadata:
     """What was injected into a ReplicaSet. Total: an annotation that can't be read is as if absent.

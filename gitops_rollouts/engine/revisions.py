@@ -46,7 +46,10 @@ class Claimed:
 
 
 def claim(observed: Observed) -> Claimed:
-    """Adopt orphans that the selector matches, release what it matches no longer, as Deployments do."""
+    """Adopt orphans that the selector matches, release what it matches no longer, as Deployments do.
+
+    But for one with pods that nobody relabelled: another selector in the spec must not take the stable version away.
+    """
     rollout = observed.rollout
     selector = rollout.spec.selector
     owned: list[ReplicaSet] = []
@@ -54,7 +57,7 @@ def claim(observed: Observed) -> Claimed:
     for replica_set in observed.replica_sets:
         matches = selector is not None and selector.matches(replica_set.labels)
         if replica_set.owner_uid == rollout.metadata.uid:
-            if matches or replica_set.deleting:
+            if matches or replica_set.deleting or (replica_set.replicas > 0 and _as_created(replica_set)):
                 owned.append(replica_set)
             else:
                 actions.append(ReleaseReplicaSet(replica_set.name, replica_set.uid))
@@ -62,6 +65,13 @@ def claim(observed: Observed) -> Claimed:
             owned.append(replace(replica_set, owner_uid=rollout.metadata.uid))
             actions.append(AdoptReplicaSet(replica_set.name, replica_set.uid))
     return Claimed(tuple(owned), tuple(actions))
+
+
+def _as_created(replica_set: ReplicaSet) -> bool:
+    """Whether its labels are still those by which it selects its pods, which can't change."""
+    wanted = replica_set.selector.get("matchLabels")
+    labels = wanted if isinstance(wanted, Mapping) else {}
+    return POD_TEMPLATE_HASH in labels and labels.items() <= replica_set.labels.items()
 
 
 def find(rollout: Rollout, owned: Iterable[ReplicaSet]) -> ReplicaSet | None:

@@ -152,3 +152,27 @@ def test_counts_of_pods_that_are_going_switch_nothing() -> None:
     assert shown(world)["active"] == "web:v2"
     world.settle()
     assert shown(world)["active"] == "web:v1"
+
+
+@pytest.mark.parametrize("managed", [False, True])
+def test_another_selector_takes_no_version_away(managed: bool) -> None:
+    """§7: a label more in selector and template is an update as any other; the old version goes at its end."""
+    world = deployed(manifest(replicas=3, blue_green=MANUAL), authority=NOTHING if managed else None)
+    world.settle()
+    old = world.by_image("web:v1")
+    labels = {"app": "web", "tier": "front"}
+    spec = {"containers": [{"name": "web", "image": "web:v2"}]}
+    world.edit(selector={"matchLabels": labels}, template={"metadata": {"labels": labels}, "spec": spec})
+    world.settle()
+    assert shown(world)["active"] == "web:v1"
+    assert world.status["message"] == "BlueGreenPause"
+    assert old.spec.owner_uid == "rollout-uid"
+    if managed:
+        allow(world, approved_active=True)
+    else:
+        world.patch_status(pauseConditions=None)
+    world.settle()
+    assert shown(world)["active"] == "web:v2"
+    world.pass_time(60)
+    assert world.sizes() == {"web:v1": 0, "web:v2": 3}
+    assert old.spec.owner_uid is None

@@ -14,6 +14,7 @@ from gitops_rollouts.api.names import EPHEMERAL_METADATA, POD_TEMPLATE_HASH
 from gitops_rollouts.engine import ephemeral
 from gitops_rollouts.engine.plan import PatchPod, PatchReplicaSet
 from gitops_rollouts.engine.scene import hash_of
+from gitops_rollouts.engine.step import step
 
 CANARY = {"labels": {"role": "canary", "track": "new"}, "annotations": {"note": "try"}}
 STABLE = {"labels": {"role": "stable"}}
@@ -231,3 +232,24 @@ class TestSameTemplate:
         kept.spec = replace(kept.spec, annotations={**kept.spec.annotations, EPHEMERAL_METADATA: evil})
         world.settle()
         assert pods_have(kept, role="stable")
+
+
+def until_a_pod_is_refused(world: World) -> None:
+    """A pass whose patches of pods an admission policy refuses: it ends there, without a status."""
+    plan = step(world.observe(), world.now)
+    order = world.order(plan)
+    refused = [done for done, action in enumerate(order) if isinstance(action, PatchPod)]
+    world.carry_out(plan, only=refused[0] if refused else None)
+
+
+def test_a_refused_patch_of_a_pod_keeps_nothing_from_going_back() -> None:
+    """§13: back to stable in the middle of an update, where the canary's pods would lose their labels."""
+    world = begun(raw(replicas=4))
+    world.set_image("web:v2")
+    world.settle()
+    assert world.sizes() == {"web:v1": 2, "web:v2": 2}
+    world.set_image("web:v1")
+    for _ in range(20):
+        until_a_pod_is_refused(world)
+        world.run_pods()
+    assert world.sizes() == {"web:v1": 4, "web:v2": 0}

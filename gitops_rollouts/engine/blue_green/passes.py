@@ -71,7 +71,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     paused = pause.pausing(scene, roles, sized, analysed=runs.before)
     switched = services.active(scene, roles, sized, released=paused.completed and runs.before)
     kept = sizes.referenced(scene, roles) | {switched.pod_hash}
-    actions += previewed.actions + restarted.actions + dressed.actions + sized.actions + shrunk
+    actions += previewed.actions + restarted.actions + dressed.early + sized.actions + shrunk
     actions += tuple(
         DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene) if hash_of(old) not in kept
     )
@@ -80,6 +80,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     shown = _Shown(switched.pod_hash, previewed.pod_hash)
     if switched.pod_hash == scene.pod_hash:
         actions += rollback.prove(scene) + workload.hand_over(scene)
+    actions += dressed.late
     status = _fresh(scene, roles, shown).model_copy(update={"restarted_at": restarted.restarted_at})
     draft = _draft(scene, roles, _Told(status, sized, runs, paused))
     plan = persist.finish(scene, draft, actions)
