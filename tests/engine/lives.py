@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ from engine.world import World
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import encode_status
 from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
-from gitops_rollouts.engine.plan import EmitEvent, Plan, RemoveManagedRoutes, RouteTraffic
+from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan, RecordAbort, RemoveManagedRoutes, RouteTraffic
 from gitops_rollouts.engine.step import step
 
 IMAGES = ["web:v1", "web:v2", "web:v3", "web:broken"]
@@ -47,15 +48,27 @@ class RoughWorld(World):
         super().__init__(raw, authority=authority)
         self.routers_down = False
         self.status_lost = False
+        self.between: Callable[[], None] | None = None
+        """What somebody does after the next pass has looked and before it writes."""
         for name in SERVICES:
             self.services[name] = Service(name, {"app": "web"})
 
     def carry_out(self, plan: Plan, *, only: int | None = None) -> None:
+        beaten = self.between is not None
+        writes = plan.status is not None and encode_status(plan.status) != encode_status(self.rollout.status)
+        if self.between is not None:
+            self.between()
+            self.between = None
+            # an abort that can't be recorded holds nothing up
+            actions = tuple(each for each in plan.actions if not isinstance(each, RecordAbort))
+            plan = replace(plan, actions=actions, status=plan.status if writes else None)
         order = self.order(plan)
         ends = len(order) if only is None else only
         for position, action in enumerate(order):
             fails = self.status_lost if action is None else self.routers_down and isinstance(action, IDLE)
-            if fails:
+            # what is written onto the Rollout names the version that was observed: a conflict
+            conflicts = beaten and (writes if action is None else isinstance(action, PatchRollout))
+            if fails or conflicts:
                 ends = min(ends, position)
         super().carry_out(plan, only=ends)
 
@@ -159,6 +172,25 @@ class Life(RuleBasedStateMachine):
     def dies_in_a_pass(self, only: int) -> None:
         self.checked_pass(only=only)
 
+    @rule(
+        what=st.sampled_from(["abort", "retry", "resume", "promote", "image", "annotation"]),
+        image=st.sampled_from(IMAGES),
+        times=st.integers(1, 3),
+    )
+    def somebody_comes_between(self, what: str, image: str, times: int) -> None:
+        """A pass acts on what it saw; its status is refused, as the Rollout is another one by then."""
+        deeds: dict[str, Callable[[], None]] = {
+            "abort": lambda: self.world.patch_status(abort=True),
+            "retry": lambda: self.world.patch_status(abort=False),
+            "resume": self.resume,
+            "promote": self.promote_fully,
+            "image": lambda: self.world.set_image(image),
+            "annotation": lambda: self.world.annotate("team", f"{what} {times}"),
+        }
+        for _ in range(times):
+            self.world.between = deeds[what]
+            self.checked_pass()
+
     @rule()
     def rests(self) -> None:
         self.rest()
@@ -240,10 +272,18 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def client_resumes(self) -> None:
-        self.world.patch_status(pauseConditions=None)
+        self.resume()
 
     @rule()
     def client_promotes_fully(self) -> None:
+        self.promote_fully()
+
+    def resume(self) -> None:
+        """As `promote` does."""
+        self.world.patch_status(pauseConditions=None)
+
+    def promote_fully(self) -> None:
+        """As `promote --full` does."""
         self.world.patch_status(promoteFull=True)
 
     @precondition(lambda self: self.world.authority is not None)

@@ -19,9 +19,6 @@ PHASES = ["Running", "Successful", "Failed", "Error", "Inconclusive", "Successfu
 class BlueGreenLife(Life):
     """Two versions side by side, and one Service that tells which one people see."""
 
-    released = False
-    """A person or Git let this update through, or may have."""
-
     @initialize(
         replicas=st.integers(1, 6),
         strategy=st.fixed_dictionaries(
@@ -63,17 +60,6 @@ class BlueGreenLife(Life):
         strategy = dict(self.world.raw["spec"]["strategy"]["blueGreen"])
         strategy |= {"autoPromotionEnabled": auto, "autoPromotionSeconds": seconds}
         self.world.edit(strategy={"blueGreen": strategy})
-        self.released = True
-
-    @rule()
-    def client_resumes(self) -> None:
-        self.released = True
-        self.world.patch_status(pauseConditions=None)
-
-    @rule()
-    def client_promotes_fully(self) -> None:
-        self.released = True
-        self.world.patch_status(promoteFull=True)
 
     @rule(
         hostile=st.sampled_from(
@@ -86,7 +72,6 @@ class BlueGreenLife(Life):
         )
     )
     def hostile_status(self, hostile: dict[str, Any]) -> None:
-        self.released = True
         self.world.patch_status(**hostile)
 
     # --- what must hold
