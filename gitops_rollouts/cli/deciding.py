@@ -102,7 +102,8 @@ class Verb:
     ``in_git`` gets the live Rollout too, None without a cluster. ``nothing``: the sentence when the cluster needs no
     change; ``then``: what happens next. ``only_in_cluster`` and ``only_in_git``: options that were given and mean
     nothing on the other side. ``cluster_first``: a Rollout from Git is told in the cluster too, before. ``check``
-    raises where a Rollout that no GitSync applies doesn't allow it; of the others Git is asked.
+    raises where a Rollout that no GitSync applies doesn't allow it; of the others Git is asked. ``in_detail``: of such
+    a Rollout more than ``then`` says; "": nothing.
     """
 
     in_git: Callable[[Desk, InRepository, RolloutView | None], Done]
@@ -113,6 +114,7 @@ class Verb:
     only_in_git: str = ""
     cluster_first: bool = False
     check: Callable[[RolloutView], None] = lambda seen: None
+    in_detail: Callable[[RolloutView], str] = lambda seen: ""
 
 
 def carry_out(asked: Asked, verb: Verb) -> None:
@@ -160,7 +162,7 @@ async def _in_cluster(cluster: Cluster, seen: RolloutView, asked: Asked, verb: V
     if not await patch(cluster, seen, verb.on_cluster(seen, owned), dry_run=asked.dry_run):
         say(f"Nothing to do: {verb.nothing}.")
     elif not asked.dry_run:
-        say(f"{seen.namespace}/{seen.name}: {verb.then}.")
+        say(f"{seen.namespace}/{seen.name}: {verb.in_detail(seen) or verb.then}.")
 
 
 async def _from_git(cluster: Cluster, seen: RolloutView, place: InRepository, asked: Asked, verb: Verb) -> None:

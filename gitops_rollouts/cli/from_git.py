@@ -8,6 +8,7 @@ from gitops_rollouts.cli.at_desk import attempt_of, target_spec
 from gitops_rollouts.cli.manifests import own_mirror
 from gitops_rollouts.cli.narrative import CommitNote, FromGit
 from gitops_rollouts.cli.view import Stamp
+from gitops_rollouts.decisions.message import safe_text
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
@@ -47,4 +48,5 @@ def _note(mirror: Mirror, commit: str) -> CommitNote:
         date = parse_time(info.authored)
     except ValueError:
         date = None
-    return CommitNote(info.commit, info.author, date)
+    reason = safe_text(" ".join(info.trailers("Rollout-Reason")[:1]))
+    return CommitNote(info.commit, info.author, date, reason)

@@ -126,6 +126,7 @@ def deployment(  # noqa: PLR0917 typer makes options of them
         body: Raw = dict(source.raw)
     else:
         body, others = _live(name or "", kubeconfig, context, namespace)
+    _refuse_moved(body, others)
     moved = move(body, wanted)
     notes = [*moved.notes, *notes_around(body, others, wanted)]
     if write and source is not None and file is not None:
@@ -154,6 +155,22 @@ def _refuse_nonsense(
         raise ConfigError("--preview belongs to --active", remedy="name the active Service too")
 
 
+def _refuse_moved(body: Raw, others: list[Raw]) -> None:
+    """A Deployment that a Rollout runs has 0 pods: applied, the Rollout made of it would scale that one to 0."""
+    from gitops_rollouts.errors import ConfigError
+
+    name = (body.get("metadata") or {}).get("name")
+    for each in others:
+        spec = each.get("spec")
+        reference = spec.get("workloadRef") if each.get("kind") == "Rollout" and isinstance(spec, dict) else None
+        if isinstance(reference, dict) and (reference.get("kind"), reference.get("name")) == ("Deployment", name):
+            rollout = (each.get("metadata") or {}).get("name")
+            raise ConfigError(
+                f"the Rollout {rollout} refers to the Deployment {name} already",
+                remedy="edit that Rollout; one made of the Deployment now could have 0 pods",
+            )
+
+
 def _in_files(file: Path, name: str | None) -> tuple[RenderedObject, list[Raw]]:
     """The Deployment of a file or tree, and the other objects of its namespace there."""
     from gitops_rollouts.cli.manifests import Place, rendered
@@ -166,7 +183,10 @@ def _in_files(file: Path, name: str | None) -> tuple[RenderedObject, list[Raw]]:
         there = ", ".join(each.name for each in found)
         what = f"holds several Deployments: {there}" if found else f"holds no Deployment{f' {name}' if name else ''}"
         problems = "; ".join(str(each) for each in result.problems[:3])
-        raise ConfigError(f"{file} {what}", remedy=problems or "name one that is there")
+        raise ConfigError(
+            f"{file} {what}",
+            remedy=problems or ("name one that is there" if found or name else "name a file that has one"),
+        )
     (one,) = found
     return one, [dict(each.raw) for each in result.objects if each is not one and each.namespace == one.namespace]
 
@@ -175,16 +195,18 @@ def _live(name: str, kubeconfig: Path | None, context: str | None, namespace: st
     from gitops_rollouts.cli.connection import connect, run_async
 
     async def read() -> tuple[Raw, list[Raw]]:
-        from gitops_rollouts.errors import KubeError
-        from gitops_rollouts.kube.resources import BUDGETS, DEPLOYMENTS, HPAS, SERVICES
+        from gitops_rollouts.errors import KubeError, NotFound
+        from gitops_rollouts.kube.resources import BUDGETS, DEPLOYMENTS, HPAS, ROLLOUTS, SERVICES
 
         async with connect(kubeconfig, context, namespace) as cluster:
             body = await cluster.client.get(DEPLOYMENTS, cluster.namespace, name)
             others: list[Raw] = []
-            for resource in (HPAS, BUDGETS, SERVICES):
+            for resource in (HPAS, BUDGETS, SERVICES, ROLLOUTS):
                 try:
                     listed = await cluster.client.list(resource, cluster.namespace)
                 except KubeError as error:
+                    if resource is ROLLOUTS and isinstance(error, NotFound):
+                        continue  # without the CRD there is none
                     from gitops_rollouts.cli.output import say
 
                     say(f"- {resource.full_name} can't be listed, look at them yourself: {error.message}", stderr=True)

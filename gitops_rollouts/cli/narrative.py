@@ -28,6 +28,8 @@ class CommitNote:
     author: str
     date: datetime | None
     """As its author says; None: unreadable."""
+    reason: str = ""
+    """Why, as a decision's commit says; "": it doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator
         yield f"{what} {_by(commit, '', now)}." if commit else f"{what} by {promote.id}."
     if record is not None and git is not None and git.state.recorded:
         commit = git.commits.get("stable")
-        yield f"Git records it as stable ({_note(commit, '', now)})." if commit else "Git records it as stable."
+        noted = f" ({_note(commit, '', now)})" if commit else ""
+        yield f"Git records {_wanted(seen)} as stable{noted}."
 
 
 def _approved(seen: RolloutView, line: Promote) -> str:
@@ -333,8 +336,11 @@ def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
         again = f"{_command(seen, 'retry')}{revert} tries this one again"
         what = "pushed" if seen.stamp else "applied"
         cause = seen.message.removeprefix("RolloutAborted: ").partition(": ")[2].rstrip(".")
-        # an abort that came from Git was told above, with its commit
-        said = "" if not cause or (seen.stamp and cause.startswith("aborted ")) else f"The reason: {cause}. "
+        if not cause or (seen.stamp and cause.startswith("aborted ")):
+            # the cluster knows of an abort from Git only who did it, which was told above; why is in its commit
+            commit = git.commits.get("abort") if git else None
+            cause = commit.reason.rstrip(".") if commit else ""
+        said = f"The reason: {cause}. " if cause else ""
         yield f"{said}It stays so until another version is {what}; {again}."
     else:
         ways = f"It goes on by itself once the new pods are available; {_command(seen, 'abort')} goes back."

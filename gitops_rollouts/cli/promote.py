@@ -38,5 +38,6 @@ def promote(
         on_cluster=lambda seen, _: requests.promote_full(seen.rollout) if full else requests.promote(seen.rollout),
         nothing=f"{asked.name} waits for nothing",
         then="it goes on",
+        in_detail=lambda seen: "" if full else requests.skipped(seen.rollout),
     )
     carry_out(asked, verb)

@@ -76,6 +76,15 @@ def _promotion(rollout: Rollout) -> Raw:
     return {}
 
 
+def skipped(rollout: Rollout) -> str:
+    """What a promotion leaves undone: a step that doesn't wait for anybody, such as a plugin's; "": nothing."""
+    index, steps = rollout.status.current_step_index, rollout.spec.steps
+    change = _promotion(rollout)
+    if index is None or not 0 <= index < len(steps) or "currentStepIndex" not in change:
+        return ""
+    return f"step {index} ({steps[index].describe()}) was not done yet and is skipped"
+
+
 def promote_full(rollout: Rollout) -> tuple[Patch, ...]:
     """Skip everything that is left."""
     status = rollout.status

@@ -40,7 +40,7 @@ def undo(
         in_git=lambda desk, place, _: desk.undo(place.key, commit, reason=asked.reason, dry_run=asked.dry_run),
         on_cluster=lambda seen, sets: requests.undo(seen.rollout, sets, to_revision),
         nothing=f"{asked.name} has that version already",
-        then="it goes back by its steps; at once within its rollback window, or while the old pods are kept",
+        then="it goes back step by step or by a preview; at once within its rollback window or while old pods are kept",
         only_in_cluster="--to-revision" if to_revision is not None else "",
         only_in_git="--commit" if commit is not None else "",
     )

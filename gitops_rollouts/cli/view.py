@@ -188,7 +188,11 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     """Read one Rollout, its ReplicaSets and Pods, and the GitSync that applies it. Raises `NotFound`."""
     from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
 
-    raw = await client.get(ROLLOUTS, namespace, name)
+    try:
+        raw = await client.get(ROLLOUTS, namespace, name)
+    except NotFound as error:
+        error.remedy = error.remedy or "gor get rollouts -A lists those that are there; -n names another namespace"
+        raise
     workload = await workload_of(client, namespace, raw)
     rollout = _parsed(raw, workload)
     selector = selector_of(rollout)

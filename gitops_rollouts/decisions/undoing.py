@@ -58,8 +58,17 @@ def _message(info: CommitInfo, reason: str) -> str:
     what = f"This reverts commit {info.commit}"
     if len(info.parents) > 1:
         what += f", reversing\nchanges made to {info.parents[0]}"
-    paragraphs = [f'Revert "{subject}"', *([safe_text(reason)] if reason else []), f"{what}."]
+    paragraphs = [_subject(subject), *([safe_text(reason)] if reason else []), f"{what}."]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _subject(subject: str) -> str:
+    """As git does: the revert of a revert is a `Reapply`, whose own revert is a plain one, so that it never grows."""
+    for prefix, other in (('Revert "', "Reapply"), ('Reapply "', "Revert")):
+        inner = subject.removeprefix(prefix).removesuffix('"')
+        if subject == f'{prefix}{inner}"' and '"' not in inner:
+            return f'{other} "{inner}"'
+    return f'Revert "{subject}"'
 
 
 def _finish(view: View, after: TargetAt, commit: str) -> tuple[str, ...]:

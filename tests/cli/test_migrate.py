@@ -236,3 +236,14 @@ def test_a_deployment_out_of_a_kustomization_is_printed_but_not_written(file: Pa
     assert done.returncode == exit_codes.USAGE
     assert "change its base" in done.stderr
     assert file.read_text() == WEB
+
+
+def test_a_deployment_that_a_rollout_runs_is_not_moved_again(file: Path) -> None:
+    """Scaled to 0 by its Rollout, it would make one that scales itself to 0."""
+    assert gor("migrate", "deployment", "-f", str(file), "--write").returncode == exit_codes.OK
+    before = file.read_bytes()
+    for more in ((), ("--convert",), ("--write",)):
+        again = gor("migrate", "deployment", "-f", str(file), *more)
+        assert (again.returncode, again.stdout) == (exit_codes.USAGE, "")
+        assert "the Rollout web refers to the Deployment web already" in again.stderr
+    assert file.read_bytes() == before

@@ -70,6 +70,15 @@ def test_aborted_names_the_commit_and_the_ways_out() -> None:
     assert text.endswith("`gor retry web -n shop` or `git revert d9965c2` tries this one again.")
 
 
+def test_why_somebody_aborted_is_told_from_the_commit() -> None:
+    message = "RolloutAborted: Rollout aborted update to revision 2"
+    line = Abort("abd11f90ce04efa7", "bfb225f9", 1, WHO, "d-lhrdtxug7g")
+    commit = CommitNote("d9965c2" + "0" * 33, "Dana Dev", NOW, "checkout errors.")
+    git = in_git({"abort": commit}, abort=line, abort_commit=commit.sha)
+    text = why(rollout(status={"phase": "Degraded", "message": message, "abort": True}), git, gitsync())
+    assert "The reason: checkout errors. It stays so until" in text
+
+
 def test_the_reason_of_an_abort_is_said_once() -> None:
     reason = 'ReplicaSet "web-new" has timed out progressing'
     message = f"RolloutAborted: Rollout aborted update to revision 2: {reason}."
@@ -114,7 +123,7 @@ def test_at_rest() -> None:
     status = {"phase": "Healthy", "stableRS": "new", "updatedReplicas": 5, "currentStepIndex": 4}
     recorded = in_git(record=Stable("abd11f90ce04efa7", COMMIT[:12], WHO))
     text = why(rollout(status=status), recorded, gitsync())
-    assert "web:v2 serves everything, 5 of 5 pods available. Git records it as stable." in text
+    assert "web:v2 serves everything, 5 of 5 pods available. Git records web:v2 as stable." in text
     assert text.endswith("Nothing is waiting: the next push starts the next rollout.")
     assert "Its record in Git is still to come" in why(rollout(status=status), in_git(), gitsync())
 

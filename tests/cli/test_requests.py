@@ -49,6 +49,13 @@ def test_promote(status: dict[str, Any], expected: dict[str, Any]) -> None:
     assert bodies(requests.promote(rollout(status=status))) == [("status", {"status": expected})]
 
 
+def test_promote_names_the_step_that_it_skips() -> None:
+    """§21: nothing pauses, so the current step is left undone."""
+    assert requests.skipped(rollout(status={"currentStepIndex": 0})).startswith("step 0 (setWeight: ")
+    assert requests.skipped(rollout(status={"currentStepIndex": 0, "pauseConditions": PAUSE})) == ""
+    assert requests.skipped(rollout(status={"currentStepIndex": 2})) == requests.skipped(rollout(steps=0)) == ""
+
+
 def test_promote_at_rest_does_nothing() -> None:
     assert requests.promote(rollout(status={"currentStepIndex": 2})) == ()
     assert requests.promote(rollout(steps=0)) == ()

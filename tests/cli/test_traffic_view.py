@@ -151,6 +151,7 @@ def test_a_step_plugin_says_what_it_waits_for() -> None:
     line = "example/check of step 1: Running, called 2 times: waits for the load test"
     assert shown(drawn(raw), "Plugin") == line
     assert shown(drawn(raw), "Step") == "1/3 done, now: plugin: example/check"
+    assert [each["message"] for each in details(view(raw, (), (), None))["plugins"]] == ["waits for the load test"]
     assert told(raw).endswith(f"1 of 3 steps is done: more replicas need to be updated. Plugin {line}.")
     said |= {"operation": "Abort", "message": "x" * 1000, "executions": 1}
     assert shown(drawn(raw), "Plugin").startswith("example/check of step 1 (Abort): Running:")
