@@ -45,7 +45,7 @@ from gitops_rollouts.controllers.step_plugins import StepPluginCalls
 from gitops_rollouts.controllers.workloads import Workloads
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import EmitEvent
-from gitops_rollouts.errors import Forbidden, NotFound
+from gitops_rollouts.errors import Forbidden, LeadershipLost, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
 from gitops_rollouts.kube.events import About, EventRecorder
@@ -159,6 +159,7 @@ class Leader:
         plugins: Plugins,
         configured: Configured,
     ) -> None:
+        self._fence = fence
         self._plugins = plugins
         self._metrics = metrics
         self._events = EventRecorder(client, clock)
@@ -245,15 +246,23 @@ class Leader:
         """Let the passes under way finish, then Git, then the events that wait."""
         for queue in self._queues:
             queue.close()
+        try:
+            self._fence.fence()
+        except LeadershipLost:
+            # another process may act soon: no call goes on beside its own
+            await self._end_calls()
         if self._controllers:
             _, late = await asyncio.wait(self._controllers, timeout=_LAST_PASSES_SECONDS)
             await cancel(late)
-        await self._routers.close()
-        await self._step_plugins.close()
-        await self._plugins.close()
+        await self._end_calls()
         if self._git_task is not None:
             await cancel([self._git_task])
         await self._events.drain()
+
+    async def _end_calls(self) -> None:
+        await self._routers.close()
+        await self._step_plugins.close()
+        await self._plugins.close()
 
 
 class Manager:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
+
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.controllers.observe import Key, project_pod
 from gitops_rollouts.engine import ephemeral, workload
 from gitops_rollouts.engine.ephemeral import Settled
 from gitops_rollouts.engine.observed import Observed, Pod
+from gitops_rollouts.errors import KubeError
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import PODS
+
+log = structlog.get_logger(__name__)
 
 
 class PodReader:
@@ -28,7 +33,14 @@ class PodReader:
         rightly = self._rightly(key, resolved)
         if not _restarts(resolved.rollout, now) and ephemeral.watched(resolved) <= rightly:
             return observed
-        pods = await self._list(resolved.rollout, now)
+        try:
+            pods = await self._list(resolved.rollout, now)
+        except KubeError as error:
+            if not resolved.rollout.status.abort:
+                raise
+            # going back to stable must not wait for what only dresses or restarts pods
+            log.warning("pods not listed", namespace=key[0], name=key[1], error=str(error))
+            return observed
         if pods is None:
             return observed
         self._remember(key, rightly | ephemeral.settled(replace(resolved, pods=pods)))

@@ -260,8 +260,12 @@ class RolloutController:
 
     def _introduce(self, key: Key, live: LiveRollout) -> None:
         meta = live.rollout.metadata
-        if key in self._uids and self._uids[key].uid == meta.uid:
+        known = self._uids.get(key)
+        if known is not None and known.uid == meta.uid:
             return
+        if known is not None:
+            # deleted and created anew between two passes: what is remembered is of the former one
+            self._gone(key)
         about = About(live.rollout.api_version, "Rollout", *key, meta.uid, meta.resource_version)
         self._uids[key] = about
         message = f"Rollout resource added to informer: {key[0]}/{key[1]}"

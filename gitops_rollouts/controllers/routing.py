@@ -74,13 +74,16 @@ class RouterCalls:
     async def route(self, live: LiveRollout, action: RouteTraffic | RemoveManagedRoutes) -> None:
         """Make it true. Raises `StillRouting` if that takes longer; the next pass that asks the same gets the end.
 
+        An abort ends a call that is under way for something else: it must not wait for a router that hangs.
         Raises `RoutingError` if a router can't, `KubeError` for a conflict or no answer, `LeadershipLost`.
         """
         routers = self._registry.routers(routed(live))
         if not routers:
             raise RoutingError("traffic is to be routed, but the Rollout names no router")
-        kind = type(action).__name__
-        await self._within_patience(live.key, kind, (live.rollout.metadata.uid, action), _tell(routers, action))
+        kind, what = type(action).__name__, (live.rollout.metadata.uid, action)
+        if live.rollout.status.abort:
+            await self._give_up_others(live.key, what)
+        await self._within_patience(live.key, kind, what, _tell(routers, action))
 
     async def seen(self, live: LiveRollout) -> RoutersSeen:
         """What the routers say of the recorded weights (docs/behaviour.md §15.1 step 6).
@@ -124,6 +127,15 @@ class RouterCalls:
         if call is not None:
             call.task.cancel()
 
+    async def _give_up_others(self, key: Key, what: tuple[object, ...]) -> None:
+        """End the calls that ask for something else, and wait a moment until they have."""
+        calls = self._calls.get(key, {})
+        others = [call.task for call in calls.values() if call.what != what and not call.task.done()]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=self._patience)
+
     async def close(self) -> None:
         """End every call."""
         tasks = [call.task for calls in self._calls.values() for call in calls.values()]
@@ -148,7 +160,7 @@ class RouterCalls:
             work.close()
             raise StillRouting(f"a router of {key[0]}/{key[1]} has not answered yet")
         before = calls.pop(kind, None)
-        if before is not None and before.what == what:
+        if before is not None and before.what == what and not before.task.cancelled():
             work.close()
             result: T = before.task.result()
             return result
@@ -165,7 +177,11 @@ class RouterCalls:
 
     def _ended(self, key: Key, task: asyncio.Task[Any]) -> None:
         self._slow -= 1
-        if not task.cancelled():
+        if task.cancelled():
+            if any(call.task is task for call in self._calls.get(key, {}).values()):
+                # given up for something that may wait for its end
+                self._enqueue(key)
+        else:
             if (error := task.exception()) is not None:
                 log.info("router call failed", namespace=key[0], name=key[1], error=str(error))
             self._enqueue(key)

@@ -72,17 +72,19 @@ def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:
 def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     """The ordinary pass: restart, history, Services, traffic, analyses, sizes, pause, status (§9.2, §9.3)."""
     restarted = restart(scene)
-    if restarted.actions:
+    if restarted.actions and not _goes_back(scene):
         return Plan(actions=actions + restarted.actions, look_again=restarted.look_again)
     judged = runs.judge(scene)
     if judged.abort:
         return _given_up(scene, restarted, judged, actions)
     dressed = ephemeral.sync(scene)
-    scene, actions = dressed.scene, actions + dressed.early
-    actions += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
+    scene, others = dressed.scene, dressed.early
+    others += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
     wanted = traffic.target(scene)
     routed = traffic.route(scene, wanted)
-    actions += services.point(scene, wanted) + rollback.prove(scene) + routed.actions
+    steered = services.point(scene, wanted) + rollback.prove(scene) + routed.actions
+    # a way back comes first: nothing that fails may keep the traffic from it
+    actions += steered + others if scene.aborted else others + steered
     paused, changed = _Paused(), False
     look_again = moments.soonest(routed.look_again, restarted.look_again, dressed.look_again)
     if not (scene.spec.paused or routed.holds or runs.undecided(scene, judged)):
@@ -99,6 +101,17 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         plan = replace(plan, status=_with_weights(plan.status, scene.recorded))
     look_again = moments.soonest(look_again, plan.look_again, paused.look_again, played.look_again)
     return replace(plan, look_again=look_again)
+
+
+def _goes_back(scene: Scene) -> bool:
+    """Whether an abort still moves traffic or pods: a restart, whose pods a budget may keep for ever, waits for it."""
+    if not scene.aborted:
+        return False
+    if scene.status.aborted_at is None or (scene.stable is not None and scene.stable.replicas < scene.replicas):
+        return True
+    if scene.canary.has_routers:
+        return scene.recorded is not None and scene.recorded.canary.weight > 0
+    return scene.new.replicas > 0
 
 
 def _given_up(scene: Scene, restarted: Restarted, judged: runs.Judged, actions: tuple[Action, ...]) -> Plan:

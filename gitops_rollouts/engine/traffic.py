@@ -178,7 +178,7 @@ def route(scene: Scene, wanted: Target | None) -> Routed:
     action = _route_traffic(scene, wanted)
     routes_set = not wanted.empty or scaling.split(scene, scene.status.current_step_index)[0] == 0
     if recorded is not None and _same(recorded, weights):
-        return _verified(scene, Routed(recorded, (*clear, action), routes_set=routes_set))
+        return _verified(scene, Routed(recorded, _in_order(scene, clear, action), routes_set=routes_set))
     verifies = scene.observed.routers.verifies
     before = None if recorded is None else recorded.canary.weight
     # the status of an abort's first pass goes before its actions and doesn't show these weights yet
@@ -186,12 +186,17 @@ def route(scene: Scene, wanted: Target | None) -> Routed:
     told = () if begins else (events.weight_updated(before, wanted.weight),)
     return Routed(
         weights,
-        (*clear, action, *told),
+        (*_in_order(scene, clear, action), *told),
         timedelta() if verifies else None,
         routes_set=routes_set,
         proven=not verifies,
         at_most=wanted.weight >= scene.whole,
     )
+
+
+def _in_order(scene: Scene, clear: tuple[Action, ...], action: Action) -> tuple[Action, ...]:
+    """Routes go before weights move; but a router that can't remove a route never keeps an abort from moving them."""
+    return (action, *clear) if scene.aborted else (*clear, action)
 
 
 def opens(scene: Scene, wanted: Target) -> bool:

@@ -93,14 +93,23 @@ class LeaderElection:
             await self._pause()
 
     async def hold(self) -> None:
-        """Renew until cancelled. Raises `LeadershipLost` when the renew deadline passes or another holds it."""
+        """Renew until cancelled. Raises `LeadershipLost` when another holds it, or at the renew deadline.
+
+        Not later: what is under way then, as a call of a plugin, has to end before anyone else may start.
+        """
         while True:
             await self._pause()
             if not await self._try():
                 self.fence()
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._retry_seconds * random.uniform(1.0, 1.2))  # noqa: S311
+        await asyncio.sleep(min(self._retry_seconds * random.uniform(1.0, 1.2), self._left()))  # noqa: S311
+
+    def _left(self) -> float:
+        """Seconds until the renew deadline, or for an attempt to get the Lease."""
+        if self._renewed_at is None:
+            return self._renew_seconds
+        return max(0.0, self._renewed_at + self._renew_seconds - self._monotonic())
 
     async def release(self) -> None:
         """Let go, so that the next one needn't wait. Does nothing if we don't lead; a failure is logged."""
@@ -118,7 +127,7 @@ class LeaderElection:
         """One attempt to get or renew the Lease."""
         started = self._monotonic()
         try:
-            async with asyncio.timeout(self._renew_seconds):
+            async with asyncio.timeout(self._left()):
                 won = await self._attempt()
         except (Conflict, AlreadyExists):
             won = False

@@ -23,6 +23,8 @@ LONGEST_ANSWER: Final = 64 * 1024
 """Bytes of an answer, the name and length of everything in it included."""
 _LINES_A_CALL: Final = 50
 _LONGEST_LINE: Final = 1000
+_DEAD_SECONDS: Final = 5.0
+"""How long a killed process is waited for."""
 _HIDDEN: Final = ("GIT_", "SSH_")
 
 log = structlog.get_logger(__name__)
@@ -31,38 +33,42 @@ log = structlog.get_logger(__name__)
 class Child:
     """Start it with `start`; then `call`, one call at a time; `kill` at the end."""
 
-    def __init__(self, group: str, name: str, process: asyncio.subprocess.Process, methods: frozenset[str]) -> None:
-        self.methods = methods
+    def __init__(self, name: str, transport: asyncio.SubprocessTransport, process: asyncio.subprocess.Process) -> None:
+        self.methods: frozenset[str] = frozenset()
         """What the plugin can do."""
         self._name = name
+        self._transport = transport
         self._process = process
+        self._closed = False
         self._number = 0
         self._lines_left = _LINES_A_CALL
         self._listening = asyncio.create_task(self._listen(), name=f"output of plugin {name}")
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
-        return self._process.returncode is None
+        """Whether it still runs and may be called."""
+        return self._process.returncode is None and not self._closed
 
     @classmethod
     async def start(cls, group: str, name: str, *, limit: float, variables: Mapping[str, str]) -> Child:
         """Start the process and wait until it has loaded the plugin. Raises `PluginUnusable`."""
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            # with a transport of our own, because only that can be closed while others hold the pipes
+            transport, protocol = await loop.subprocess_exec(
+                lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=LONGEST_ANSWER, loop=loop),
                 sys.executable,
                 *("-P", "-m", "gitops_rollouts.plugins.host", group, name),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                limit=LONGEST_ANSWER,
                 env=environment(variables),
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as error:
             raise PluginUnusable(f"plugin {name} can't be started: {error.strerror or error}") from error
-        child = cls(group, name, process, frozenset())
+        child = cls(name, transport, asyncio.subprocess.Process(transport, protocol, loop))
         try:
             hello = await asyncio.wait_for(child._answer(), limit)
             if "error" in hello:
@@ -113,10 +119,23 @@ class Child:
 
     async def kill(self) -> None:
         """End the process and all that it started, at once."""
+        if self._closed:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of a process that has ended. What it started may hold its pipes for ever: they are closed here."""
+        self._closed = True
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.transport.is_closing():
+            # an ordinary close would wait until somebody has read what was written
+            stdin.transport.abort()
+        self._transport.close()
         self._listening.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _DEAD_SECONDS)
         await asyncio.gather(self._listening, return_exceptions=True)
 
     async def _ask(self, line: bytes) -> dict[str, Any]:

@@ -117,7 +117,9 @@ class _Pool:
     async def _turn(self) -> AsyncIterator[None]:
         """Room for one more process; who waits for it longer than a call may last is told so."""
         try:
-            await asyncio.wait_for(self._free.acquire(), self._limit)
+            # not wait_for, which may lose a cancellation: an abort relies on it
+            async with asyncio.timeout(self._limit):
+                await self._free.acquire()
         except TimeoutError as error:
             raise PluginError(f"plugin {self._name}: all of its {PROCESSES} processes are busy") from error
         try:
@@ -136,6 +138,7 @@ class _Pool:
             if child.alive:
                 return child
             self._all.discard(child)
+            await child.close()
         if self._unusable is not None:
             since, why = self._unusable
             if time.monotonic() - since < _START_AGAIN_SECONDS:

@@ -197,6 +197,34 @@ async def test_an_abort_does_not_wait_for_a_verification() -> None:
     assert bench.edge.asked == []
 
 
+async def test_an_abort_ends_a_call_that_hangs_for_something_else() -> None:
+    """An abort must not wait for a router that was asked for the opposite; what asks for the same is left alone."""
+    bench = _Bench()
+    calls = bench.calls()
+    with pytest.raises(StillRouting):
+        await calls.route(_live(), _route(20))
+    aborted = _live(abort=True)
+    first = calls._calls[KEY]["RouteTraffic"].task
+    with pytest.raises(StillRouting):
+        await calls.route(aborted, _route(0))
+    assert first.cancelled()
+    second = calls._calls[KEY]["RouteTraffic"].task
+    with pytest.raises(StillRouting):
+        await calls.route(aborted, _route(0))
+    assert calls._calls[KEY]["RouteTraffic"].task is second
+    bench.edge.gate.set()
+
+    async def told() -> bool:
+        return len(bench.edge.told) == 1
+
+    await eventually(told)
+    await calls.route(aborted, _route(0))
+    (wanted,) = bench.edge.told
+    assert isinstance(wanted, Wanted)
+    assert wanted.canary.weight == 0
+    assert calls._slow == 0
+
+
 async def test_while_many_dont_answer_no_pass_waits() -> None:
     bench = _Bench()
     calls = bench.calls()

@@ -243,6 +243,30 @@ def test_restart_replaces_old_pods_within_the_bound() -> None:
     assert world.status["phase"] == "Healthy"
 
 
+def test_an_abort_does_not_wait_for_a_restart_whose_pods_a_budget_keeps() -> None:
+    """§11.3, §12: the restart goes on once the abort has moved what it moves."""
+    world = deployed(manifest(replicas=4, steps=[{"setWeight": 50}, {"pause": {}}], canary={"maxUnavailable": 1}))
+    world.set_image("app:v2")
+    world.settle()
+    assert world.by_image("app:v2").spec.replicas == 2
+    world.disrupted = {pod.name for kept in world.sets.values() for pod in kept.pods}
+    world.wait(10)
+    world.edit(restartAt=at(5))
+    for _ in range(3):
+        world.once()
+    world.raw["status"]["abort"] = True
+    for _ in range(20):
+        world.once()
+        world.run_pods()
+    assert world.sizes() == {"web:v1": 4, "app:v2": 0}
+    assert world.status["phase"] == "Degraded"
+    world.disrupted = set()
+    for _ in range(60):
+        world.once()
+        world.run_pods()
+    assert world.status["restartedAt"] == at(5)
+
+
 def test_a_pod_that_cannot_be_evicted_does_not_stop_the_others() -> None:
     """§12: a 429 goes on with the next pod, and uses up nothing of what is allowed."""
     world = deployed(manifest(replicas=3, canary={"maxUnavailable": 1}))

@@ -42,6 +42,10 @@ class Odd(Base):
         child = subprocess.Popen(["sleep", "300"])
         open(os.environ["NOTES"], "w").write(f"{os.getpid()} {child.pid}")
         time.sleep(300)
+    def leaves(self):
+        child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+        open(os.environ["NOTES"], "w").write(str(child.pid))
+        time.sleep(300)
     def floods(self): return Result(Phase.RUNNING, "x" * 200_000)
     def chatters(self):
         for _ in range(20_000): print("y" * 100, file=sys.stderr)

@@ -87,6 +87,22 @@ async def test_a_hanging_plugin_is_killed_with_all_that_it_started(plugins: Plug
     assert (await _run(plugins, "odd/odd", "sleeps"))["phase"] == "Successful"
 
 
+async def test_what_left_its_session_and_holds_its_output_holds_no_call(plugins: Plugins, notes: Path) -> None:
+    """Such a process can't be killed with the plugin, but nobody waits for it, and no pipe to it stays open."""
+    await _run(plugins, "odd/good")
+    open_before = len(os.listdir("/proc/self/fd"))
+    async with asyncio.timeout(10):
+        with pytest.raises(PluginError, match="took longer than 2s for run and was stopped"):
+            await _run(plugins, "odd/odd", "leaves")
+    left = int(notes.read_text())
+    assert _lives(left)
+    try:
+        assert len(os.listdir("/proc/self/fd")) == open_before
+        assert (await _run(plugins, "odd/odd", "sleeps"))["phase"] == "Successful"
+    finally:
+        os.kill(left, 9)
+
+
 async def test_what_it_prints_neither_blocks_it_nor_is_taken_for_an_answer(plugins: Plugins) -> None:
     assert (await _run(plugins, "odd/odd", "chatters"))["phase"] == "Successful"
 
