@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH, PROVEN
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import (
@@ -25,7 +25,7 @@ from gitops_rollouts.engine.blue_green import passes as blue_green
 from gitops_rollouts.engine.observed import Observed
 from gitops_rollouts.engine.plan import Action, EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
-from gitops_rollouts.engine.scene import Scene
+from gitops_rollouts.engine.scene import Scene, hash_of, revision_of
 from gitops_rollouts.engine.specs import SpecFacts, spec_facts
 
 _HELD_AGAIN: Final = timedelta(seconds=30)
@@ -97,19 +97,25 @@ def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
 
 
 def _with_stable(observed: Observed, claimed: Claimed, status: RolloutStatus) -> RolloutStatus:
-    """The stored status with the stable version, if that was lost and the Service of live traffic still tells (§10).
+    """The stored status with the stable version, if that was lost and the cluster still tells (§7.2).
 
-    A Rollout that comes back from a backup has no status: taken for a first deploy, its preview would go live.
+    A Rollout that comes back from a backup has no status: taken for a first deploy, it would go live without its steps.
     """
-    strategy = observed.rollout.spec.strategy
-    if status.stable_rs or strategy.blue_green is None:
+    if status.stable_rs:
         return status
-    service = observed.services.get(strategy.blue_green.active_service)
+    strategy = observed.rollout.spec.strategy
+    name = strategy.blue_green.active_service if strategy.blue_green else ""
+    if strategy.canary is not None and strategy.canary.ping_pong is None:
+        name = strategy.canary.stable_service
+    service = observed.services.get(name) if name else None
     told = service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
     serving = revisions.with_hash(claimed.owned, told)
+    if serving is None and strategy.canary is not None and observed.authority is not None:
+        proven = [found for found in claimed.owned if PROVEN in found.annotations and found.available > 0]
+        serving = max(proven, key=revision_of, default=None)
     if serving is None or serving.available < 1:
         return status
-    return status.model_copy(update={"stable_rs": told})
+    return status.model_copy(update={"stable_rs": hash_of(serving)})
 
 
 def _with_side(observed: Observed, status: RolloutStatus) -> RolloutStatus:
