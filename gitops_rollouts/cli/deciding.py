@@ -163,6 +163,8 @@ async def _in_cluster(cluster: Cluster, seen: RolloutView, asked: Asked, verb: V
         say(f"Nothing to do: {verb.nothing}.")
     elif not asked.dry_run:
         say(f"{seen.namespace}/{seen.name}: {verb.in_detail(seen) or verb.then}.")
+        if asked.reason:
+            say("The reason is kept nowhere: no GitSync applies this Rollout, so there is no commit.", stderr=True)
 
 
 async def _from_git(cluster: Cluster, seen: RolloutView, place: InRepository, asked: Asked, verb: Verb) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gitops_rollouts.cli.deciding import Asked, Verb, add_command, carry_out
+
+if TYPE_CHECKING:
+    from gitops_rollouts.cli.view import RolloutView
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +33,13 @@ def promote(
       gor promote web --dry-run    show the line
     """
     from gitops_rollouts.cli import requests
+    from gitops_rollouts.errors import DecisionError
+
+    def check(seen: RolloutView) -> None:
+        if seen.rollout.status.abort and not full:
+            message = f"{seen.namespace}/{seen.name} is aborted, so nothing can be promoted"
+            remedy = f"gor retry {seen.name} -n {seen.namespace} starts it again, or apply another version"
+            raise DecisionError(message, remedy=remedy)
 
     verb = Verb(
         in_git=lambda desk, place, seen: desk.promote(
@@ -38,6 +48,7 @@ def promote(
         on_cluster=lambda seen, _: requests.promote_full(seen.rollout) if full else requests.promote(seen.rollout),
         nothing=f"{asked.name} waits for nothing",
         then="it goes on",
+        check=check,
         in_detail=lambda seen: "" if full else requests.skipped(seen.rollout),
     )
     carry_out(asked, verb)

@@ -39,8 +39,13 @@ def test_a_dry_run_writes_nothing(shop: Shop) -> None:
 
 
 def test_abort_then_retry(shop: Shop) -> None:
-    assert shop.gor("abort", "web").returncode == exit_codes.OK
+    done = shop.gor("abort", "web", "-m", "prices")
+    assert (done.returncode, "reason is kept nowhere" in done.stderr) == (exit_codes.OK, True)
     assert live(shop)["status"]["abort"] is True
+    before = live(shop)["status"]
+    promoted = shop.gor("promote", "web")
+    assert (promoted.returncode, live(shop)["status"]) == (exit_codes.GIT, before)
+    assert "is aborted, so nothing can be promoted" in promoted.stderr
     assert "is aborted already" in shop.gor("abort", "web").stdout
     assert shop.gor("retry", "web").returncode == exit_codes.OK
     assert live(shop)["status"]["abort"] is False
