@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -13,9 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from engine.world import World
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.api.status import encode_status
-from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
-from gitops_rollouts.engine.plan import EmitEvent, PatchRollout, Plan, RecordAbort, RemoveManagedRoutes, RouteTraffic
+from gitops_rollouts.api.status import StepPluginStatus, encode_status
+from gitops_rollouts.engine.observed import Authority, Observed, PluginAnswer, Service, TreeAbort
+from gitops_rollouts.engine.plan import (
+    CallStepPlugin,
+    EmitEvent,
+    PatchRollout,
+    Plan,
+    RecordAbort,
+    RemoveManagedRoutes,
+    RouteTraffic,
+)
 from gitops_rollouts.engine.step import step
 
 IMAGES = ["web:v1", "web:v2", "web:v3", "web:broken"]
@@ -41,6 +50,14 @@ def given(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
+@dataclass
+class PluginCall:
+    """A call under way, or answered. ``mark``: version, start and executions that its answer is for (§16)."""
+
+    mark: tuple[Any, ...]
+    answer: PluginAnswer | None = None
+
+
 class RoughWorld(World):
     """Routers fail, and status writes get lost."""
 
@@ -50,6 +67,7 @@ class RoughWorld(World):
         self.status_lost = False
         self.between: Callable[[], None] | None = None
         """What somebody does after the next pass has looked and before it writes."""
+        self.plugin_calls: dict[tuple[int, str, str], PluginCall] = {}
         for name in SERVICES:
             self.services[name] = Service(name, {"app": "web"})
 
@@ -71,6 +89,33 @@ class RoughWorld(World):
             if fails or conflicts:
                 ends = min(ends, position)
         super().carry_out(plan, only=ends)
+
+    def observe(self) -> Observed:
+        for which, call in list(self.plugin_calls.items()):
+            answer, stored = call.answer, self._stored(*which)
+            old = answer is not None and answer.transient and self.now - answer.finished_at >= timedelta(seconds=30)
+            if old or stored is None or self._mark(stored) != call.mark:
+                del self.plugin_calls[which]
+        self.answers = [call.answer for call in self.plugin_calls.values() if call.answer is not None]
+        return super().observe()
+
+    def _stored(self, index: int, name: str, operation: str) -> StepPluginStatus | None:
+        wanted = (index, name, operation)
+        stored = self.rollout.status.canary.step_plugin_statuses
+        return next((one for one in stored if (one.index, one.name, one.operation) == wanted), None)
+
+    def _mark(self, status: StepPluginStatus) -> tuple[Any, ...]:
+        return self.rollout.status.current_pod_hash, status.started_at, status.executions
+
+    def _act_around(self, action: Any) -> None:
+        """A call that is under way for the same state of the status isn't made twice."""
+        if not isinstance(action, CallStepPlugin):
+            super()._act_around(action)
+            return
+        which, mark = (action.index, action.name, action.operation), self._mark(action.status)
+        known = self.plugin_calls.get(which)
+        if known is None or known.mark != mark:
+            self.plugin_calls[which] = PluginCall(mark)
 
     def heal(self) -> None:
         """Nothing fails any more."""
@@ -141,6 +186,9 @@ def at_rest(world: RoughWorld) -> None:
     for action in plan.actions:
         if isinstance(action, EmitEvent) and world.routers.error:
             continue
+        if isinstance(action, CallStepPlugin):
+            assert (action.index, action.name, action.operation) in world.plugin_calls
+            continue
         assert isinstance(action, IDLE), action
         if isinstance(action, RouteTraffic):
             assert world.routed[-1] == action
@@ -194,7 +242,9 @@ class Life(RuleBasedStateMachine):
     @rule()
     def rests(self) -> None:
         self.rest()
-        if not self.world.routers_down and not self.world.status_lost:
+        # what can't be called is told in every pass
+        quiet = not any(answer.transient for answer in self.world.answers)
+        if quiet and not self.world.routers_down and not self.world.status_lost:
             at_rest(self.world)
 
     def rest(self) -> None:
