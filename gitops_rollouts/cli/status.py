@@ -44,7 +44,8 @@ def status(
 
     from gitops_rollouts.cli.connection import connect, run_async
     from gitops_rollouts.cli.durations import seconds_of
-    from gitops_rollouts.errors import ConfigError
+    from gitops_rollouts.cli.view import ELSEWHERE
+    from gitops_rollouts.errors import ConfigError, NotFound
 
     if timeout is not None and not watch:
         raise ConfigError("--timeout only says how long --watch waits", remedy="add --watch")
@@ -59,7 +60,11 @@ def status(
                 typer.echo(f"gor: {name} is not finished after {timeout}", err=True)
                 return exit_codes.TIMEOUT
 
-    raise typer.Exit(run_async(work()))
+    try:
+        raise typer.Exit(run_async(work()))
+    except NotFound as error:
+        error.remedy = error.remedy or ELSEWHERE
+        raise
 
 
 async def _follow(cluster: Cluster, name: str, *, watch: bool) -> int:

@@ -184,6 +184,10 @@ def wanted_weight(rollout: Rollout) -> int:
     return percent(rollout.spec, reached[-1]) if reached else 0
 
 
+ELSEWHERE: Final = "gor get rollouts -A lists those that are there; -n names another namespace"
+"""What to do where a Rollout of that name isn't there."""
+
+
 async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     """Read one Rollout, its ReplicaSets and Pods, and the GitSync that applies it. Raises `NotFound`."""
     from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
@@ -191,7 +195,7 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     try:
         raw = await client.get(ROLLOUTS, namespace, name)
     except NotFound as error:
-        error.remedy = error.remedy or "gor get rollouts -A lists those that are there; -n names another namespace"
+        error.remedy = error.remedy or ELSEWHERE
         raise
     workload = await workload_of(client, namespace, raw)
     rollout = _parsed(raw, workload)

@@ -70,6 +70,7 @@ def test_a_rollout_that_is_not_there(shop: Shop) -> None:
     for command in (("get", "rollout", "nope"), ("status", "nope"), ("why", "nope")):
         done = shop.gor(*command)
         assert done.returncode == exit_codes.NOT_FOUND
+        assert "gor get rollouts -A" in done.stderr
         assert "nope" in done.stderr
 
 
