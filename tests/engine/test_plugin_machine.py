@@ -78,6 +78,15 @@ class PluginLife(RoutedLife):
                 self.plugins_answer(answers[0], True)
                 self.passes_and_pods(2)
 
+    @rule(
+        steps=st.sampled_from(STEPS),
+        first=st.sampled_from([GOOD, {"phase": "Running"}]),
+        then=st.sampled_from(["abort", "promote"]),
+    )
+    def an_update_given_up(self, steps: list[dict[str, Any]], first: dict[str, Any], then: str) -> None:
+        """What ran is aborted, or ended as nobody waits for it any more."""
+        self.an_update_with_plugins(steps, [first], then)
+
     @rule(answer=st.sampled_from(ANSWERS), every=st.booleans())
     def plugins_answer(self, answer: dict[str, Any], every: bool) -> None:
         """However late: whether anybody still waits for it shows in the next pass, or in several if a write fails."""
