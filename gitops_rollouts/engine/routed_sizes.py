@@ -62,12 +62,21 @@ def _floored(scene: Scene, count: int) -> int:
 
 
 def carried(scene: Scene, weights: TrafficWeights | None, replica_set: ReplicaSet) -> int:
-    """The traffic that these weights send to the ReplicaSet, as a weight."""
+    """The traffic that these weights send to the ReplicaSet, as a weight of today's maxTrafficWeight.
+
+    The most that it can be, if that was another one when they were recorded.
+    """
     if weights is None:
         return 0
     every = (weights.canary, weights.stable, *weights.additional)
-    part = sum(one.weight for one in every if one.pod_template_hash == hash_of(replica_set))
-    return min(max(0, part), scene.whole)
+    part = sum(max(0, one.weight) for one in every if one.pod_template_hash == hash_of(replica_set))
+    return max(min(part, scene.whole), share(scene.whole, part, recorded_whole(scene, weights)))
+
+
+def recorded_whole(scene: Scene, weights: TrafficWeights) -> int:
+    """The whole that these weights are parts of: maxTrafficWeight may be another one by now (§8.4)."""
+    every = (weights.canary, weights.stable, *weights.additional)
+    return sum(max(0, one.weight) for one in every) or scene.whole
 
 
 def next_sizes(scene: Scene, traffic: Traffic) -> RoutedSizes:
@@ -95,8 +104,10 @@ def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
     if not scene.dynamic or apart is None:
         return stable
     recorded = scene.recorded
-    known = recorded is not None and any(
-        one.pod_template_hash == hash_of(apart) for one in (recorded.canary, recorded.stable)
+    known = (
+        recorded is not None
+        and any(one.weight > 0 for one in (recorded.canary, recorded.stable))
+        and any(one.pod_template_hash == hash_of(apart) for one in (recorded.canary, recorded.stable))
     )
     before = carried(scene, recorded, apart) if known else scene.whole
     part = max(before, carried(scene, traffic.weights, apart))
@@ -107,7 +118,12 @@ def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
 
 
 def _not_before_its_traffic(scene: Scene, traffic: Traffic, index: int | None, new: int) -> int:
-    """The canary keeps the pods for its traffic, unless a setCanaryScale says how many it has."""
+    """The canary keeps the pods for its traffic, unless a setCanaryScale says how many it has.
+
+    It keeps all of them while a router still has to confirm the weights.
+    """
+    if not traffic.proven:
+        return max(new, min(scene.new.replicas, scene.replicas))
     carries = share(scene.replicas, carried(scene, traffic.weights, scene.new), scene.whole)
     if scene.aborted and scene.dynamic:
         return max(new, _floored(scene, carries))
@@ -125,6 +141,8 @@ def _waiting(scene: Scene, traffic: Traffic, stable_size: int) -> RoutedSizes:
         return RoutedSizes(new.replicas, stable_size)
     (found,), look_again = delayed((new,), seconds=abort_delay(scene), limit=UNLIMITED_REVISIONS, now=scene.now)
     carries = share(scene.replicas, carried(scene, traffic.weights, new), scene.whole)
+    if not traffic.proven:
+        carries = scene.replicas
     size = max(found.size, min(new.replicas, carries))
     return RoutedSizes(size, stable_size, found.deadline or text, look_again)
 
@@ -143,8 +161,28 @@ def referenced(scene: Scene, traffic: Traffic) -> frozenset[str]:
     if traffic.weights is not None:
         every = (traffic.weights.canary, traffic.weights.stable, *traffic.weights.additional)
         hashes |= {one.pod_template_hash for one in every}
-    for name in (scene.canary.canary_service, scene.canary.stable_service):
+    for name in _services(scene):
         service = scene.observed.services.get(name) if name else None
         if service is not None:
             hashes.add(service.selector.get(POD_TEMPLATE_HASH, ""))
     return frozenset(hashes - {""})
+
+
+def _services(scene: Scene) -> tuple[str, ...]:
+    """The Services whose pods count as used; after a promotion nothing is behind the canary's side of ping-pong."""
+    names = (scene.canary.canary_service, scene.canary.stable_service)
+    ping_pong = scene.canary.ping_pong
+    if ping_pong is None or scene.promoted:
+        return names
+    return (*names, ping_pong.ping_service, ping_pong.pong_service)
+
+
+def may_empty(scene: Scene, traffic: Traffic) -> bool:
+    """Whether it is known where the traffic is, so that what gets none of it may go (§8.7).
+
+    Not while a router still has to confirm the weights, nor before the routers were told which version is stable.
+    """
+    if scene.first or not scene.canary.has_routers:
+        return True
+    weights = traffic.weights
+    return traffic.proven and weights is not None and weights.stable.pod_template_hash == scene.status.stable_rs

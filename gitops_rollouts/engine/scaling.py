@@ -180,6 +180,8 @@ def _without_traffic(
     scene: Scene, traffic: Traffic, newest_first: tuple[ReplicaSet, ...]
 ) -> tuple[dict[str, Delayed], timedelta | None]:
     """What becomes of each that gets no traffic: it waits if it was stable before, and goes if it never was."""
+    if not routed_sizes.may_empty(scene, traffic):
+        return {}, None
     kept = routed_sizes.referenced(scene, traffic)
     unused = [other for other in newest_first if hash_of(other) not in kept]
     waits = [other for other in unused if scene.promoted or SCALE_DOWN_DEADLINE in other.annotations]

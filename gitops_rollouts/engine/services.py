@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.engine import events, traffic
+from gitops_rollouts.engine import events, routed_sizes, traffic
+from gitops_rollouts.engine.desired import share
 from gitops_rollouts.engine.observed import ReplicaSet, Service
 from gitops_rollouts.engine.plan import Action, PointService
 from gitops_rollouts.engine.scene import Scene, hash_of
@@ -37,16 +38,38 @@ def _busy(scene: Scene, canary_side: str) -> bool:
     """Whether the canary's side has traffic that the new version can't take, or must not take all at once."""
     recorded = scene.recorded
     if recorded is None:
-        return False
-    if recorded.canary.weight > 0 and scene.new.available == 0:
+        return _serves(scene, canary_side) and scene.new.available == 0
+    if (recorded.canary.weight > 0 and scene.new.available == 0) or _overwhelmed(scene, canary_side):
         return True
     # promoted, but the routers haven't been told yet: the former stable version still has its share over this side
-    former = recorded.stable.pod_template_hash
-    service = scene.observed.services.get(canary_side)
-    behind = service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
+    former, behind = recorded.stable.pod_template_hash, _behind(scene, canary_side)
     if recorded.stable.weight <= 0 or not former or behind != former or former == scene.status.stable_rs:
         return False
     return any(hash_of(other) == former and other.available > 0 for other in scene.others)
+
+
+def _behind(scene: Scene, name: str) -> str:
+    """The hash that a Service selects."""
+    service = scene.observed.services.get(name)
+    return service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
+
+
+def _serves(scene: Scene, name: str) -> bool:
+    """Whether another version than the new one serves behind this Service."""
+    found = scene.with_hash(_behind(scene, name))
+    return found is not None and found.name != scene.new.name and found.available > 0
+
+
+def _overwhelmed(scene: Scene, name: str) -> bool:
+    """Whether the new version would get the traffic of the one that it supersedes, and has too few pods for it.
+
+    So a third version in an update waits until the routers know of it.
+    """
+    recorded = scene.recorded
+    if recorded is None or recorded.canary.pod_template_hash == scene.pod_hash or not _serves(scene, name):
+        return False
+    whole = routed_sizes.recorded_whole(scene, recorded)
+    return scene.new.available < share(scene.replicas, recorded.canary.weight, whole)
 
 
 def _canary(scene: Scene, wanted: Target | None) -> tuple[Action, ...]:
@@ -55,6 +78,8 @@ def _canary(scene: Scene, wanted: Target | None) -> tuple[Action, ...]:
     if wanted is not None and wanted.frozen:
         return ()
     if not scene.aborted or stable is None:
+        if not scene.promoted and _overwhelmed(scene, name):
+            return ()
         return _pointed(scene, name, scene.new)
     if not scene.routed:
         return _pointed(scene, name, stable)

@@ -98,11 +98,15 @@ def _with_hash(scene: Scene, pod_hash: str) -> ReplicaSet | None:
 
 
 def _recorded_weight(scene: Scene, pod_hash: str) -> int:
-    """The weight that this version has as the canary, 0 if another one is the canary."""
+    """The weight that this version has as the canary, 0 if another one is the canary.
+
+    The least that it can be, if maxTrafficWeight was another one when it was recorded.
+    """
     weights = scene.recorded
     if weights is None or weights.canary.pod_template_hash != pod_hash:
         return 0
-    return min(max(0, weights.canary.weight), scene.whole)
+    raw = min(max(0, weights.canary.weight), scene.whole)
+    return min(raw, max(0, weights.canary.weight) * scene.whole // routed_sizes.recorded_whole(scene, weights))
 
 
 def _on_abort(scene: Scene) -> int:
@@ -132,6 +136,8 @@ def _forward(scene: Scene) -> int:
     if scene.leave.back_to is not None:
         index = scene.leave.back_to
     here = nearest(scene, index) if index < len(scene.steps) else scene.whole
+    if scene.dynamic and _recorded_weight(scene, scene.pod_hash) > here:
+        return here  # no lower: the stable version gets pods for this much and no more
     # fewer pods than that: what the steps before had, but a step down needs no pods
     return here if scaling.reached(scene, index) else min(here, nearest(scene, index - 1))
 
@@ -206,11 +212,22 @@ def opens(scene: Scene, wanted: Target) -> bool:
     """
     stable = scene.stable
     available = stable.available if stable is not None else 0
+    if available == 0 and _gives_back(scene, wanted):
+        return False
     needed = (scene.whole - wanted.weight) * scene.replicas // scene.whole
     if available >= needed or _stranded(scene, available):
         return True
     relaxed = scene.canary.replica_progress_threshold is not None
     return relaxed and stable is not None and scaling.threshold_met(scene, stable, needed)
+
+
+def _gives_back(scene: Scene, wanted: Target) -> bool:
+    """Whether the stable version would get more than it has; a share so small that it needs no pod needs one, too."""
+    recorded, stable = scene.recorded, scene.stable
+    if recorded is None or scene.replicas == 0:
+        return False
+    has = 0 if stable is None else routed_sizes.carried(scene, recorded, stable)
+    return scene.whole - wanted.weight > has
 
 
 def _stranded(scene: Scene, available: int) -> bool:

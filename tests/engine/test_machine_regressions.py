@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from engine.lives import RoughWorld
+from engine.routed_world import RoutedWorld, running
+from engine.routed_world import routed as manifest_routed
 from engine.world import deployed, manifest
-from gitops_rollouts.engine.observed import Authority
+from gitops_rollouts.engine.observed import Authority, RoutersSeen
 
 
 def test_an_index_below_zero_while_git_holds_an_edit() -> None:
@@ -67,3 +69,181 @@ def test_a_side_of_ping_pong_keeps_its_traffic_until_the_routers_know_of_the_pro
     world.settle()
     assert world.status["phase"] == "Healthy"
     assert world.told_by_service()[world.status["stableRS"]] == 100
+
+
+def routed(**canary: Any) -> RoutedWorld:
+    """60 % of the traffic are on a second version; its steps pause there."""
+    world = running(manifest_routed(**canary), strict=False)
+    world.update()
+    world.resume()
+    assert world.routed[-1].canary.weight == 60
+    return world
+
+
+@pytest.mark.parametrize("again", ["edited", "retried"])
+def test_an_update_that_starts_anew_with_traffic_comes_down_to_its_first_weight(again: str) -> None:
+    """With dynamicStableScale neither version waits for the other for ever: traffic, then pods (§8.4, §15.1)."""
+    world = routed(dynamicStableScale=True)
+    if again == "edited":
+        world.set_steps([{"setWeight": 20}, {"pause": {}}])
+    else:
+        world.patch_status(abort=True)
+        world.once()
+        world.patch_status(abort=False)
+    world.settle()
+    assert world.routed[-1].canary.weight == 20
+    assert world.sizes() == {"web:v1": 8, "web:v2": 2}
+    assert (world.status["phase"], world.status["currentStepIndex"]) == ("Paused", 1)
+
+
+@pytest.mark.parametrize("sides", [False, True])
+@pytest.mark.parametrize("trouble", ["stable lacks a pod", "routers fail"])
+def test_a_third_version_does_not_get_the_traffic_of_the_second_on_its_first_pods(trouble: str, sides: bool) -> None:
+    """The canary's Service stays with the pods that its weight is for until the routers know better (§14.2, §14.3)."""
+    names: dict[str, Any] = {"canaryService": None, "stableService": None, **PING_PONG} if sides else {}
+    world = RoughWorld(manifest_routed(dynamicStableScale=True, **names))
+    world.settle()
+    world.wait()
+    world.set_image("web:v2")
+    world.settle()
+    world.patch_status(pauseConditions=None)
+    world.settle()
+    second, canary = world.hash_behind("pong" if sides else "canary"), "pong" if sides else "canary"
+    assert world.told_by_service()[second] == 60
+    world.wait()
+    world.set_image("web:v3")
+    world.routers_down = trouble == "routers fail"
+    for _ in range(12):
+        world.once()
+        world.run_pods()
+        if not world.routers_down:
+            world.by_image("web:v1").pods[0].available = False
+        assert world.hash_behind(canary) == second
+        assert world.sizes()["web:v2"] == 6
+    assert world.sizes()["web:v3"] == 2
+    world.routers_down = False
+    for _ in range(12):
+        before = world.told_by_service()
+        world.once()
+        assert world.sizes()["web:v2"] == 6 or not (before | world.told_by_service()).get(second)
+        world.run_pods()
+    world.settle()
+    assert world.sizes() == {"web:v1": 8, "web:v2": 0, "web:v3": 2}
+    assert world.told_by_service() == {world.status["stableRS"]: 80, world.status["currentPodHash"]: 20}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("most", [60, 5000])
+def test_weights_of_another_max_weight_keep_their_share(most: int, dynamic: bool) -> None:
+    """600 of 1000 recorded, then maxTrafficWeight changes and somebody promotes: no jump, no pod less (§8.4, §15.1)."""
+    steps: list[dict[str, Any]] = [{"setWeight": 50}, {"pause": {}}]
+    world = running(manifest_routed(most=1000, steps=steps, dynamicStableScale=dynamic), strict=False)
+    world.update()
+    world.wait()
+    assert world.routed[-1].canary.weight == 50
+    before = world.traffic()
+    world.slow = True
+    routing = {**world.raw["spec"]["strategy"]["canary"]["trafficRouting"], "maxTrafficWeight": most}
+    world.edit(strategy={"canary": {**world.raw["spec"]["strategy"]["canary"], "trafficRouting": routing}})
+    world.patch_status(promoteFull=True)
+    stable = world.sizes()["web:v1"]
+    for _ in range(6):
+        world.once()
+        world.run_pods()
+        second = world.by_image("web:v2").spec.name
+        serving = sum(pod.available for pod in world.by_image("web:v2").pods)
+        assert world.traffic()[second] <= max(before[second], serving / 10)
+        assert world.sizes()["web:v1"] >= min(stable, 10 * (1 - world.traffic()[second]))
+    world.slow = False
+    world.settle()
+    assert world.status["stableRS"] == world.status["currentPodHash"]
+
+
+@pytest.mark.parametrize("answer", [RoutersSeen(verified=False, verifies=True), RoutersSeen(verifies=True, error="no")])
+def test_nothing_that_may_still_have_traffic_goes_before_the_routers_confirm(answer: RoutersSeen) -> None:
+    """A third version, and an abort without a delay: the pods stay until the weights are proven (§8.4, §8.7)."""
+    world = routed(abortScaleDownDelaySeconds=0)
+    world.routers = answer
+    world.wait()
+    world.set_image("web:v3")
+    for _ in range(12):
+        world.once()
+        world.run_pods()
+    assert world.routed[-1].canary.weight in (0, 20)
+    assert world.sizes()["web:v2"] == 6
+    world.routers = RoutersSeen(verified=True, verifies=True)
+    world.settle()
+    assert world.sizes() == {"web:v1": 10, "web:v2": 0, "web:v3": 2}
+    world.routers = answer
+    world.patch_status(abort=True)
+    for _ in range(12):
+        world.once()
+        world.run_pods()
+    assert world.routed[-1].canary.weight == 0
+    assert world.sizes()["web:v3"] == 2
+    world.routers = RoutersSeen(verified=True, verifies=True)
+    world.settle()
+    assert world.sizes()["web:v3"] == 0
+
+
+def test_an_old_canary_stays_when_its_weight_was_lost_from_the_status() -> None:
+    """Going back to stable, whose pods fail, with nonsense for weights: the routers' pods aren't taken (§8.7)."""
+    world = routed(dynamicStableScale=True)
+    world.patch_status(canary={"weights": {"canary": {"weight": -5}, "stable": {"weight": 900}}})
+    world.set_image("web:v1")
+    world.slow = True
+    for _ in range(8):
+        world.once()
+        world.run_pods()
+    assert world.routed[-1].canary.weight == 60
+    assert world.sizes() == {"web:v1": 10, "web:v2": 6}
+    world.slow = False
+    world.settle()
+    assert world.sizes() == {"web:v1": 10, "web:v2": 0}
+
+
+def test_the_canary_side_stays_when_the_status_lost_all_weights() -> None:
+    """Nobody knows the weights: ping-pong doesn't move a side from pods that serve to none (§14.3)."""
+    world = RoughWorld(manifest_routed(dynamicStableScale=True, canaryService=None, stableService=None, **PING_PONG))
+    world.settle()
+    world.wait()
+    world.set_image("web:v2")
+    world.settle()
+    second = world.hash_behind("pong")
+    world.patch_status(canary={})
+    world.wait()
+    world.set_image("web:v3")
+    for _ in range(12):
+        world.once()
+        third = sum(pod.available for pod in world.by_image("web:v3").pods) if "web:v3" in world.sizes() else 0
+        assert world.hash_behind("pong") == second or third or not world.told_by_service().get(second)
+        world.run_pods()
+
+
+def test_stable_does_not_shrink_for_traffic_that_the_same_pass_gives_back() -> None:
+    """With dynamicStableScale a full promotion that loses pods gives traffic back to pods that stay (§8.4)."""
+    world = running(manifest_routed(dynamicStableScale=True), strict=False)
+    world.update()
+    world.slow = True
+    world.patch_status(promoteFull=True)
+    world.settle()
+    stable, canary = world.by_image("web:v1"), world.by_image("web:v2")
+    assert (stable.spec.replicas, len(canary.pods)) == (8, 10)
+    for serving, weight in ((9, 90), (4, 40)):
+        for number, pod in enumerate(canary.pods):
+            pod.available = number < serving
+        world.once()
+        assert world.routed[-1].canary.weight == weight
+        assert stable.spec.replicas * 10 >= 100 - weight
+
+
+def test_a_share_too_small_for_a_pod_does_not_go_to_a_stable_version_without_any() -> None:
+    """All traffic is on the canary, stable is gone, and the steps say 90 % now: a pod first (§15.1 "stable gate")."""
+    steps: list[dict[str, Any]] = [{"setWeight": 90}, {"setWeight": 100}, {"pause": {}}]
+    world = running(manifest_routed(replicas=3, dynamicStableScale=True, steps=steps), strict=False)
+    world.update()
+    assert world.sizes() == {"web:v1": 0, "web:v2": 3}
+    world.set_steps([{"setWeight": 90}, {"pause": {}}])
+    world.settle()  # the world checks that weight grows only where a pod is available
+    assert world.routed[-1].canary.weight == 90
+    assert world.sizes() == {"web:v1": 1, "web:v2": 3}

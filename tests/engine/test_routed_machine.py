@@ -169,7 +169,8 @@ class RoutedLife(Life):
                 continue
             assert before.available.get(pod_hash, 0) > 0 or share == 0, (pod_hash, before, after)
             left = [other for other, part in before.told.items() if part and other != pod_hash]
-            stranded = not any(before.available.get(other) for other in left)
+            recorded = before.status.get("canary", {}).get("weights", {}).get("canary", {}).get("podTemplateHash")
+            stranded = recorded == "gone" or not any(before.available.get(other) for other in left)
             if pod_hash == before.stable and not self._threshold and not stranded:
                 assert gate_open(most - share, replicas, before.available[pod_hash], most)
 
