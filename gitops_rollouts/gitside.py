@@ -36,7 +36,7 @@ from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.writing import Author
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import GITSYNCS
-from gitops_rollouts.manager import GitFactory, Parts
+from gitops_rollouts.leader import GitFactory, Parts
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.config import put_gitsyncs
 from gitops_rollouts.sync.poller import Seen

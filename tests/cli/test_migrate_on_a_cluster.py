@@ -19,8 +19,8 @@ from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, Resource
+from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
-from gitops_rollouts.manager import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

@@ -9,8 +9,8 @@ import pytest
 
 from controllers.running import Shown
 from gitops_rollouts.kube.client import Client
+from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
-from gitops_rollouts.manager import Settings
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any
 
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import EVENTS, REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Manager, Settings
+from gitops_rollouts.leader import Settings
+from gitops_rollouts.manager import Manager
 from waiting import eventually
 
 Raw = dict[str, Any]

@@ -21,7 +21,8 @@ from gitops_rollouts.kube.resources import (
     ROLLOUTS,
     SERVICES,
 )
-from gitops_rollouts.manager import Manager, Settings
+from gitops_rollouts.leader import Settings
+from gitops_rollouts.manager import Manager
 from plugin_site import importing_from, install_example
 from waiting import eventually
 

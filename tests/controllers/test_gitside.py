@@ -13,7 +13,7 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.gitside import GitOptions, GitSide
-from gitops_rollouts.manager import Parts
+from gitops_rollouts.leader import Parts
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.telemetry import Metrics
 

@@ -16,8 +16,8 @@ from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
+from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
-from gitops_rollouts.manager import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

@@ -15,7 +15,8 @@ from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.errors import LeadershipLost, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import EVENTS, LEASES, REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Manager, Settings
+from gitops_rollouts.leader import Settings
+from gitops_rollouts.manager import Manager
 from kube.line import Line
 from waiting import eventually
 

@@ -17,7 +17,7 @@ from gitops_rollouts.cli.checks_of_plugins import plugin_checks
 from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, EVENTS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 from gitops_rollouts.plugins.catalogue import STEP_PLUGINS, TRAFFIC_ROUTERS
 from plugin_site import importing_from, install_example, write_package
 from waiting import eventually

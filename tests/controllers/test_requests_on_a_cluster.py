@@ -9,7 +9,8 @@ import pytest
 from controllers.running import Raw, Shown, rollout, running
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Manager, Settings
+from gitops_rollouts.leader import Settings
+from gitops_rollouts.manager import Manager
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

@@ -10,7 +10,7 @@ from controllers.running import Raw, Shown, rollout, running
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import PODS, ROLLOUTS, Resource
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

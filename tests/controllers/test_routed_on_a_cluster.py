@@ -13,7 +13,7 @@ from controllers.running import Shown, rollout, running
 from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 from plugin_site import importing_from, install_example
 from waiting import eventually
 

@@ -12,7 +12,7 @@ from controllers.running import Raw, Shown, rollout, running
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

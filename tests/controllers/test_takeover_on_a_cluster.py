@@ -28,7 +28,8 @@ from gitops_rollouts.api.hashing import step_hash
 from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, LEASES, PODS, REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Manager, Settings
+from gitops_rollouts.leader import Settings
+from gitops_rollouts.manager import Manager
 from plugin_site import importing_from, install_example
 from waiting import eventually
 

@@ -16,7 +16,7 @@ from controllers.running import Shown, rollout, running
 from controllers.watched import watching
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 
 pytestmark = pytest.mark.cluster
 

@@ -10,7 +10,7 @@ from controllers.running import Raw, Shown, rollout, running
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH, WORKLOAD_GENERATION
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import DEPLOYMENTS, POD_TEMPLATES, PODS, REPLICA_SETS, ROLLOUTS, Resource
-from gitops_rollouts.manager import Settings
+from gitops_rollouts.leader import Settings
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster

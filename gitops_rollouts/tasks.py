@@ -1,0 +1,52 @@
+"""Tasks that live and end together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Final
+
+import structlog
+
+STOP: Final = "stop"
+"""The name of the task whose end is an ordinary end."""
+
+log = structlog.get_logger(__name__)
+
+
+async def first(work: Coroutine[Any, Any, None] | None, guards: Sequence[asyncio.Task[Any]]) -> bool:
+    """Wait for ``work`` (None: for ever) as long as no guard ends. False if it was the one named `STOP` that did.
+
+    Raises what a guard raised; a guard that ended without a reason is an error too.
+    """
+    task = asyncio.create_task(work) if work is not None else None
+    try:
+        done, _ = await asyncio.wait([*guards, *([task] if task else [])], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if task is not None and not task.done():
+            await cancel([task])
+    for ended in done:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            raise _innermost(error)
+    if task is not None and task in done:
+        return True
+    for ended in done:
+        if ended.get_name() != STOP:
+            raise RuntimeError(f"the {ended.get_name()} ended")
+    return False
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel and wait; what they raise is logged, it comes second to whatever ended them."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.warning("while stopping", error=str(_innermost(result)))
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
