@@ -112,9 +112,9 @@ def _recorded_weight(scene: Scene, pod_hash: str) -> int:
 def _on_abort(scene: Scene) -> int:
     """The weight of §15.2. It never rises."""
     stable = scene.stable
-    if not scene.dynamic or stable is None or scene.replicas == 0:
+    if stable is None or scene.replicas == 0 or (scene.recorded is None and not scene.dynamic):
         return 0
-    whole, step_back = scene.whole, ladder(scene)
+    whole, step_back = scene.whole, ladder(scene) if scene.dynamic else 0
     able = whole * stable.available // scene.replicas
     if scene.recorded is None:
         return max(0, whole - able)

@@ -317,3 +317,24 @@ def test_routing_without_a_router_moves_pods_alone() -> None:
     world.resume()
     world.resume()
     assert world.status["phase"] == "Healthy"
+
+
+def test_an_abort_gives_stable_at_once_what_its_pods_can_carry() -> None:
+    """§15.2: a stable version that lacks a pod doesn't leave the traffic where the failure is."""
+    world = running(routed())
+    world.update()
+    world.resume()
+    assert world.weights() == [0, 20, 60]
+    world.slow = True
+    world.by_image("web:v1").pods[0].available = False
+    world.patch_status(abort=True)
+    world.settle()
+    assert world.routed[-1].canary.weight == 10
+    assert world.status["canary"]["weights"]["stable"]["weight"] == 90
+    assert world.sizes()["web:v2"] > 0
+    world.slow = False
+    world.settle()
+    assert world.routed[-1].canary.weight == 0
+    assert world.status["phase"] == "Degraded"
+    world.pass_time(31)
+    assert world.sizes() == {"web:v1": 10, "web:v2": 0}
