@@ -123,6 +123,7 @@ async def test_a_blue_green_update_switch_and_way_back(
         back = (await web.phase("Healthy", image="app:v1"))["status"]
         assert back["stableRS"] == back["blueGreen"]["activeSelector"] == first
         assert seen.sizes("app:v1") in ([2], []), "within its delay no pod of it goes"
+        await seen.last_told("RolloutCompleted")
         reasons = seen.reasons()
         assert reasons.index("SwitchService") < reasons.index("RolloutCompleted")
         assert "RolloutPaused" not in reasons
