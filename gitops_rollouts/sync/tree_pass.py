@@ -135,7 +135,7 @@ class TreePass:
             items = await self._usable(rendered)
             self._states = self._effective_states(at, items)
             fresh = [item for item in items if self._memory.is_new(item, self._states, self._now)]
-            fresh = workloads.with_their_rollouts(fresh, items)
+            fresh = workloads.with_counterparts(fresh, items)
             await self._bring_up_recorded(fresh)
             self._publish(at)
             if self._sync.spec.apply:

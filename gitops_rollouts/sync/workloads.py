@@ -22,17 +22,21 @@ _RESOURCES: Final[Mapping[tuple[str, str], Resource]] = {
 }
 
 
-def with_their_rollouts(fresh: list[RenderedObject], items: Iterable[RenderedObject]) -> list[RenderedObject]:
-    """What is sent, and the Rollouts whose workload is: their stamp speaks of it."""
+def with_counterparts(fresh: list[RenderedObject], items: Iterable[RenderedObject]) -> list[RenderedObject]:
+    """What is sent, with the Rollouts whose workload is, since their stamp speaks of it, and the workloads of Rollouts.
+
+    Without its workload, a Rollout would be stamped with a live template that somebody edited, as if Git had said it.
+    """
+    items = tuple(items)
     sent = {item.identity for item in fresh}
-    more = [
-        item
-        for workload, rollouts in users(items).items()
-        if workload in sent
-        for item in rollouts
-        if item.identity not in sent
-    ]
-    return [*fresh, *more]
+    wanted: set[Identity] = set()
+    for workload, rollouts in users(items).items():
+        pair = {workload, *(item.identity for item in rollouts)}
+        if workload in sent:
+            wanted |= pair
+        elif pair & sent:
+            wanted.add(workload)
+    return [*fresh, *(item for item in items if item.identity in wanted - sent)]
 
 
 def handed_over(items: Iterable[RenderedObject]) -> frozenset[tuple[str, str]]:

@@ -14,7 +14,7 @@ from gitops_rollouts.decisions.identity import template_digest
 from gitops_rollouts.errors import DecisionError
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.objects import RenderedObject, Source
-from gitops_rollouts.sync.workloads import handed_over, with_their_rollouts
+from gitops_rollouts.sync.workloads import handed_over, with_counterparts
 
 ROLLOUT = "envs/prod/rollout.yaml"
 WORKLOAD = "envs/prod/workload.yaml"
@@ -157,8 +157,9 @@ def test_what_is_sent_with_a_workload() -> None:
     )
     workload = RenderedObject("apps/v1", "Deployment", "shop", "web", {}, source)
     other = RenderedObject("apps/v1", "Deployment", "shop", "other", {}, source)
-    assert with_their_rollouts([workload], [owner, workload, other]) == [workload, owner]
-    assert with_their_rollouts([other], [owner, workload, other]) == [other]
-    assert with_their_rollouts([owner, workload], [owner, workload]) == [owner, workload]
+    assert with_counterparts([workload], [owner, workload, other]) == [workload, owner]
+    assert with_counterparts([other], [owner, workload, other]) == [other]
+    assert with_counterparts([owner], [owner, workload, other]) == [owner, workload], "else it is stamped with an edit"
+    assert with_counterparts([owner, workload], [owner, workload]) == [owner, workload]
     assert handed_over([owner, workload, other]) == {("shop", "web")}
     assert PROD.name == WEB.target
