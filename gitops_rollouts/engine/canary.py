@@ -44,12 +44,8 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     status = persist.fresh(scene)
     status = status.model_copy(
         update={
+            **persist.BEGUN_ANEW,
             "current_step_index": index,
-            "pause_conditions": (),
-            "controller_pause": False,
-            "abort": False,
-            "aborted_at": None,
-            "promote_full": False,
             "canary": _canary_status(scene, scene.recorded),
         }
     )

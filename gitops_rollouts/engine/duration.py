@@ -9,11 +9,10 @@ from gitops_rollouts.api.status import RolloutDuration, RolloutStatus
 from gitops_rollouts.engine import conditions
 from gitops_rollouts.engine.blue_green.roles import within_delay
 from gitops_rollouts.engine.rollback import in_window, is_older
-from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Scene
+from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene
 
 PROMOTED: Final = "Promoted"
 FAST_PROMOTED: Final = "FastPromoted"
-_INCONCLUSIVE: Final = ("InconclusiveAnalysisRun", "InconclusiveExperiment")
 
 
 def preset(duration: RolloutDuration | None, outcome: str) -> RolloutDuration | None:
@@ -89,7 +88,7 @@ def _waits_for_people(scene: Scene, new: RolloutStatus) -> bool:
     if scene.spec.paused:
         return True
     reasons = {condition.reason for condition in new.pause_conditions}
-    if reasons & set(_INCONCLUSIVE):
+    if reasons & {INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT}:
         return True
     if scene.blue_green is not None:
         return BLUE_GREEN_PAUSE in reasons and not scene.blue_green.auto_promotion

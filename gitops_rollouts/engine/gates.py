@@ -13,14 +13,20 @@ from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
 from gitops_rollouts.engine import conditions, desired, scaling, traffic
 from gitops_rollouts.engine.blue_green.analysis import read
-from gitops_rollouts.engine.blue_green.pause import was_resumed
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.persist import with_phase
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.rollback import skips_steps
-from gitops_rollouts.engine.runs import INCONCLUSIVE_EXPERIMENT, INCONCLUSIVE_RUN
-from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Leave, Scene, pause_of
+from gitops_rollouts.engine.scene import (
+    BLUE_GREEN_PAUSE,
+    CANARY_PAUSE,
+    INCONCLUSIVE,
+    INCONCLUSIVE_EXPERIMENT,
+    Leave,
+    Scene,
+    pause_of,
+)
 
 HELD: Final = "HeldByGit"
 """The type of the condition that says why nothing moves; absent while everything may."""
@@ -94,7 +100,7 @@ def _released_undecided(scene: Scene, authority: Authority, status: RolloutStatu
     step = scene.step
     if step is None or step.kind not in ("analysis", "experiment"):
         return False
-    waits = any(pause.reason in (INCONCLUSIVE_RUN, INCONCLUSIVE_EXPERIMENT) for pause in status.pause_conditions)
+    waits = any(pause.reason in (INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT) for pause in status.pause_conditions)
     return waits and approves(authority, status.current_step_index or 0)
 
 
@@ -162,9 +168,8 @@ def _passed_active_gate(scene: Scene) -> bool:
     if scene.blue_green is None or not is_gated(scene) or scene.status.pause_conditions:
         return False
     roles = roles_of(scene)
-    switched = roles.active is not None and roles.active.name == scene.new.name
     looked_at = scene.status.blue_green.scale_up_preview_check_point
-    return switched or looked_at or (was_resumed(scene) and read(scene, roles).before)
+    return roles.serves or looked_at or (scene.resumed and read(scene, roles).before)
 
 
 def _gate_to_return_to(scene: Scene, authority: Authority) -> int | None:

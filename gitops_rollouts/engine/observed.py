@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from gitops_rollouts.api.meta import LabelSelector
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.validation import FieldError
 
@@ -190,3 +191,8 @@ class Observed:
     """Answers to calls that earlier passes asked for and whose outcome isn't in the status yet."""
     disabled_plugins: frozenset[str] = frozenset()
     """Step plugins that this installation's configuration turned off: their steps are skipped (§16)."""
+
+    def selected(self, service: str) -> str:
+        """The pod-template hash in this Service's selector; "" if it has none, or there is no such Service."""
+        found = self.services.get(service)
+        return found.selector.get(POD_TEMPLATE_HASH, "") if found is not None else ""

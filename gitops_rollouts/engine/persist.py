@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Final
 
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
@@ -13,6 +15,14 @@ from gitops_rollouts.engine.scene import Scene
 
 REQUESTED = "Requested"
 IN_GIT = "InGit"
+BEGUN_ANEW: Final[Mapping[str, Any]] = {
+    "pause_conditions": (),
+    "controller_pause": False,
+    "abort": False,
+    "aborted_at": None,
+    "promote_full": False,
+}
+"""A new template, new steps or a new intent leave nothing of the former attempt (docs/behaviour.md §9.1, §10.3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH, SCALE_DOWN_DEADLINE
+from gitops_rollouts.api.names import SCALE_DOWN_DEADLINE
 from gitops_rollouts.api.status import TrafficWeights
 from gitops_rollouts.api.strategy import UNLIMITED_REVISIONS
 from gitops_rollouts.engine.delay import delayed
@@ -161,10 +161,7 @@ def referenced(scene: Scene, traffic: Traffic) -> frozenset[str]:
     if traffic.weights is not None:
         every = (traffic.weights.canary, traffic.weights.stable, *traffic.weights.additional)
         hashes |= {one.pod_template_hash for one in every}
-    for name in _services(scene):
-        service = scene.observed.services.get(name) if name else None
-        if service is not None:
-            hashes.add(service.selector.get(POD_TEMPLATE_HASH, ""))
+    hashes |= {scene.observed.selected(name) for name in _services(scene)}
     return frozenset(hashes - {""})
 
 

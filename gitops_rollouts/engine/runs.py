@@ -8,10 +8,8 @@ from typing import Final
 from gitops_rollouts.api.status import AnalysisRunStatus, CanaryStatus, PauseCondition
 from gitops_rollouts.engine.observed import RunKind, Verdict
 from gitops_rollouts.engine.rollback import skips_steps
-from gitops_rollouts.engine.scene import Scene, pause_of
+from gitops_rollouts.engine.scene import INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene, pause_of
 
-INCONCLUSIVE_RUN: Final = "InconclusiveAnalysisRun"
-INCONCLUSIVE_EXPERIMENT: Final = "InconclusiveExperiment"
 _FAILED: Final = ("Failed", "Error")
 _TEXTS: Final[dict[RunKind, tuple[str, str]]] = {
     "Step": ("Step-based analysis phase error/failed", "AnalysisFailed"),
@@ -101,13 +99,12 @@ def _pauses(scene: Scene, running: dict[RunKind, Verdict]) -> tuple[PauseConditi
         if verdict.phase != "Inconclusive":
             continue
         if kind == "Experiment":
-            resumed = scene.status.controller_pause and not scene.status.pause_conditions
-            if not resumed:
+            if not scene.resumed:
                 reasons.append(INCONCLUSIVE_EXPERIMENT)
             continue
         known = seen[kind]
         if known is None or (known.name, known.status) != (verdict.name, "Inconclusive"):
-            reasons.append(INCONCLUSIVE_RUN)
+            reasons.append(INCONCLUSIVE)
     return tuple(
         PauseCondition(reason=reason, start_time=scene.stamp)
         for reason in dict.fromkeys(reasons)
@@ -118,7 +115,7 @@ def _pauses(scene: Scene, running: dict[RunKind, Verdict]) -> tuple[PauseConditi
 def undecided(scene: Scene, judged: Judged) -> bool:
     """Whether a person has to look at a result first."""
     every = (*scene.status.pause_conditions, *judged.added)
-    return any(pause.reason in (INCONCLUSIVE_RUN, INCONCLUSIVE_EXPERIMENT) for pause in every)
+    return any(pause.reason in (INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT) for pause in every)
 
 
 def succeeded(scene: Scene) -> bool:

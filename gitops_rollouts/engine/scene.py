@@ -17,6 +17,7 @@ from gitops_rollouts.engine.observed import Observed, ReplicaSet, TreeAbort
 CANARY_PAUSE = "CanaryPauseStep"
 BLUE_GREEN_PAUSE = "BlueGreenPause"
 INCONCLUSIVE = "InconclusiveAnalysisRun"
+INCONCLUSIVE_EXPERIMENT = "InconclusiveExperiment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class Scene:
     def paused(self) -> bool:
         """Whether a person or a step halts the update."""
         return self.spec.paused or bool(self.status.pause_conditions)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether somebody took the pauses away, and no pass has acted on that yet (§3 ``controllerPause``)."""
+        return self.status.controller_pause and not self.status.pause_conditions
 
     @property
     def all(self) -> tuple[ReplicaSet, ...]:

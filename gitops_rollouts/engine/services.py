@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.engine import events, routed_sizes, traffic
 from gitops_rollouts.engine.desired import share
 from gitops_rollouts.engine.observed import ReplicaSet, Service
@@ -42,21 +41,15 @@ def _busy(scene: Scene, canary_side: str) -> bool:
     if (recorded.canary.weight > 0 and scene.new.available == 0) or _overwhelmed(scene, canary_side):
         return True
     # promoted, but the routers haven't been told yet: the former stable version still has its share over this side
-    former, behind = recorded.stable.pod_template_hash, _behind(scene, canary_side)
+    former, behind = recorded.stable.pod_template_hash, scene.observed.selected(canary_side)
     if recorded.stable.weight <= 0 or not former or behind != former or former == scene.status.stable_rs:
         return False
     return any(hash_of(other) == former and other.available > 0 for other in scene.others)
 
 
-def _behind(scene: Scene, name: str) -> str:
-    """The hash that a Service selects."""
-    service = scene.observed.services.get(name)
-    return service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
-
-
 def _serves(scene: Scene, name: str) -> bool:
     """Whether another version than the new one serves behind this Service."""
-    found = scene.with_hash(_behind(scene, name))
+    found = scene.with_hash(scene.observed.selected(name))
     return found is not None and found.name != scene.new.name and found.available > 0
 
 
@@ -92,7 +85,7 @@ def _pointed(scene: Scene, name: str, target: ReplicaSet | None, *, at_once: boo
     service = scene.observed.services.get(name) if name else None
     if service is None or target is None:
         return ()
-    before, after = service.selector.get(POD_TEMPLATE_HASH, ""), hash_of(target)
+    before, after = scene.observed.selected(name), hash_of(target)
     if before == after or not (at_once or _ready(service, target)):
         return ()
     managed_by = scene.observed.rollout.metadata.name if service.managed_by is None else None

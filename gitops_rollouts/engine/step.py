@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH, PROVEN
+from gitops_rollouts.api.names import PROVEN
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import (
@@ -107,9 +107,7 @@ def _with_stable(observed: Observed, claimed: Claimed, status: RolloutStatus) ->
     name = strategy.blue_green.active_service if strategy.blue_green else ""
     if strategy.canary is not None and strategy.canary.ping_pong is None:
         name = strategy.canary.stable_service
-    service = observed.services.get(name) if name else None
-    told = service.selector.get(POD_TEMPLATE_HASH, "") if service is not None else ""
-    serving = revisions.with_hash(claimed.owned, told)
+    serving = revisions.with_hash(claimed.owned, observed.selected(name))
     if serving is None and strategy.canary is not None and observed.authority is not None:
         proven = [found for found in claimed.owned if PROVEN in found.annotations and found.available > 0]
         serving = max(proven, key=revision_of, default=None)
@@ -127,7 +125,7 @@ def _with_side(observed: Observed, status: RolloutStatus) -> RolloutStatus:
     if canary is None or canary.ping_pong is None or not status.stable_rs:
         return status
     ping, pong = (
-        name in observed.services and observed.services[name].selector.get(POD_TEMPLATE_HASH) == status.stable_rs
+        observed.selected(name) == status.stable_rs
         for name in (canary.ping_pong.ping_service, canary.ping_pong.pong_service)
     )
     told_ping = status.canary.stable_ping_pong == "ping"

@@ -65,8 +65,7 @@ def _current(scene: Scene, kind: RunKind) -> AnalysisRunStatus | None:
     current = stored
     if verdict is not None:
         current = AnalysisRunStatus(name=verdict.name, status=verdict.phase, message=verdict.message)
-    resumed = scene.status.controller_pause and not scene.status.pause_conditions
-    if resumed and _phase(current) == _INCONCLUSIVE:
+    if scene.resumed and _phase(current) == _INCONCLUSIVE:
         return None  # a person lets it be tried again: the next run has the word
     return current
 

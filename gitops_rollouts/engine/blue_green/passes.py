@@ -11,7 +11,7 @@ from gitops_rollouts.engine import duration, ephemeral, events, moments, persist
 from gitops_rollouts.engine.blue_green import analysis, pause, services, sizes
 from gitops_rollouts.engine.blue_green.analysis import Analyses
 from gitops_rollouts.engine.blue_green.pause import Pausing
-from gitops_rollouts.engine.blue_green.roles import Roles, roles_of, selected
+from gitops_rollouts.engine.blue_green.roles import Roles, roles_of
 from gitops_rollouts.engine.blue_green.sizes import Sized
 from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, Plan
 from gitops_rollouts.engine.restart import restart
@@ -28,16 +28,8 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     """The pass after the template or the intent changed: the preview shows it, and the status starts anew."""
     roles = roles_of(scene)
     previewed = services.preview(scene, roles)
-    status = _fresh(scene, roles, _Shown(selected(scene, roles.strategy.active_service), previewed.pod_hash))
-    status = status.model_copy(
-        update={
-            "pause_conditions": (),
-            "controller_pause": False,
-            "abort": False,
-            "aborted_at": None,
-            "promote_full": False,
-        }
-    )
+    status = _fresh(scene, roles, _Shown(scene.observed.selected(roles.strategy.active_service), previewed.pod_hash))
+    status = status.model_copy(update=persist.BEGUN_ANEW)
     # nothing has run for this attempt: an analysis that is configured isn't passed
     unproven = Analyses(None, None, before=False, after=roles.strategy.post_promotion_analysis is None)
     draft = _promoted_or_not(scene, roles, status, unproven)
@@ -49,7 +41,7 @@ def scale_only(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     """The pass after ``spec.replicas`` changed: sizes and nothing else (§7.6)."""
     roles = roles_of(scene)
     sized = sizes.scale(scene, roles, analysed=analysis.read(scene, roles).after)
-    active = scene.with_hash(selected(scene, roles.strategy.active_service))
+    active = scene.with_hash(scene.observed.selected(roles.strategy.active_service))
     status = persist.scaled_only(scene)
     if active is not None:
         status = status.model_copy(update={"available_replicas": active.available, "hpa_replicas": active.current})
@@ -159,8 +151,7 @@ def _checkpoint(scene: Scene, roles: Roles, told: _Told) -> bool:
         return False
     if scene.status.blue_green.scale_up_preview_check_point:
         return True
-    serves = roles.active is not None and roles.active.name == scene.new.name
-    if serves and not (roles.back or roles.unserved or scene.status.promote_full):
+    if roles.serves and not (roles.back or roles.unserved or scene.status.promote_full):
         return True  # it was passed before the switch, even if the process that switched died before it said so
     if roles.fast or roles.held or roles.halted:
         return False

@@ -29,7 +29,7 @@ def pausing(scene: Scene, roles: Roles, sized: Sized, *, analysed: bool) -> Paus
     strategy, status = roles.strategy, scene.status
     if roles.fast or (status.blue_green.scale_up_preview_check_point and not roles.gated):
         return Pausing(completed=True)
-    resumed = was_resumed(scene) and not roles.gated
+    resumed = scene.resumed and not roles.gated
     if roles.halted or not sized.ready or not analysed:
         return Pausing(resumed=resumed and analysed)
     running = pause_of(status.pause_conditions, BLUE_GREEN_PAUSE)
@@ -41,11 +41,6 @@ def pausing(scene: Scene, roles: Roles, sized: Sized, *, analysed: bool) -> Paus
         return Pausing(completed=not roles.held, resumed=resumed and roles.held)
     added = PauseCondition(reason=BLUE_GREEN_PAUSE, start_time=scene.stamp)
     return Pausing(added=added, look_again=_running(scene, roles, added).look_again)
-
-
-def was_resumed(scene: Scene) -> bool:
-    """Whether somebody took the pause away, and no pass has acted on that yet."""
-    return scene.status.controller_pause and not scene.status.pause_conditions
 
 
 def _running(scene: Scene, roles: Roles, pause: PauseCondition) -> Pausing:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gitops_rollouts.api.names import POD_TEMPLATE_HASH, PROVEN, SCALE_DOWN_DEADLINE
+from gitops_rollouts.api.names import PROVEN, SCALE_DOWN_DEADLINE
 from gitops_rollouts.api.strategy import BlueGreenStrategy
 from gitops_rollouts.engine.delay import deadline_of
 from gitops_rollouts.engine.observed import ReplicaSet
@@ -21,6 +21,8 @@ class Roles:
 
     strategy: BlueGreenStrategy
     active: ReplicaSet | None
+    serves: bool
+    """The active Service selects the new version."""
     aborted: bool
     """Aborted, and nothing lifts that in this pass."""
     halted: bool
@@ -47,14 +49,15 @@ class Roles:
 def roles_of(scene: Scene) -> Roles:
     """The roles of this pass."""
     strategy = scene.blue_green or BlueGreenStrategy()
-    active = scene.with_hash(selected(scene, strategy.active_service))
+    active = scene.with_hash(scene.observed.selected(strategy.active_service))
     unserved, waiting = is_unserved(scene), within_delay(scene)
     back = scene.promoted or waiting or in_window(scene)
     gated = is_gated(scene)
-    done = active is not None and active.name == scene.new.name and not gated
+    serves = active is not None and active.name == scene.new.name
     return Roles(
         strategy=strategy,
         active=active,
+        serves=serves,
         aborted=scene.aborted and not skips_steps(scene),
         halted=scene.spec.paused or pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None,
         held=scene.leave.held,
@@ -62,7 +65,7 @@ def roles_of(scene: Scene) -> Roles:
         unserved=unserved,
         within_delay=waiting,
         back=back,
-        fast=back or scene.status.promote_full or unserved or done,
+        fast=back or scene.status.promote_full or unserved or (serves and not gated),
     )
 
 
@@ -74,18 +77,12 @@ def is_unserved(scene: Scene) -> bool:
     if scene.first:
         return True
     strategy, apart = scene.blue_green, scene.apart
-    if strategy is None or scene.with_hash(selected(scene, strategy.active_service)) is not None:
+    if strategy is None or scene.with_hash(scene.observed.selected(strategy.active_service)) is not None:
         return False
     if scene.promoted or apart is None:
         return True
     has_served = scene.observed.authority is not None and PROVEN in apart.annotations
     return apart.available < 1 and not has_served
-
-
-def selected(scene: Scene, service: str) -> str:
-    """The hash in this Service's selector; "" if it has none, or there is no such Service."""
-    found = scene.observed.services.get(service) if service else None
-    return found.selector.get(POD_TEMPLATE_HASH, "") if found is not None else ""
 
 
 def within_delay(scene: Scene) -> bool:

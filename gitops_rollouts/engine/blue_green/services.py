@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gitops_rollouts.engine import events
-from gitops_rollouts.engine.blue_green.roles import Roles, selected
+from gitops_rollouts.engine.blue_green.roles import Roles
 from gitops_rollouts.engine.blue_green.sizes import Sized
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import Action, PointService
@@ -41,11 +41,10 @@ def active(scene: Scene, roles: Roles, sized: Sized, *, released: bool) -> Point
 
 def _way_back(scene: Scene, roles: Roles) -> ReplicaSet | None:
     """What takes over at once because the update is given up; it need not be complete, but it must have pods."""
-    serves_new = roles.active is not None and roles.active.name == scene.new.name
     apart = scene.apart
-    if apart is not None and apart.available > 0 and (roles.aborted or (roles.gated and serves_new)):
+    if apart is not None and apart.available > 0 and (roles.aborted or (roles.gated and roles.serves)):
         return apart
-    if scene.promoted and roles.active is not None and not serves_new and scene.new.available > 0:
+    if scene.promoted and roles.active is not None and not roles.serves and scene.new.available > 0:
         return scene.new
     return None
 
@@ -71,7 +70,7 @@ def _served_before(scene: Scene, roles: Roles) -> ReplicaSet | None:
 def _point(scene: Scene, name: str, target: ReplicaSet | None) -> Pointed:
     """Nothing is sent if the Service has the hash, and the mark of who manages it, already."""
     service = scene.observed.services.get(name) if name else None
-    before = selected(scene, name)
+    before = scene.observed.selected(name)
     if service is None or target is None:
         return Pointed(before)
     after = hash_of(target)

@@ -9,10 +9,10 @@ from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import DESIRED_REPLICAS, SCALE_DOWN_DEADLINE
 from gitops_rollouts.api.strategy import DEFAULT_SCALE_DOWN_DELAY, UNLIMITED_REVISIONS
 from gitops_rollouts.engine import delay, events, moments
-from gitops_rollouts.engine.blue_green.roles import Roles, selected
+from gitops_rollouts.engine.blue_green.roles import Roles
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import Action, PatchReplicaSet
-from gitops_rollouts.engine.scene import Scene, desired_of, hash_of, revision_of
+from gitops_rollouts.engine.scene import INCONCLUSIVE, Scene, desired_of, hash_of, pause_of, revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,7 @@ def _new(scene: Scene, roles: Roles) -> tuple[int, str | None]:
     # until it is used, the delay is what tells that this version is still up for a fast way back
     kept = scene.new.annotations.get(SCALE_DOWN_DEADLINE) if roles.within_delay else None
     preview = roles.strategy.preview_replica_count
-    serves = roles.active is not None and roles.active.name == scene.new.name
-    if preview is None or roles.fast or roles.active is None or serves:
+    if preview is None or roles.fast or roles.active is None or roles.serves:
         return scene.replicas, kept
     if scene.status.blue_green.scale_up_preview_check_point and not scene.paused:
         return scene.replicas, kept
@@ -85,17 +84,16 @@ def _aborted(scene: Scene, roles: Roles, stable: ReplicaSet) -> tuple[int, str |
     seconds = roles.strategy.abort_scale_down_delay_seconds
     seconds = DEFAULT_SCALE_DOWN_DELAY if seconds is None else seconds
     size = min(new.replicas, max(scene.replicas, roles.strategy.preview_replica_count or 0))
-    serves = roles.active is not None and roles.active.name == new.name
     if new.replicas == 0:
         return 0, None
     if seconds <= 0:
         return size, None
     if deadline is None:
-        if serves or stable.available < scene.replicas:
+        if roles.serves or stable.available < scene.replicas:
             return size, None
         return size, format_time(moments.after(scene.stamp, seconds))
     end = delay.deadline_of(deadline)
-    if not serves and (end is None or end <= scene.now):
+    if not roles.serves and (end is None or end <= scene.now):
         return 0, None
     return size, deadline
 
@@ -109,7 +107,7 @@ class _Other:
 
 def _others(scene: Scene, roles: Roles, *, analysed: bool) -> tuple[_Other, ...]:
     strategy = roles.strategy
-    if any(pause.reason == "InconclusiveAnalysisRun" for pause in scene.status.pause_conditions):
+    if pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None:
         return ()
     if strategy.scale_down_delay_seconds is None and not analysed:
         return ()
@@ -138,7 +136,7 @@ def _resized(scene: Scene, before: ReplicaSet, after: delay.Delayed) -> delay.De
 def referenced(scene: Scene, roles: Roles) -> frozenset[str]:
     """The hashes that a Service or the status names: their ReplicaSets are nobody's leftovers."""
     shown, strategy = scene.status.blue_green, roles.strategy
-    named = {selected(scene, strategy.active_service), selected(scene, strategy.preview_service)}
+    named = {scene.observed.selected(strategy.active_service), scene.observed.selected(strategy.preview_service)}
     return frozenset({scene.pod_hash, scene.status.stable_rs, shown.active_selector, shown.preview_selector, *named})
 
 
