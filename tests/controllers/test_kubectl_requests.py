@@ -90,7 +90,12 @@ async def test_the_verbs_on_a_canary_that_goes_well(
         done = await web.phase("Healthy", step=6)
         assert done["status"]["stableRS"] == done["status"]["currentPodHash"] != first
         assert shown[0] == "Progressing - waiting for rollout spec update to be observed"
-        assert shown[-1] == "Healthy"
+
+        # the watch may tell it a moment after the read above
+        async def told() -> bool:
+            return shown[-1] == "Healthy"
+
+        await eventually(told, what="Healthy told by the watch")
         assert not any(each.startswith(("Healthy", "Degraded")) for each in shown[:-1])
         for phase in ("Paused - CanaryPauseStep", "Progressing - waiting for rollout to unpause"):
             assert phase in shown

@@ -46,16 +46,20 @@ async def set_image(client: Client, namespace: str, resource: Resource, image: s
 
 
 async def reached(web: Shown, phase: str, generation: int, **status: Any) -> Raw:
-    """Wait for a phase that speaks of this generation of the workload."""
+    """Wait for a phase that speaks of this generation of the workload, or of a later one."""
 
     async def there() -> Raw | None:
         found = await web.get()
         now = found.get("status") or {}
-        wanted = {"phase": phase, "workloadObservedGeneration": str(generation), **status}
+        told = found["metadata"].get("annotations", {}).get(WORKLOAD_GENERATION)
+        wanted = {"phase": phase, "workloadObservedGeneration": told, **status}
         same = all(now.get(key) == value for key, value in wanted.items())
-        return found if same and found["metadata"]["annotations"][WORKLOAD_GENERATION] == str(generation) else None
+        return found if same and int(told or -1) >= generation else None
 
-    found = await eventually(there, deadline=60, what=f"{phase} for generation {generation}")
+    try:
+        found = await eventually(there, deadline=60, what=f"{phase} for generation {generation}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: status is {(await web.get()).get('status')}") from error
     assert found is not None
     return found
 
