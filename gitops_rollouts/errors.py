@@ -22,7 +22,7 @@
     │   ├── Unauthorized       401
     │   ├── Forbidden          403
     │   ├── Invalid            422 and 400: the API server refused the object
-    │   ├── NameTaken          a ReplicaSet of the wanted name belongs to something else
+    │   ├── NameTaken          an object of the wanted name belongs to something else
     │   ├── CreateRefused      a new ReplicaSet was refused
     │   ├── Gone               410: a list or watch position is too old
     │   └── TooManyRequests    429, also a PodDisruptionBudget that forbids an eviction
@@ -31,6 +31,9 @@
     │   └── PluginUnusable     it is installed and can't be started, or breaks the interface
     ├── RoutingError           a traffic router could not make true what it was told
     │   └── StillRouting       a router hasn't answered yet: look again when it has
+    ├── TemplateError          analysis templates can't be turned into a run, or a run can't be carried out
+    ├── MetricError            a measurement could not be taken
+    │   └── ConditionError     a condition can't be read or evaluated
     ├── UnknownKind            the cluster serves no such apiVersion and kind
     ├── LeadershipLost         another process holds the Lease: stop all side effects
     └── LocalClusterError      the local control plane can't be built or started
@@ -178,11 +181,12 @@ class Invalid(KubeError):
 
 
 class NameTaken(KubeError):
-    """A ReplicaSet of the wanted name exists and isn't this Rollout's. ``name``: its name."""
+    """An object of the wanted name exists and isn't this owner's. ``name``: its name, ``kind``: its kind."""
 
-    def __init__(self, message: str, *, name: str = "") -> None:
+    def __init__(self, message: str, *, name: str = "", kind: str = "ReplicaSet") -> None:
         super().__init__(message, status=409)
         self.name = name
+        self.kind = kind
 
 
 class CreateRefused(KubeError):
@@ -219,6 +223,22 @@ class RoutingError(GorError):
 
 class StillRouting(RoutingError):
     """A router hasn't answered yet. The Rollout is looked at again when it has; nothing is wrong."""
+
+
+class TemplateError(GorError):
+    """Analysis templates can't be turned into a run, or a run's own spec can't be carried out (§17.1, §17.2)."""
+
+
+class MetricError(GorError):
+    """A measurement could not be taken; it counts as one of phase Error. The message holds no secret."""
+
+
+class ConditionError(MetricError):
+    """A condition can't be read or evaluated. ``at``: offset of the token in the source, -1 if none is to blame."""
+
+    def __init__(self, message: str, *, at: int = -1) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class UnknownKind(GorError):

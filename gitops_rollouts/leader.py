@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, GitView
 from gitops_rollouts.controllers.execute import Executor
@@ -34,6 +35,7 @@ from gitops_rollouts.controllers.rollout import (
     WantSink,
 )
 from gitops_rollouts.controllers.routing import RouterCalls
+from gitops_rollouts.controllers.run_caches import RunCaches
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
 from gitops_rollouts.controllers.step_plugins import StepPluginCalls
 from gitops_rollouts.controllers.workloads import Workloads
@@ -155,7 +157,6 @@ class Leader:
             client, REPLICA_SETS, project_replica_set, namespace=settings.namespace, label_selector=POD_TEMPLATE_HASH
         )
         services: Informer[LiveService] = Informer(client, SERVICES, project_service, namespace=settings.namespace)
-        self._informers = (rollouts, replica_sets, services)
         rollout_queue: DelayQueue[Key] = DelayQueue("Rollouts", metrics=metrics)
         service_queue: DelayQueue[Key] = DelayQueue("Services", metrics=metrics)
         self._queues = (rollout_queue, service_queue)
@@ -164,6 +165,9 @@ class Leader:
             parts = Parts(client, Discovery(client), fence, clock, metrics, rollouts, self.emit, settings)
             self._git = git(parts)
             self._git.on_change(lambda namespace, name: rollout_queue.add((namespace, name)))
+        self._runs = RunCaches(
+            client, namespace=settings.namespace, on_owned=self._owned_changed, on_template=self._template_changed
+        )
         self.caches = Caches(
             rollouts,
             replica_sets,
@@ -171,7 +175,9 @@ class Leader:
             on_rollout=rollout_queue.add,
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
+            runs=self._runs,
         )
+        self._informers = (rollouts, replica_sets, services, *self._runs.informers)
         self._workloads = Workloads(
             client,
             rollouts,
@@ -201,6 +207,15 @@ class Leader:
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
         self._controllers: list[asyncio.Task[Any]] = []
         self._git_task: asyncio.Task[Any] | None = None
+
+    def _owned_changed(self, uid: str) -> None:
+        key = self.caches.rollout_with(uid)
+        if key is not None:
+            self._rollouts.queue.add(key)
+
+    def _template_changed(self, namespace: str, template: TemplateKey) -> None:
+        for key in self.caches.naming_template(namespace, template):
+            self._rollouts.queue.add(key)
 
     def emit(self, about: About, event: EmitEvent) -> None:
         """Send an event and count it."""

@@ -13,13 +13,16 @@ import structlog
 from gitops_rollouts.api.meta import Raw, format_time
 from gitops_rollouts.api.names import ARGO_API_VERSION, MANAGED_BY_ROLLOUTS, OUTBOX, OUTBOX_MANAGER, POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patch
+from gitops_rollouts.controllers.execute_runs import act_on_run
 from gitops_rollouts.controllers.observe import LiveRollout, controller_uid
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
     CallStepPlugin,
     CreateReplicaSet,
+    CreateRun,
     DeleteReplicaSet,
+    DeleteRun,
     EmitEvent,
     EvictPod,
     PatchPod,
@@ -32,6 +35,7 @@ from gitops_rollouts.engine.plan import (
     RemoveManagedRoutes,
     RouteTraffic,
     ScaleWorkload,
+    TerminateRun,
 )
 from gitops_rollouts.errors import (
     AlreadyExists,
@@ -167,6 +171,8 @@ class _Run:
                 await self._hand_on(action)
             case EvictPod() | PatchPod() | ScaleWorkload():
                 await self._act_around(action)
+            case CreateRun() | TerminateRun() | DeleteRun():
+                await self._act_on_run(action)
             case _:
                 await self._act_on_replica_set(action)
 
@@ -180,6 +186,10 @@ class _Run:
         if self._routers is None:
             raise RuntimeError("traffic is to be routed, but there is no router")
         await self._routers.route(self._live, action)
+
+    async def _act_on_run(self, action: CreateRun | TerminateRun | DeleteRun) -> None:
+        resource, answer = await act_on_run(self._client, self._namespace, self._owner(), action)
+        self._wrote(resource, answer)
 
     async def _act_around(self, action: EvictPod | PatchPod | ScaleWorkload) -> None:
         match action:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from gitops_rollouts.api.analysis_templates import TemplateKey, templates_of
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.names import APPLIED, INSTANCE_ID, MANAGED_BY_ROLLOUTS, OUTBOX, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.controllers.run_caches import RunCaches
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
 
@@ -153,7 +155,9 @@ class Caches:
         on_rollout: Callable[[Key], None],
         on_service: Callable[[Key], None],
         on_replicas: Callable[[Key], None],
+        runs: RunCaches | None = None,
     ) -> None:
+        self.runs = runs
         self.rollouts = rollouts
         self.replica_sets = replica_sets
         self.services = services
@@ -184,6 +188,7 @@ class Caches:
         sets = list(self._owned.get(uid, {}).values())
         if selector is not None and not selector.is_empty:
             sets += [rs for rs in self._orphans.get(namespace, {}).values() if selector.matches(rs.labels)]
+        runs = self.runs
         services: dict[str, Service] = {}
         for wanted in service_names(live.rollout):
             found = self.services.get(namespace, wanted)
@@ -197,7 +202,21 @@ class Caches:
             authority=authority,
             refused=refused,
             workload=workload,
+            analysis_runs=runs.runs_of(uid) if runs else (),
+            experiments=runs.experiments_of(uid) if runs else (),
+            templates=runs.templates_for(namespace, templates_of(live.rollout)) if runs else {},
         )
+
+    def rollout_with(self, uid: str) -> Key | None:
+        """The key of the Rollout with this uid."""
+        return self._uids.get(uid)
+
+    def naming_template(self, namespace: str, template: TemplateKey) -> Iterator[Key]:
+        """The Rollouts whose spec leads to this template; ``namespace`` is "" for a cluster's template."""
+        for key, live in self.rollouts.items():
+            named = tuple(templates_of(live.rollout)) if namespace in ("", key[0]) else ()
+            if template in named or (self.runs is not None and template in self.runs.templates_for(key[0], named)):
+                yield key
 
     def users_of(self, service: Key) -> frozenset[Key]:
         """The Rollouts, of any instance, whose spec names this Service."""

@@ -45,7 +45,7 @@ from gitops_rollouts.errors import (
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
-from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import ANALYSIS_RUNS, EXPERIMENTS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.telemetry import Metrics
 
 Clock = Callable[[], datetime]
@@ -80,6 +80,7 @@ class _Late:
 
     written: dict[Resource, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    taken_runs: set[str] = field(default_factory=set)
 
 
 class RolloutController:
@@ -210,7 +211,8 @@ class RolloutController:
                 await self._executor.execute(live, told, outcome)
                 raise
         except NameTaken as taken:
-            self._late.setdefault(key, _Late()).taken.add(taken.name)
+            late = self._late.setdefault(key, _Late())
+            (late.taken if taken.kind == REPLICA_SETS.kind else late.taken_runs).add(taken.name)
             raise
         finally:
             if outcome.written:
@@ -233,6 +235,8 @@ class RolloutController:
             refused=refused,
             workload=workload,
         )
+        if late is not None:
+            observed = replace(observed, taken_runs=frozenset(late.taken_runs))
         if self._plugins is not None:
             answers, disabled = self._plugins.answers(live), self._plugins.disabled
             observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
@@ -253,8 +257,10 @@ class RolloutController:
             REPLICA_SETS: caches.replica_sets.position,
             SERVICES: caches.services.position,
         }
+        if caches.runs is not None:
+            positions |= {ANALYSIS_RUNS: caches.runs.runs.position, EXPERIMENTS: caches.runs.experiments.position}
         late.written = {r: v for r, v in late.written.items() if positions.get(r, v) < v}
-        if not late.written and not late.taken:
+        if not (late.written or late.taken or late.taken_runs):
             del self._late[key]
         return not late.written
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from gitops_rollouts.api.analysis import AnalysisRun, AnalysisTemplate
+from gitops_rollouts.api.analysis_templates import TemplateKey
+from gitops_rollouts.api.experiment import Experiment
 from gitops_rollouts.api.meta import LabelSelector
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
@@ -186,6 +189,14 @@ class Observed:
     workload: Workload | None = None
     """None: no workloadRef, or what it names doesn't exist."""
     verdicts: Mapping[RunKind, Verdict] = field(default_factory=dict)
+    analysis_runs: tuple[AnalysisRun, ...] = ()
+    """Those that this Rollout controls; of finished ones no metrics and no measurements."""
+    experiments: tuple[Experiment, ...] = ()
+    """Those that this Rollout controls; of finished ones no templates."""
+    taken_runs: frozenset[str] = frozenset()
+    """Names of AnalysisRuns and Experiments in the namespace that this Rollout doesn't control."""
+    templates: Mapping[TemplateKey, AnalysisTemplate] = field(default_factory=dict)
+    """The analysis templates that the spec names, and those that they name, as far as they exist."""
     routers: RoutersSeen = RoutersSeen()
     plugin_answers: tuple[PluginAnswer, ...] = ()
     """Answers to calls that earlier passes asked for and whose outcome isn't in the status yet."""

@@ -14,6 +14,8 @@ from gitops_rollouts.api.status import RolloutStatus, StepPluginStatus
 from gitops_rollouts.api.steps import SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.engine.observed import PluginOperation
 
+RunResource = Literal["AnalysisRun", "Experiment"]
+
 
 @dataclass(frozen=True, slots=True)
 class CreateReplicaSet:
@@ -136,6 +138,36 @@ class CallStepPlugin:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateRun:
+    """Create an AnalysisRun or Experiment that the Rollout controls; ``body``: the whole object less its owner.
+
+    One of this name that isn't the Rollout's: the name is taken, as with ReplicaSets. One that is: nothing to do.
+    """
+
+    kind: RunResource
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateRun:
+    """Ask an AnalysisRun or Experiment to end (``spec.terminate``, §17.5). One that is gone meanwhile is no error."""
+
+    kind: RunResource
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRun:
+    """Delete an AnalysisRun or Experiment that is no longer kept (§17.7)."""
+
+    kind: RunResource
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvictPod:
     """Evict a Pod through the Eviction API; a 429 means: not now, go on with the next action.
 
@@ -193,6 +225,9 @@ Action = (
     | CallStepPlugin
     | PatchPod
     | ScaleWorkload
+    | CreateRun
+    | TerminateRun
+    | DeleteRun
     | EvictPod
     | PatchRollout
     | RecordAbort

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 import structlog
 
-from gitops_rollouts.errors import Gone, KubeError, KubeUnreachable
+from gitops_rollouts.errors import Forbidden, Gone, KubeError, KubeUnreachable, NotFound
 from gitops_rollouts.kube.client import Client, Raw
 from gitops_rollouts.kube.resources import Resource
 
@@ -45,7 +45,8 @@ class Informer(Generic[T]):
     """Start with ``asyncio.create_task(informer.run())``, then `wait_synced`.
 
     ``project`` turns a decoded object into what is kept; it should be total. An object on which it fails is
-    logged and treated as absent, so that one bad object never stops the others.
+    logged and treated as absent, so that one bad object never stops the others. ``optional``: a cluster that doesn't
+    serve the resource, or doesn't let us read it, counts as one that has none; it is asked again all the same.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Informer(Generic[T]):
         label_selector: str = "",
         page_size: int = 500,
         silence_seconds: float = _SILENCE_SECONDS,
+        optional: bool = False,
     ) -> None:
         self.resource = resource
         self.position = 0
@@ -70,6 +72,7 @@ class Informer(Generic[T]):
         self._label_selector = label_selector
         self._page_size = page_size
         self._silence = silence_seconds
+        self._optional = optional
         self._items: dict[Key, _Item[T]] = {}
         self._handlers: list[Handler[T]] = []
         self._synced = asyncio.Event()
@@ -121,6 +124,8 @@ class Informer(Generic[T]):
             except KubeError as error:
                 self._failures += 1
                 self._note_failure(error)
+                if self._optional and isinstance(error, NotFound | Forbidden):
+                    self._synced.set()
             # also after an ordinary end: a server that ends each watch at once must not be hammered
             await asyncio.sleep(_backoff(self._failures))
 

@@ -56,6 +56,13 @@ class Resource:
 ROLLOUTS: Final = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout", namespaced=True)
 ANALYSIS_RUNS: Final = Resource("argoproj.io", "v1alpha1", "analysisruns", "AnalysisRun", namespaced=True)
 EXPERIMENTS: Final = Resource("argoproj.io", "v1alpha1", "experiments", "Experiment", namespaced=True)
+ANALYSIS_TEMPLATES: Final = Resource(
+    "argoproj.io", "v1alpha1", "analysistemplates", "AnalysisTemplate", namespaced=True
+)
+CLUSTER_ANALYSIS_TEMPLATES: Final = Resource(
+    "argoproj.io", "v1alpha1", "clusteranalysistemplates", "ClusterAnalysisTemplate", namespaced=False
+)
+JOBS: Final = Resource("batch", "v1", "jobs", "Job", namespaced=True)
 GITSYNCS: Final = Resource("gitops-rollouts.io", "v1alpha1", "gitsyncs", "GitSync", namespaced=False)
 REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet", namespaced=True)
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment", namespaced=True)

@@ -1,0 +1,1 @@
+"""One module a provider of metrics (docs/behaviour.md §18)."""

@@ -1,0 +1,169 @@
+"""What the informers keep of AnalysisRuns, Experiments and analysis templates, with the indexes that passes need."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from gitops_rollouts.api.analysis import (
+    AnalysisRun,
+    AnalysisTemplate,
+    parse_analysis_run,
+    parse_analysis_template,
+)
+from gitops_rollouts.api.analysis_templates import TemplateKey, reachable
+from gitops_rollouts.api.experiment import Experiment, parse_experiment
+from gitops_rollouts.api.meta import ObjectMeta, Raw
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.informer import Informer
+from gitops_rollouts.kube.resources import (
+    ANALYSIS_RUNS,
+    ANALYSIS_TEMPLATES,
+    CLUSTER_ANALYSIS_TEMPLATES,
+    EXPERIMENTS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """An AnalysisRun as the cache holds it. ``spec`` and ``status`` are as stored; empty once it is completed.
+
+    A completed one keeps its phase, message and times and, of its spec, ``ttlStrategy`` and ``terminate``.
+    """
+
+    run: AnalysisRun
+    spec: Raw
+    status: Raw
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """The run's metadata."""
+        return self.run.metadata
+
+
+@dataclass(frozen=True, slots=True)
+class LiveExperiment:
+    """An Experiment as the cache holds it. ``status`` is as stored."""
+
+    experiment: Experiment
+    status: Raw
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """The Experiment's metadata."""
+        return self.experiment.metadata
+
+
+def project_run(raw: Raw) -> LiveRun:
+    """Keep an AnalysisRun; of a completed one only what its owner and its end need (docs/behaviour.md §17.3)."""
+    run = parse_analysis_run(raw)
+    spec, status = raw.get("spec"), raw.get("status")
+    if not run.status.completed:
+        return LiveRun(run, spec if isinstance(spec, dict) else {}, status if isinstance(status, dict) else {})
+    slim = run.spec.model_copy(update={"metrics": (), "args": (), "dry_run": (), "measurement_retention": ()})
+    ended = run.status.model_copy(update={"metric_results": ()})
+    return LiveRun(run.model_copy(update={"spec": slim, "status": ended}), {}, {})
+
+
+def project_experiment(raw: Raw) -> LiveExperiment:
+    """Keep an Experiment."""
+    status = raw.get("status")
+    return LiveExperiment(parse_experiment(raw), status if isinstance(status, dict) else {})
+
+
+class Owned(Protocol):
+    """What has metadata."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+
+Key = tuple[str, str]
+T = TypeVar("T", bound=Owned)
+
+
+class ByOwner(Generic[T]):
+    """An index of an informer by the uid of the controlling owner; ``on_owned`` is told that owner's uid."""
+
+    def __init__(self, informer: Informer[T], on_owned: Callable[[str], None]) -> None:
+        self._of: dict[str, dict[Key, T]] = defaultdict(dict)
+        self._on_owned = on_owned
+        informer.on_change(self._changed)
+
+    def of(self, uid: str) -> tuple[T, ...]:
+        """What this owner controls, by name."""
+        return tuple(value for _, value in sorted(self._of.get(uid, {}).items()))
+
+    def _changed(self, key: Key, old: T | None, new: T | None) -> None:
+        before, after = owner_of(old), owner_of(new)
+        if before is not None and before != after:
+            self._of[before].pop(key, None)
+            if not self._of[before]:
+                del self._of[before]
+        if after is not None and new is not None:
+            self._of[after][key] = new
+        for uid in {before, after} - {None}:
+            if uid is not None:
+                self._on_owned(uid)
+
+
+def owner_of(owned: Owned | None) -> str | None:
+    """The uid of the owner that controls it."""
+    if owned is None:
+        return None
+    return next((one.uid for one in owned.metadata.owner_references if one.controller and one.uid), None)
+
+
+class RunCaches:
+    """The informers. ``on_owned``: the uid of an owner whose runs or Experiments changed; ``on_template``: one changed.
+
+    A cluster without these kinds, or that doesn't let us read them, has none.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        namespace: str | None,
+        on_owned: Callable[[str], None],
+        on_template: Callable[[str, TemplateKey], None],
+    ) -> None:
+        self.runs: Informer[LiveRun] = Informer(client, ANALYSIS_RUNS, project_run, namespace=namespace, optional=True)
+        self.experiments: Informer[LiveExperiment] = Informer(
+            client, EXPERIMENTS, project_experiment, namespace=namespace, optional=True
+        )
+        self.templates: Informer[AnalysisTemplate] = Informer(
+            client, ANALYSIS_TEMPLATES, parse_analysis_template, namespace=namespace, optional=True
+        )
+        self.cluster_templates: Informer[AnalysisTemplate] = Informer(
+            client, CLUSTER_ANALYSIS_TEMPLATES, parse_analysis_template, optional=True
+        )
+        self._runs_of = ByOwner(self.runs, on_owned)
+        self._experiments_of = ByOwner(self.experiments, on_owned)
+        self.templates.on_change(lambda key, _old, _new: on_template(key[0], TemplateKey(cluster=False, name=key[1])))
+        self.cluster_templates.on_change(lambda key, _old, _new: on_template("", TemplateKey(True, name=key[1])))
+
+    @property
+    def informers(self) -> tuple[Informer[LiveRun] | Informer[LiveExperiment] | Informer[AnalysisTemplate], ...]:
+        """All of them, to be run."""
+        return self.runs, self.experiments, self.templates, self.cluster_templates
+
+    def runs_of(self, uid: str) -> tuple[AnalysisRun, ...]:
+        """The AnalysisRuns that this owner controls."""
+        return tuple(live.run for live in self._runs_of.of(uid))
+
+    def experiments_of(self, uid: str) -> tuple[Experiment, ...]:
+        """The Experiments that this owner controls."""
+        return tuple(live.experiment for live in self._experiments_of.of(uid))
+
+    def templates_for(self, namespace: str, named: Iterable[TemplateKey]) -> dict[TemplateKey, AnalysisTemplate]:
+        """The templates of these names, and those that they name in turn, as far as they exist."""
+
+        def find(key: TemplateKey) -> AnalysisTemplate | None:
+            if key.cluster:
+                return self.cluster_templates.get("", key.name)
+            return self.templates.get(namespace, key.name)
+
+        return reachable(named, find)
