@@ -62,9 +62,10 @@ class Provider(Protocol):
         """Remove what measurements beyond the newest ``limit`` have left behind."""
         ...
 
-    def metadata(self, order: Order) -> Mapping[str, str]:
+    async def metadata(self, order: Order) -> Mapping[str, str]:
         """What the metric's result tells of the query, such as the query with its arguments filled in.
 
-        Arguments from Secrets are already hidden in this order's metric.
+        Asynchronous because a plugin's process has to be asked. Arguments from Secrets are already hidden in this
+        order's metric.
         """
         ...
