@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from gitops_rollouts.api.analysis_refs import AnalysisRunArgument
+from gitops_rollouts.api.field_paths import in_metadata, is_downward
 from gitops_rollouts.api.steps import CanaryStep, RolloutExperimentStep, StringMatch
 from gitops_rollouts.api.strategy import CanaryStrategy
 from gitops_rollouts.api.traffic import TrafficRouting
@@ -25,7 +25,6 @@ _NO_WEIGHTS: Final = (
     "Experiment template weight is only available for TrafficRouting with SMI, ALB, Istio and Plugins at this time"
 )
 _BAD_FIELD: Final = "Analyses arguments must refer to valid object metadata supported by downwardAPI"
-_METADATA: Final = re.compile(r"metadata\.(name|namespace|uid|(labels|annotations)(\['[^']+'\])?)")
 
 
 def check_steps(canary: CanaryStrategy, path: str) -> list[FieldError]:
@@ -159,5 +158,5 @@ def _check_arguments(arguments: Sequence[AnalysisRunArgument], here: str) -> lis
     return [
         FieldError(f"{here}.analyses", _BAD_FIELD, reference)
         for reference in references
-        if reference.startswith("metadata") and _METADATA.fullmatch(reference) is None
+        if in_metadata(reference) and not is_downward(reference)
     ]
