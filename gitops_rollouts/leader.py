@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from gitops_rollouts.analysis.registry import Providers, context
 from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, GitView
@@ -96,6 +97,8 @@ class Settings:
     resync_seconds: float = RESYNC_SECONDS
     plugin_seconds: float = CALL_SECONDS
     """How long one call of a plugin may take."""
+    allow_metadata_addresses: bool = False
+    """Whether metrics may be asked of link-local and cloud metadata addresses (docs/behaviour.md §18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,14 @@ class Leader:
         )
         self._routers = RouterCalls(Registry([PluginRouters(plugins)]), rollout_queue.add)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
+        self._providers = Providers(
+            context(
+                client,
+                plugins,
+                namespace=controller_namespace(settings.namespace or client.default_namespace),
+                allow_metadata=settings.allow_metadata_addresses,
+            )
+        )
         self._rollouts = RolloutController(
             client,
             self.caches,
@@ -264,6 +275,7 @@ class Leader:
     async def _end_calls(self) -> None:
         await self._routers.close()
         await self._step_plugins.close()
+        await self._providers.close()
         await self._plugins.close()
 
 

@@ -83,6 +83,13 @@ def run(  # noqa: PLR0917  typer makes options of them
             max=600,
         ),
     ] = 30,
+    allow_metadata_addresses: Annotated[
+        bool,
+        typer.Option(
+            "--allow-metadata-addresses",
+            help="Let metrics be asked of link-local and cloud metadata addresses, where credentials may be had.",
+        ),
+    ] = False,
     lease_duration: Annotated[
         str,
         typer.Option(
@@ -141,6 +148,7 @@ def run(  # noqa: PLR0917  typer makes options of them
         bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
         plugin_seconds=plugin_timeout,
+        allow_metadata_addresses=allow_metadata_addresses,
         workers=rollout_threads,
         resync_seconds=rollout_resync,
         lease_seconds=lease,

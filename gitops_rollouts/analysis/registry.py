@@ -1,0 +1,65 @@
+"""Which provider takes a metric's measurements (docs/behaviour.md §18). A new one: its module and a line here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gitops_rollouts.analysis.http import Http
+from gitops_rollouts.analysis.oauth2 import Tokens
+from gitops_rollouts.analysis.provider import Provider
+from gitops_rollouts.analysis.secrets import Secrets
+from gitops_rollouts.api.analysis import Metric
+from gitops_rollouts.errors import MetricError
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.plugins.pool import Plugins
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What providers are made with: connections, never a clock. ``client``: the cluster of the runs."""
+
+    client: Client
+    http: Http
+    tokens: Tokens
+    secrets: Secrets
+    plugins: Plugins
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+Factory = Callable[[Context], Provider]
+FACTORIES: Final[Mapping[str, Factory]] = {}
+
+
+def context(client: Client, plugins: Plugins, *, namespace: str, allow_metadata: bool = False) -> Context:
+    """The context of this process. ``namespace``: the controller's own, where providers' Secrets are."""
+    http = Http(allow_metadata=allow_metadata)
+    return Context(client, http, Tokens(http), Secrets(client, namespace), plugins)
+
+
+class Providers:
+    """The providers of this process, each made when it is first asked for."""
+
+    def __init__(self, given: Context, factories: Mapping[str, Factory] = FACTORIES) -> None:
+        self._context = given
+        self._factories = factories
+        self._made: dict[str, Provider] = {}
+
+    def of(self, metric: Metric) -> Provider:
+        """The provider of this metric. Raises `MetricError` if it names none, several or one that isn't known."""
+        named = metric.provider.named
+        if len(named) != 1:
+            raise MetricError("multiple providers specified" if named else "no provider specified")
+        (kind,) = named
+        if kind not in self._made:
+            factory = self._factories.get(kind)
+            if factory is None:
+                raise MetricError(f"the provider {kind} is not part of this version")
+            self._made[kind] = factory(self._context)
+        return self._made[kind]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._context.http.close()

@@ -1,0 +1,20 @@
+"""What the tests of analysis share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gitops_rollouts.analysis.http import Http
+from http_server import certificate
+
+__all__ = ["certificate"]
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    """The client of the providers, without any proxy."""
+    client = Http(environ={})
+    yield client
+    await client.close()
