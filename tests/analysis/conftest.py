@@ -8,8 +8,9 @@ import pytest
 
 from gitops_rollouts.analysis.http import Http
 from http_server import certificate
+from prometheus_server import prometheus_server
 
-__all__ = ["certificate"]
+__all__ = ["certificate", "prometheus_server"]
 
 
 @pytest.fixture
