@@ -13,6 +13,11 @@ def after(moment: datetime, seconds: int) -> datetime:
     return moment + timedelta(seconds=seconds) if seconds < (_LAST - moment).total_seconds() else _LAST
 
 
+def plus(moment: datetime, span: timedelta) -> datetime:
+    """So much later, or the end of time. ``span`` is not negative."""
+    return moment + span if span < _LAST - moment else _LAST
+
+
 def until(moment: datetime, now: datetime) -> timedelta:
     """How long from ``now``; never negative."""
     return max(moment - now, timedelta())

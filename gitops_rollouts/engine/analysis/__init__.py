@@ -1,0 +1,1 @@
+"""One pass over one AnalysisRun: pure, like the Rollout's engine (docs/behaviour.md §17.3)."""
