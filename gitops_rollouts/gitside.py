@@ -13,6 +13,7 @@ import structlog
 
 from gitops_rollouts import __version__
 from gitops_rollouts.api import gitsync as api
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.names import GOR_API_VERSION
 from gitops_rollouts.api.status import Condition
@@ -248,7 +249,7 @@ class GitSide:
         if self.board.get(namespace, name) is None:
             self.gone((namespace, name))
 
-    def observed(self, live: LiveRollout, authority: Authority) -> None:
+    def observed(self, live: LiveRollout, authority: Authority, evidence: tuple[Evidence, ...]) -> None:
         """After a pass over a Rollout that Git manages: what should be told to Git, and what has to be healed."""
         state = self.board.get(*live.key)
         if not authority.applied or authority.behind:
@@ -265,6 +266,7 @@ class GitSide:
             applied=authority.applied and same,
             withdrawn=authority.withdrawn,
             gates=self._gates.get(state.target, "request"),
+            evidence=evidence,
         )
         place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))
 
@@ -338,8 +340,8 @@ class _Wants:
     def __init__(self, side: GitSide) -> None:
         self._side = side
 
-    def observed(self, live: LiveRollout, authority: Authority) -> None:
-        self._side.observed(live, authority)
+    def observed(self, live: LiveRollout, authority: Authority, evidence: tuple[Evidence, ...]) -> None:
+        self._side.observed(live, authority, evidence)
 
     def gone(self, key: Key) -> None:
         self._side.gone(key)

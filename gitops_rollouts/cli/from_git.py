@@ -8,7 +8,8 @@ from gitops_rollouts.cli.at_desk import attempt_of, target_spec
 from gitops_rollouts.cli.manifests import own_mirror
 from gitops_rollouts.cli.narrative import CommitNote, FromGit
 from gitops_rollouts.cli.view import Stamp
-from gitops_rollouts.decisions.message import safe_text
+from gitops_rollouts.decisions.evidence import harmless
+from gitops_rollouts.decisions.message import MAX_WHY
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
@@ -48,5 +49,5 @@ def _note(mirror: Mirror, commit: str) -> CommitNote:
         date = parse_time(info.authored)
     except ValueError:
         date = None
-    reason = safe_text(" ".join(info.trailers("Rollout-Reason")[:1]))
+    reason = harmless(" ".join(info.trailers("Rollout-Reason")[:1]), MAX_WHY)
     return CommitNote(info.commit, info.author, date, reason)

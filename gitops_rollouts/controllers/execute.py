@@ -239,6 +239,8 @@ class _Run:
             "reason": action.reason,
             "message": action.message,
         }
+        if action.evidence:
+            entry["evidence"] = [each.encode() for each in action.evidence]
         known = read_outbox(self._live.outbox)
         if action.told:
             entry = next((e for e in known if e.get("abortedAt") == entry["abortedAt"]), entry) | {"told": action.told}

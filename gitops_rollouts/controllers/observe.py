@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gitops_rollouts.api.analysis_templates import TemplateKey, templates_of
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.names import APPLIED, INSTANCE_ID, MANAGED_BY_ROLLOUTS, OUTBOX, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.run_caches import RunCaches
+from gitops_rollouts.decisions.gates import gate_at
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
 
@@ -204,8 +206,15 @@ class Caches:
             workload=workload,
             analysis_runs=runs.runs_of(uid) if runs else (),
             experiments=runs.experiments_of(uid) if runs else (),
+            evidence=runs.failures_of(uid) if runs else {},
             templates=runs.templates_for(namespace, templates_of(live.rollout)) if runs else {},
         )
+
+    def evidence_at_gate(self, live: LiveRollout) -> tuple[Evidence, ...]:
+        """What the metrics of the version that waits for a decision came to; nothing while none waits."""
+        if self.runs is None or gate_at(live.rollout) is None:
+            return ()
+        return self.runs.evidence_of(live.rollout.metadata.uid, live.rollout.status.current_pod_hash)
 
     def rollout_with(self, uid: str) -> Key | None:
         """The key of the Rollout with this uid."""

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.validation import unsupported_yet
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
@@ -66,10 +67,11 @@ log = structlog.get_logger(__name__)
 class WantSink(Protocol):
     """Is told after each pass of a Rollout that a GitSync applies, and when one is gone.
 
-    ``live`` is what the pass saw; a pass that wrote something is followed by another.
+    ``live`` is what the pass saw; a pass that wrote something is followed by another. ``evidence``: what the metrics of
+    its present version came to.
     """
 
-    def observed(self, live: LiveRollout, authority: Authority) -> None: ...
+    def observed(self, live: LiveRollout, authority: Authority, evidence: tuple[Evidence, ...]) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -198,7 +200,7 @@ class RolloutController:
         plan = self._patience.hold(key, live.rollout.status, step(observed, now))
         await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
-            self._wants.observed(live, reading.authority)
+            self._wants.observed(live, reading.authority, self._caches.evidence_at_gate(live))
         return plan.look_again
 
     async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> None:

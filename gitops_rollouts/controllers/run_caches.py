@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from gitops_rollouts.api.analysis import (
+    SUCCESSFUL,
     AnalysisRun,
     AnalysisTemplate,
     parse_analysis_run,
     parse_analysis_template,
 )
 from gitops_rollouts.api.analysis_templates import TemplateKey, reachable
+from gitops_rollouts.api.evidence import Evidence, evidence_of, worst_first
 from gitops_rollouts.api.experiment import Experiment, parse_experiment
 from gitops_rollouts.api.meta import ObjectMeta, Raw
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import (
@@ -30,12 +33,14 @@ from gitops_rollouts.kube.resources import (
 class LiveRun:
     """An AnalysisRun as the cache holds it. ``spec`` and ``status`` are as stored; empty once it is completed.
 
-    A completed one keeps its phase, message and times and, of its spec, ``ttlStrategy`` and ``terminate``.
+    A completed one keeps its phase, message and times and, of its spec, ``ttlStrategy`` and ``terminate``; if it has an
+    owner, ``evidence`` too.
     """
 
     run: AnalysisRun
     spec: Raw
     status: Raw
+    evidence: tuple[Evidence, ...] = ()
 
     @property
     def metadata(self) -> ObjectMeta:
@@ -64,7 +69,8 @@ def project_run(raw: Raw) -> LiveRun:
         return LiveRun(run, spec if isinstance(spec, dict) else {}, status if isinstance(status, dict) else {})
     slim = run.spec.model_copy(update={"metrics": (), "args": (), "dry_run": (), "measurement_retention": ()})
     ended = run.status.model_copy(update={"metric_results": ()})
-    return LiveRun(run.model_copy(update={"spec": slim, "status": ended}), {}, {})
+    evidence = evidence_of(run) if run.metadata.owner_references else ()
+    return LiveRun(run.model_copy(update={"spec": slim, "status": ended}), {}, {}, evidence)
 
 
 def project_experiment(raw: Raw) -> LiveExperiment:
@@ -107,6 +113,14 @@ class ByOwner(Generic[T]):
         for uid in {before, after} - {None}:
             if uid is not None:
                 self._on_owned(uid)
+
+
+def _ended_badly(live: LiveRun) -> bool:
+    return live.run.status.completed and live.run.status.phase != SUCCESSFUL
+
+
+def _is_for(owned: Owned, pod_hash: str) -> bool:
+    return owned.metadata.labels.get(POD_TEMPLATE_HASH) == pod_hash
 
 
 def owner_of(owned: Owned | None) -> str | None:
@@ -153,6 +167,24 @@ class RunCaches:
     def runs_of(self, uid: str) -> tuple[AnalysisRun, ...]:
         """The AnalysisRuns that this owner controls."""
         return tuple(live.run for live in self._runs_of.of(uid))
+
+    def evidence_of(self, uid: str, pod_hash: str) -> tuple[Evidence, ...]:
+        """What the metrics of this owner's runs for a version have come to, those of its Experiments among them."""
+        found = [live for live in self._runs_of.of(uid) if _is_for(live, pod_hash)]
+        for experiment in self.experiments_of(uid):
+            if _is_for(experiment, pod_hash):
+                found += self._runs_of.of(experiment.metadata.uid)
+        return worst_first(each for live in found for each in live.evidence or evidence_of(live.run))
+
+    def failures_of(self, uid: str) -> dict[str, tuple[Evidence, ...]]:
+        """The evidence of this owner's runs and Experiments that ended without a yes, by their names."""
+        found = {live.metadata.name: live.evidence for live in self._runs_of.of(uid) if _ended_badly(live)}
+        for experiment in self.experiments_of(uid):
+            if experiment.status.completed and experiment.status.phase != SUCCESSFUL:
+                runs = [live for live in self._runs_of.of(experiment.metadata.uid) if _ended_badly(live)]
+                evidence = worst_first(each for live in runs for each in live.evidence)
+                found[experiment.metadata.name] = evidence
+        return found
 
     def experiments_of(self, uid: str) -> tuple[Experiment, ...]:
         """The Experiments that this owner controls."""

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.decisions.evidence import harmless, table, trailers, verdict
 from gitops_rollouts.decisions.state import Attempt
 
 Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set", "gone"]
 
 SKIP_CI: Final = "[skip ci]"
-MAX_TEXT: Final = 4096
+MAX_WHY: Final = 600
 _ACTIVE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MARKUP: Final = re.compile(r"<!--|-->|[@#`<>\[\]]")
 
@@ -34,7 +36,7 @@ class Note:
     intent: str = ""
     image: str = ""
     why: str = ""
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     actor: str = ""
 
 
@@ -70,16 +72,22 @@ def commit_message(notes: Sequence[Note], *, target: str, engine: str = "", skip
     one = notes[0]
     if len(notes) == 1:
         subject = f"rollout({one.subject}): {one.headline}"
-        paragraphs = [safe_text(one.why)] if one.why else []
+        paragraphs = [text for text in (_why(one), table(one.evidence)) if text]
     else:
         subject = f"rollouts: {len(notes)} decisions in {target}"
         paragraphs = ["\n".join(f"- {note.subject}: {note.headline}" for note in notes)]
     if skip_ci:
         paragraphs.append(SKIP_CI)
-    trailers = [line for note in notes for line in _trailers(note)]
+    lines = [line for note in notes for line in _trailers(note)]
     if engine:
-        trailers.append(f"Rollout-Engine: {safe_text(engine, 100)}")
-    return "\n\n".join([subject, *paragraphs, "\n".join(trailers)]) + "\n"
+        lines.append(f"Rollout-Engine: {safe_text(engine, 100)}")
+    return "\n\n".join([subject, *paragraphs, "\n".join(lines)]) + "\n"
+
+
+def _why(note: Note) -> str:
+    """Why, with what the metrics say of an abort."""
+    found = verdict(note.evidence) if note.verb == "abort" else ""
+    return harmless(f"{safe_text(note.why)}: {found}", MAX_WHY) if found else safe_text(note.why)
 
 
 def _trailers(note: Note) -> list[str]:
@@ -90,9 +98,9 @@ def _trailers(note: Note) -> list[str]:
         lines.append(f"Rollout-Intent: {note.intent}")
     if note.image:
         lines.append(f"Rollout-Image: {safe_text(note.image, 300)}")
-    lines += [f"Rollout-Evidence: {safe_text(text)}" for text in note.evidence]
+    lines += [f"Rollout-Evidence: {text}" for text in trailers(note.evidence)]
     if note.verb in ("abort", "retry") and note.why:
-        lines.append(f"Rollout-Reason: {safe_text(note.why)}")
+        lines.append(f"Rollout-Reason: {_why(note)}")
     if note.actor:
         lines.append(f"Rollout-Actor: {safe_text(note.actor, 100)}")
     return lines

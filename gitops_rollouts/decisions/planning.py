@@ -21,6 +21,7 @@ from gitops_rollouts.errors import GorError
 from gitops_rollouts.render.objects import RenderedObject
 
 State = Literal["written", "there", "withdrawn", "gone", "stuck"]
+_PROVIDERS_WORDS: Final = ': "Error Message: '
 _CHECKED: Final = 20
 """So many lines of a commit are checked for another engine's hand; each check is a look into history."""
 
@@ -126,8 +127,9 @@ class Planner:
             ids=(made,),
             intent=state.attempt.intent,
             image=state.image,
-            why=safe_text(f"{reason}: {want.message}" if want.message else reason),
+            why=_why(reason, want),
             actor=want.actor,
+            evidence=want.evidence,
         )
 
     def _record(self, draft: Draft, at: TargetAt, state: InGit) -> Note:
@@ -183,6 +185,14 @@ class Planner:
                 names = self._reader.mirror.info(commit).trailers("Rollout-Engine") if commit else ()
                 found |= {name.partition("/")[0] for name in names}
         return found
+
+
+def _why(reason: str, want: WantAbort) -> str:
+    """In our words, and in the cluster's only as far as no provider of metrics has spoken (docs/decisions.md §6)."""
+    if want.evidence:
+        return reason
+    message = want.message.partition(_PROVIDERS_WORDS)[0]
+    return safe_text(f"{reason}: {message}" if message else reason)
 
 
 def _gates_before(at: TargetAt, state: InGit, line: Promote) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -277,6 +277,7 @@ class Requests:
             note, comment = promotion_note(
                 state, want.gate, weight=want.weight, next_weight=want.next_weight, actor="request"
             )
+            note = replace(note, evidence=want.evidence)
             try:
                 set_line(draft, at.spec, state, promotion(state, want.gate), comment)
                 notes.append(note)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from gitops_rollouts.api.evidence import Evidence, read_evidence
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.phase import phase_of
@@ -44,6 +45,8 @@ class WantAbort:
     actor: str = "engine"
     told: str = ""
     """The id under which the tree was seen to hold it; empty if it never was."""
+    evidence: tuple[Evidence, ...] = field(default=(), compare=False)
+    """What the metrics came to, where they decided: told, but no part of the decision."""
 
     @property
     def cause(self) -> str:
@@ -70,12 +73,17 @@ class WantRecord:
 
 @dataclass(frozen=True, slots=True)
 class WantRequest:
-    """The Rollout waits at a gate that nobody has approved. Weights in percent, None for blue-green."""
+    """The Rollout waits at a gate that nobody has approved. Weights in percent, None for blue-green.
+
+    ``evidence``: what the metrics of this attempt came to until now; it changes while the request stands, and is no
+    part of it.
+    """
 
     attempt: Attempt
     gate: Gate
     weight: int | None = None
     next_weight: int | None = None
+    evidence: tuple[Evidence, ...] = field(default=(), compare=False)
 
 
 Want = WantAbort | WantRecord | WantRequest
@@ -88,11 +96,12 @@ def wants(
     applied: bool,
     withdrawn: Set[str] = frozenset(),
     gates: Literal["request", "commit"] = "request",
+    evidence: tuple[Evidence, ...] = (),
 ) -> tuple[Want, ...]:
     """What Git should be told of one Rollout.
 
     ``applied``: template and steps of the live object are those that sync applied from this attempt. ``withdrawn``:
-    `Board.withdrawn`.
+    `Board.withdrawn`. ``evidence``: what this attempt's metrics came to, for a request.
     """
     status = rollout.status
     if state is None or state.blocked or not applied:
@@ -106,7 +115,7 @@ def wants(
         return () if state.recorded else (WantRecord(state.attempt, abort_key(state)),)
     if state.abort is not None:
         return ()
-    request = _request(rollout, state) if gates == "request" else None
+    request = _request(rollout, state, evidence) if gates == "request" else None
     return (request,) if request else ()
 
 
@@ -148,6 +157,7 @@ def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | N
         message=str(entry.get("message") or status.message)[:1024],
         actor=str(entry.get("actor") or "engine")[:100],
         told=told_id(entry),
+        evidence=read_evidence(entry.get("evidence")),
     )
 
 
@@ -175,10 +185,10 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= 63 else ""
 
 
-def _request(rollout: Rollout, state: InGit) -> WantRequest | None:
+def _request(rollout: Rollout, state: InGit, evidence: tuple[Evidence, ...]) -> WantRequest | None:
     gate = gate_at(rollout)
     if gate is None or state.approves(gate):
         return None
     if gate == ACTIVE:
-        return WantRequest(state.attempt, gate)
-    return WantRequest(state.attempt, gate, *weights(rollout.spec, gate))
+        return WantRequest(state.attempt, gate, evidence=evidence)
+    return WantRequest(state.attempt, gate, *weights(rollout.spec, gate), evidence)

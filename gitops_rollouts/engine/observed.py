@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from gitops_rollouts.api.analysis import AnalysisRun, AnalysisTemplate
 from gitops_rollouts.api.analysis_templates import TemplateKey
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.experiment import Experiment
 from gitops_rollouts.api.meta import LabelSelector
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
@@ -193,6 +194,8 @@ class Observed:
     """Those that this Rollout controls; of finished ones no metrics and no measurements."""
     experiments: tuple[Experiment, ...] = ()
     """Those that this Rollout controls; of finished ones no templates."""
+    evidence: Mapping[str, tuple[Evidence, ...]] = field(default_factory=dict)
+    """What the metrics came to, of the AnalysisRuns and Experiments that ended without a yes; by their names."""
     taken_runs: frozenset[str] = frozenset()
     """Names of AnalysisRuns and Experiments in the namespace that this Rollout doesn't control."""
     templates: Mapping[TemplateKey, AnalysisTemplate] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from gitops_rollouts.api.evidence import Evidence, worst_first
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
 from gitops_rollouts.engine import conditions, duration, events, moments, workload
@@ -15,6 +16,7 @@ from gitops_rollouts.engine.scene import Scene
 
 REQUESTED = "Requested"
 IN_GIT = "InGit"
+BY_METRICS: Final = ("AnalysisFailed", "ExperimentFailed")
 BEGUN_ANEW: Final[Mapping[str, Any]] = {
     "pause_conditions": (),
     "controller_pause": False,
@@ -124,6 +126,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
             aborted_at=new.aborted_at or scene.stamp,
             reason=reason,
             message=text,
+            evidence=_evidence(scene, new) if reason in BY_METRICS else (),
         )
         actions = (record, *actions)
     actions = _told(scene, new) + actions
@@ -134,6 +137,23 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
         events=tuple(emitted),
         look_again=_look_again(scene, new, healthy=judged.healthy),
     )
+
+
+def _evidence(scene: Scene, new: RolloutStatus) -> tuple[Evidence, ...]:
+    """What the metrics say of the runs that this update waited for, or has just seen end."""
+    names = {
+        run.name
+        for status in (scene.status, new)
+        for run in (
+            status.canary.current_step_analysis_run_status,
+            status.canary.current_background_analysis_run_status,
+            status.blue_green.pre_promotion_analysis_run_status,
+            status.blue_green.post_promotion_analysis_run_status,
+        )
+        if run is not None
+    } | {status.canary.current_experiment for status in (scene.status, new)}
+    found = scene.observed.evidence
+    return worst_first(each for name in sorted(names) for each in found.get(name, ()))
 
 
 def _told(scene: Scene, new: RolloutStatus) -> tuple[Action, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.status import RolloutStatus, StepPluginStatus
 from gitops_rollouts.api.steps import SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.engine.observed import PluginOperation
@@ -202,6 +203,8 @@ class RecordAbort:
     message: str
     told: str = ""
     """The id under which the tree holds it: added to what is recorded, so that once it is taken back it is known."""
+    evidence: tuple[Evidence, ...] = ()
+    """What the metrics came to, where they decided."""
 
 
 @dataclass(frozen=True, slots=True)
