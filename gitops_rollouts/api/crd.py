@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel
 
+from gitops_rollouts.api.analysis import AnalysisRunSpec, AnalysisTemplateSpec, RunStatus
+from gitops_rollouts.api.experiment import ExperimentSpec, ExperimentStatus
 from gitops_rollouts.api.gitsync import GitSyncSpec, GitSyncStatus
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
@@ -21,12 +22,25 @@ from gitops_rollouts.api.rollout import RolloutSpec
 from gitops_rollouts.api.schema import structural_schema
 from gitops_rollouts.api.status import RolloutStatus
 
+_PHASE: Final = {
+    "name": "Status",
+    "type": "string",
+    "jsonPath": ".status.phase",
+    "description": "Pending, Running or how it ended",
+}
 _AGE: Final = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 
 
 def crds() -> list[Raw]:
     """The CRDs of this program's kinds, ready to be applied."""
-    return [rollout_crd(), gitsync_crd()]
+    return [
+        rollout_crd(),
+        analysis_template_crd(cluster=False),
+        analysis_template_crd(cluster=True),
+        analysis_run_crd(),
+        experiment_crd(),
+        gitsync_crd(),
+    ]
 
 
 def rollout_crd() -> Raw:
@@ -44,9 +58,33 @@ def rollout_crd() -> Raw:
         "labelSelectorPath": ".status.selector",
     }
     spec = rollout_spec_schema(strict=False)
-    schema = _object("A workload that is updated step by step.", spec, _status_schema(RolloutStatus))
-    names = {"plural": "rollouts", "singular": "rollout", "kind": "Rollout", "shortNames": ["ro"]}
-    return _crd(ARGO_GROUP, names, "Namespaced", schema, columns, {"status": {}, "scale": scale})
+    schema = _object("A workload that is updated step by step.", spec, structural_schema(RolloutStatus))
+    return _crd(ARGO_GROUP, _names("Rollout", "ro"), "Namespaced", schema, columns, {"status": {}, "scale": scale})
+
+
+def analysis_template_crd(*, cluster: bool) -> Raw:
+    """The CRD of the AnalysisTemplate, or of the ClusterAnalysisTemplate."""
+    kind = "ClusterAnalysisTemplate" if cluster else "AnalysisTemplate"
+    names = _names(kind, "cat" if cluster else "at")
+    where = "for all namespaces" if cluster else "for its namespace"
+    schema = _object(f"What an AnalysisRun measures, {where}.", analysis_template_spec_schema(strict=False))
+    return _crd(ARGO_GROUP, names, "Cluster" if cluster else "Namespaced", schema, [_AGE], {})
+
+
+def analysis_run_crd() -> Raw:
+    """The CRD of the AnalysisRun. Its status is no subresource: clients patch the object."""
+    spec = analysis_run_spec_schema(strict=False)
+    schema = _object("Measures metrics, and says what they mean.", spec, structural_schema(RunStatus))
+    return _crd(ARGO_GROUP, _names("AnalysisRun", "ar"), "Namespaced", schema, [_PHASE, _AGE], {})
+
+
+def experiment_crd() -> Raw:
+    """The CRD of the Experiment. Its status is no subresource: clients patch the object."""
+    spec = experiment_spec_schema(strict=False)
+    schema = _object(
+        "Runs versions of a workload side by side, for a while.", spec, structural_schema(ExperimentStatus)
+    )
+    return _crd(ARGO_GROUP, _names("Experiment", "exp"), "Namespaced", schema, [_PHASE, _AGE], {})
 
 
 def gitsync_crd() -> Raw:
@@ -63,10 +101,9 @@ def gitsync_crd() -> Raw:
     schema = _object(
         "Binds one repository, branch and path to this cluster.",
         gitsync_spec_schema(),
-        _status_schema(GitSyncStatus),
+        structural_schema(GitSyncStatus),
     )
-    names = {"plural": "gitsyncs", "singular": "gitsync", "kind": "GitSync", "shortNames": ["gs"]}
-    return _crd(GOR_GROUP, names, "Cluster", schema, columns, {"status": {}})
+    return _crd(GOR_GROUP, _names("GitSync", "gs"), "Cluster", schema, columns, {"status": {}})
 
 
 def rollout_spec_schema(*, strict: bool) -> Raw:
@@ -89,11 +126,36 @@ def gitsync_spec_schema() -> Raw:
     return schema
 
 
-def _status_schema(model: type[BaseModel]) -> Raw:
-    return structural_schema(model)
+def analysis_template_spec_schema(*, strict: bool) -> Raw:
+    """The schema of the spec of an AnalysisTemplate and of a ClusterAnalysisTemplate; ``strict``: Jobs' pods too."""
+    return _with_jobs(structural_schema(AnalysisTemplateSpec), strict=strict)
 
 
-def _object(description: str, spec: Raw, status: Raw) -> Raw:
+def analysis_run_spec_schema(*, strict: bool) -> Raw:
+    """The schema of an AnalysisRun's spec; ``strict``: Jobs' pods too."""
+    return _with_jobs(structural_schema(AnalysisRunSpec), strict=strict)
+
+
+def _with_jobs(schema: Raw, *, strict: bool) -> Raw:
+    """``strict``: describes the pod of a Job. Amounts and volumes may still be arguments, so they are not described."""
+    if strict:
+        provider = schema["properties"]["metrics"]["items"]["properties"]["provider"]["properties"]
+        template = pod_template_schema(strict=False)
+        template["properties"]["metadata"] = pod_template_schema(strict=True)["properties"]["metadata"]
+        provider["job"]["properties"]["spec"].update(required=["template"], properties={"template": template})
+    return schema
+
+
+def experiment_spec_schema(*, strict: bool) -> Raw:
+    """The schema of an Experiment's spec; ``strict`` as in `pod_template_schema`."""
+    schema = structural_schema(ExperimentSpec)
+    template = schema["properties"]["templates"]["items"]["properties"]
+    template["template"] = pod_template_schema(strict=strict)
+    template["selector"]["x-kubernetes-map-type"] = "atomic"
+    return schema
+
+
+def _object(description: str, spec: Raw, status: Raw | None = None) -> Raw:
     return {
         "description": description,
         "type": "object",
@@ -103,9 +165,13 @@ def _object(description: str, spec: Raw, status: Raw) -> Raw:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            **({} if status is None else {"status": status}),
         },
     }
+
+
+def _names(kind: str, short: str) -> Raw:
+    return {"plural": f"{kind.lower()}s", "singular": kind.lower(), "kind": kind, "shortNames": [short]}
 
 
 def _column(name: str, kind: str, path: str, description: str) -> Raw:
@@ -127,7 +193,7 @@ def _crd(group: str, names: Raw, scope: str, schema: Raw, columns: list[Raw], su
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
-                    "subresources": subresources,
+                    **({"subresources": subresources} if subresources else {}),
                     "additionalPrinterColumns": columns,
                 }
             ],

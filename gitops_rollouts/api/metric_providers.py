@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
-from gitops_rollouts.api.meta import REQUIRED, AnyObject, AnyValue, Bool, Int64, Model
+from gitops_rollouts.api.meta import REQUIRED, AnyObject, AnyValue, Bool, Int64, IntOrText, Model
 
 
 class Header(Model):
@@ -102,17 +104,20 @@ class SecretRef(Model):
     namespaced: Bool = False
 
 
+DATADOG_AGGREGATORS: Final = ("avg", "min", "max", "sum", "last", "percentile", "mean", "l2norm", "area")
+
+
 class DatadogMetric(Model):
     """A query of Datadog."""
 
-    interval: str = ""
-    request_timeout: str = ""
+    interval: str = Field("", json_schema_extra={"x-default": "5m"})
+    request_timeout: str = Field("", json_schema_extra={"x-default": "10s"})
     query: str = ""
     queries: dict[str, str] = Field(default_factory=dict)
     formula: str = ""
-    api_version: str = ""
+    api_version: str = Field("", json_schema_extra={"x-default": "v1", "enum": ["v1", "v2"]})
     """``v1`` (unless set) or ``v2``."""
-    aggregator: str = ""
+    aggregator: str = Field("", json_schema_extra={"enum": list(DATADOG_AGGREGATORS)})
     secret_ref: SecretRef = Field(default_factory=SecretRef)
 
 
@@ -172,7 +177,7 @@ class CloudWatchStat(Model):
     """A statistic of a CloudWatch metric."""
 
     metric: CloudWatchStatMetric = Field(default_factory=CloudWatchStatMetric)
-    period: AnyValue = None
+    period: IntOrText | None = None
     stat: str = ""
     unit: str = ""
 
@@ -184,7 +189,7 @@ class CloudWatchQuery(Model):
     expression: str | None = None
     label: str | None = None
     metric_stat: CloudWatchStat | None = None
-    period: AnyValue = None
+    period: IntOrText | None = None
     return_data: Bool | None = None
 
 

@@ -56,6 +56,8 @@ def _schema(node: Mapping[str, Any], defs: Mapping[str, Any], docs: Mapping[str,
             schema["required"] = required
     if "items" in node:
         schema["items"] = _schema(node["items"], defs, docs, above)
+    if "x-default" in node:
+        schema["default"] = node["x-default"]
     if isinstance(node.get("additionalProperties"), Mapping):
         schema["additionalProperties"] = _schema(node["additionalProperties"], defs, docs, above)
     return _described(schema, docs.get(node.get("title", ""), {}).get("", "") if "properties" in node else "")

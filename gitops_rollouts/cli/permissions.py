@@ -36,6 +36,12 @@ ENGINE: Final = (
     *_rights("argoproj.io", "rollouts", "get list watch patch", "progress Rollouts"),
     *_rights("argoproj.io", "rollouts/status", "patch", "say how far a Rollout is"),
     *_rights("argoproj.io", "rollouts/finalizers", "update", "own ReplicaSets"),
+    *_rights("argoproj.io", "analysistemplates", "list watch", "know what an analysis measures"),
+    *_rights("argoproj.io", "clusteranalysistemplates", "list watch", "know what an analysis measures"),
+    *_rights("argoproj.io", "analysisruns", "get list watch create patch delete", "measure, and clean up"),
+    *_rights("argoproj.io", "analysisruns/finalizers", "update", "own Jobs"),
+    *_rights("argoproj.io", "experiments", "get list watch create patch delete", "carry out Experiments"),
+    *_rights("argoproj.io", "experiments/finalizers", "update", "own ReplicaSets, Services and AnalysisRuns"),
     *_rights(
         "gitops-rollouts.io", "gitsyncs", "list watch create patch", "follow Git, and keep what --config and --repo say"
     ),
@@ -45,13 +51,16 @@ ENGINE: Final = (
         "apps", "deployments", "get list watch patch", "read workloads that Rollouts refer to, and scale them down"
     ),
     *_rights("", "podtemplates", "get list watch", "read workloads that Rollouts refer to"),
-    *_rights("", "services", "list watch patch", "point Services at a version"),
+    *_rights("batch", "jobs", "get list watch create delete", "measure by Jobs"),
+    *_rights(
+        "", "services", "get list watch create patch delete", "point Services at a version, and give Experiments theirs"
+    ),
     *_rights("", "pods", "list patch", "find the pods that a restart replaces, and label pods by their role"),
     *_rights("", "pods/eviction", "create", "restart pods"),
     *_rights("", "events", "create patch", "tell what happened"),
     *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
-    *_rights("", "secrets", "get", "read Git credentials", own=True),
+    *_rights("", "secrets", "get", "read Git credentials, and those of metric providers", own=True),
     *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),
 )
 """The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gitops_rollouts.api.analysis import parse_analysis_run, parse_analysis_template
 from gitops_rollouts.api.crd import crds as definitions
 from gitops_rollouts.api.defaulting import default_template
 from gitops_rollouts.api.hashing import pod_template_hash
@@ -247,7 +248,15 @@ def test_columns(api: ApiServer, namespace: str) -> None:
     }
     assert names["Rollout"] == ["Desired", "Current", "Up-to-date", "Available", "Age"]
     resources = api.request("GET", "/apis/argoproj.io/v1alpha1")["resources"]
-    assert {resource["name"] for resource in resources} == {"rollouts", "rollouts/status", "rollouts/scale"}
+    assert {resource["name"] for resource in resources} == {
+        "rollouts",
+        "rollouts/status",
+        "rollouts/scale",
+        "analysistemplates",
+        "clusteranalysistemplates",
+        "analysisruns",
+        "experiments",
+    }
     assert next(resource for resource in resources if resource["name"] == "rollouts")["shortNames"] == ["ro"]
 
 
@@ -483,3 +492,76 @@ def test_bad_templates_are_refused_in_the_api_servers_words(control_plane: Clust
     wanted = sorted(f"{cause['field']}: {cause['message']}" for cause in answer["details"]["causes"])
     selector = parse_rollout({"spec": {"selector": {"matchLabels": {"app": "web"}}}}).spec.selector
     assert sorted(error.render() for error in check_pod_template(template, selector, "spec.template")) == wanted
+
+
+def test_the_kinds_of_analysis_are_stored_whole_and_patched_as_objects(api: ApiServer, namespace: str) -> None:
+    """docs/behaviour.md §1: no status subresource; text for counts; unknown fields of plugins, Jobs and bodies stay."""
+    base = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}"
+    metric = {
+        "name": "m",
+        "count": "{{args.n}}",
+        "failureLimit": 2,
+        "interval": "10s",
+        "provider": {
+            "plugin": {"a/b": {"any": [{"thing": 1}]}},
+            "web": {"url": "http://x", "jsonBody": {"q": [1, {"r": None}]}},
+            "job": {"spec": {"unheardOf": True, "template": {"spec": {"containers": [{"name": "c", "x": 1}]}}}},
+            "datadog": {"query": "q"},
+            "cloudWatch": {"metricDataQueries": [{"id": "a", "period": 300, "metricStat": {"period": "5m"}}]},
+        },
+    }
+    spec = {"metrics": [metric], "args": [{"name": "n", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}
+    argo = {"apiVersion": "argoproj.io/v1alpha1", "metadata": {"name": "x"}, "spec": spec}
+    stored = api.request("POST", f"{base}/analysistemplates", argo | {"kind": "AnalysisTemplate"})["spec"]
+    defaults = {"apiVersion": "v1", "interval": "5m", "requestTimeout": "10s"}
+    expected = copy.deepcopy(spec)
+    expected["metrics"][0]["provider"]["datadog"].update(defaults)
+    assert stored == expected
+    assert parse_analysis_template({"spec": stored}).spec.encode() == stored
+    status = {
+        "phase": "Running",
+        "message": "m",
+        "startedAt": "2026-05-01T12:00:00Z",
+        "metricResults": [{"name": "m", "phase": "Running", "count": 1, "measurements": [{"phase": "Successful"}]}],
+        "runSummary": {"count": 1},
+        "dryRunSummary": {},
+    }
+    run = argo | {"kind": "AnalysisRun", "spec": spec | {"ttlStrategy": {"secondsAfterSuccess": 0}}, "status": status}
+    stored = api.request("POST", f"{base}/analysisruns", run)
+    assert stored["status"] == status
+    assert parse_analysis_run(stored).status.encode() == status
+    merge = "application/merge-patch+json"
+    body = {"spec": {"terminate": True}, "status": {"phase": "Failed"}}
+    patched = api.request("PATCH", f"{base}/analysisruns/x", body, content_type=merge)
+    assert (patched["spec"]["terminate"], patched["status"]["phase"]) == (True, "Failed")
+
+
+def test_an_experiment_is_stored_whole_and_its_status_may_be_dropped(api: ApiServer, namespace: str) -> None:
+    """docs/behaviour.md §19: pods merge by the names of containers; a retry is a null status on the object."""
+    base = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/experiments"
+    template = {
+        "name": "t",
+        "replicas": 0,
+        "selector": {"matchLabels": {"app": "t"}},
+        "service": {"name": "s"},
+        "template": {
+            "metadata": {"labels": {"app": "t"}},
+            "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]},
+        },
+    }
+    experiment = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Experiment",
+        "metadata": {"name": "e"},
+        "spec": {"templates": [template], "analyses": [{"name": "a", "templateName": "x"}], "duration": "5m"},
+        "status": {"phase": "Running"},
+    }
+    stored = api.request("POST", base, experiment)
+    assert stored["status"] == {"phase": "Running"}
+    ports = stored["spec"]["templates"][0]["template"]["spec"]["containers"][0]["ports"]
+    assert ports == [{"containerPort": 80, "protocol": "TCP"}]
+    patched = api.request("PATCH", f"{base}/e", {"status": None}, content_type="application/merge-patch+json")
+    assert "status" not in patched
+    del template["selector"]
+    refused = api.request("POST", base, experiment | {"metadata": {"name": "f"}}, accept=(422,))
+    assert "spec.templates[0].selector" in refused["message"]

@@ -6,22 +6,36 @@ from typing import Any
 import pytest
 import yaml
 
-from gitops_rollouts.api.crd import crd_files, gitsync_crd, rollout_crd
+from gitops_rollouts.api.analysis import AnalysisRunSpec, AnalysisTemplateSpec, RunStatus
+from gitops_rollouts.api.crd import (
+    analysis_run_crd,
+    analysis_template_crd,
+    crd_files,
+    crds,
+    experiment_crd,
+    gitsync_crd,
+    rollout_crd,
+)
 from gitops_rollouts.api.defaulting import _pull_policy, default_template
+from gitops_rollouts.api.experiment import ExperimentSpec, ExperimentStatus
 from gitops_rollouts.api.gitsync import GitSyncSpec, GitSyncStatus
 from gitops_rollouts.api.rollout import RolloutSpec
 from gitops_rollouts.api.status import RolloutStatus
 
+OURS = {"$ref", "anyOf", "allOf", "oneOf", "title", "x-required", "x-always", "x-quantity", "x-default"}
 CRDS = Path(__file__).resolve().parents[2] / "deploy" / "crds"
 
 
 def test_the_files_are_what_the_models_say() -> None:
+    assert {path.name for path in CRDS.glob("*.yaml")} == {*crd_files(), "kustomization.yaml"}
+    assert set(yaml.safe_load((CRDS / "kustomization.yaml").read_text())["resources"]) == set(crd_files())
     for name, text in crd_files().items():
         assert (CRDS / name).read_text() == text, "run: python -m gitops_rollouts.api.crd deploy/crds"
 
 
-def test_the_crd_fits_into_an_annotation() -> None:
-    assert len(yaml.dump(rollout_crd(), Dumper=yaml.CSafeDumper, default_flow_style=True)) < 256 * 1024
+@pytest.mark.parametrize("definition", crds(), ids=lambda definition: str(definition["spec"]["names"]["kind"]))
+def test_the_crd_fits_into_an_annotation(definition: Any) -> None:
+    assert len(yaml.dump(definition, Dumper=yaml.CSafeDumper, default_flow_style=True)) < 256 * 1024
 
 
 @pytest.mark.parametrize(
@@ -29,6 +43,12 @@ def test_the_crd_fits_into_an_annotation() -> None:
     [
         (rollout_crd(), "spec", RolloutSpec),
         (rollout_crd(), "status", RolloutStatus),
+        (analysis_template_crd(cluster=False), "spec", AnalysisTemplateSpec),
+        (analysis_template_crd(cluster=True), "spec", AnalysisTemplateSpec),
+        (analysis_run_crd(), "spec", AnalysisRunSpec),
+        (analysis_run_crd(), "status", RunStatus),
+        (experiment_crd(), "spec", ExperimentSpec),
+        (experiment_crd(), "status", ExperimentStatus),
         (gitsync_crd(), "spec", GitSyncSpec),
         (gitsync_crd(), "status", GitSyncStatus),
     ],
@@ -49,9 +69,9 @@ def nodes(schema: Any) -> list[Any]:
 
 
 def test_the_schemas_are_structural() -> None:
-    for definition in (rollout_crd(), gitsync_crd()):
+    for definition in crds():
         for node in nodes(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]):
-            assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "x-required", "x-always", "x-quantity"} & set(node)
+            assert not OURS & set(node)
             assert "type" in node or any(key.startswith("x-kubernetes-") for key in node)
             assert "§" not in node.get("description", "")
 

@@ -59,7 +59,7 @@ def test_the_engine_may_do_what_it_does_and_nothing_else(base: Objects, role: tu
 
 def test_no_rule_has_a_wildcard(base: Objects) -> None:
     roles = [each for (kind, _), each in base.items() if kind in ("ClusterRole", "Role")]
-    assert len(roles) == 3
+    assert len(roles) == 4
     assert not any("*" in part for each in roles for right in granted(each["rules"]) for part in right)
 
 
@@ -71,6 +71,21 @@ def test_what_git_may_apply_is_bound_by_nobody_but_the_admin(base: Objects) -> N
     assert wide["ClusterRoleBinding", "gitops-rollouts-apply"]["roleRef"]["name"] == "gitops-rollouts-apply"
     one = build(DEPLOY / "examples" / "apply-one-namespace")
     assert one["RoleBinding", "gitops-rollouts-apply"]["metadata"]["namespace"] == "shop"
+
+
+def test_secrets_outside_the_engines_namespace_are_read_only_where_an_admin_binds_it(base: Objects) -> None:
+    """docs/behaviour.md §17.1: the Secrets that an analysis names; one by name, never a list."""
+    readers = {
+        name
+        for (kind, name), each in base.items()
+        if kind in ("ClusterRole", "Role") and any(right[1] == "secrets" for right in granted(each["rules"]))
+    }
+    assert readers == {"gitops-rollouts-own", "gitops-rollouts-analysis-secrets"}
+    assert granted(base["ClusterRole", "gitops-rollouts-analysis-secrets"]["rules"]) == {("", "secrets", "get")}
+    bindings = [each for (kind, _), each in base.items() if kind in ("ClusterRoleBinding", "RoleBinding")]
+    assert all(each["roleRef"]["name"] != "gitops-rollouts-analysis-secrets" for each in bindings)
+    bound = build(DEPLOY / "examples" / "analysis-secrets")["RoleBinding", "gitops-rollouts-analysis-secrets"]
+    assert bound["metadata"]["namespace"] == "shop"
 
 
 def test_the_engine_of_one_namespace_is_bound_there_alone_and_told_so() -> None:

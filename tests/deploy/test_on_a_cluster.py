@@ -49,7 +49,7 @@ def installed(crds: Cluster) -> Iterator[Cluster]:
     kubectl(crds, "apply", "--server-side", "--force-conflicts", "-k", str(DEPLOY / "base"))
     yield crds
     kubectl(crds, "delete", "clusterrole,clusterrolebinding", "gitops-rollouts-engine", "--ignore-not-found")
-    kubectl(crds, "delete", "clusterrole", "gitops-rollouts-apply")
+    kubectl(crds, "delete", "clusterrole", "gitops-rollouts-apply", "gitops-rollouts-analysis-secrets")
     kubectl(crds, "delete", "namespace", OWN, "--wait=false")
 
 
@@ -69,8 +69,9 @@ def test_every_object_is_accepted(installed: Cluster, folder: str) -> None:
     assert len(done.splitlines()) >= 2
 
 
-def test_the_example_binding_of_one_namespace_is_accepted(installed: Cluster, namespace: str) -> None:
-    binding = yaml.safe_load((DEPLOY / "examples/apply-one-namespace/binding.yaml").read_text())
+@pytest.mark.parametrize("example", ["apply-one-namespace", "analysis-secrets"])
+def test_the_example_binding_of_one_namespace_is_accepted(installed: Cluster, namespace: str, example: str) -> None:
+    binding = yaml.safe_load((DEPLOY / "examples" / example / "binding.yaml").read_text())
     path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings?dryRun=All"
     binding["metadata"]["namespace"] = namespace
     installed.api_server().request("POST", path, binding)

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any, Final
 
-from gitops_rollouts.api.crd import gitsync_spec_schema, rollout_spec_schema
+from gitops_rollouts.api.crd import (
+    analysis_run_spec_schema,
+    analysis_template_spec_schema,
+    experiment_spec_schema,
+    gitsync_spec_schema,
+    rollout_spec_schema,
+)
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
 from gitops_rollouts.api.quantity import parse_quantity
@@ -27,15 +33,24 @@ _ARTICLES: Final = {"integer": "an integer", "object": "an object", "array": "a 
 _RANGES: Final = {"int32": 2**31, "int64": 2**63}
 
 
+_SCHEMAS: Final[Mapping[tuple[str, str], Callable[[], Raw]]] = {
+    (ARGO_GROUP, "Rollout"): lambda: rollout_spec_schema(strict=True),
+    (ARGO_GROUP, "AnalysisTemplate"): lambda: analysis_template_spec_schema(strict=True),
+    (ARGO_GROUP, "ClusterAnalysisTemplate"): lambda: analysis_template_spec_schema(strict=True),
+    (ARGO_GROUP, "AnalysisRun"): lambda: analysis_run_spec_schema(strict=True),
+    (ARGO_GROUP, "Experiment"): lambda: experiment_spec_schema(strict=True),
+    (GOR_GROUP, "GitSync"): gitsync_spec_schema,
+}
+
+
 @cache
 def _schema(group: str, kind: str) -> Raw | None:
-    if (group, kind) == (ARGO_GROUP, "Rollout"):
-        return rollout_spec_schema(strict=True)
-    return gitsync_spec_schema() if (group, kind) == (GOR_GROUP, "GitSync") else None
+    described = _SCHEMAS.get((group, kind))
+    return None if described is None else described()
 
 
 def strict_problems(raw: Any) -> list[FieldError]:
-    """Unknown fields, wrong types and missing required fields of a Rollout or GitSync; nothing for other kinds.
+    """Unknown fields, wrong types and missing required fields of an object of our kinds; nothing for others.
 
     ``status`` is not looked at. A null is as if absent, as for the API server.
     """
