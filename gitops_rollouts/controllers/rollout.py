@@ -6,10 +6,7 @@ seen back, and ReplicaSet names that turned out to be taken.
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -23,6 +20,7 @@ from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.facts import facts_of, finished_update
 from gitops_rollouts.controllers.observe import Caches, Key, LiveRollout, is_ours
+from gitops_rollouts.controllers.passes import GUARD, Passes, Written
 from gitops_rollouts.controllers.pods import PodReader
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routing import RouterCalls
@@ -32,20 +30,15 @@ from gitops_rollouts.engine.observed import Authority, Observed, RoutersSeen, Wo
 from gitops_rollouts.engine.plan import EmitEvent, Plan
 from gitops_rollouts.engine.step import create_failed, step
 from gitops_rollouts.errors import (
-    AlreadyExists,
-    Conflict,
     CreateRefused,
     KubeError,
     KubeUnreachable,
-    LeadershipLost,
     NameTaken,
-    NotFound,
     RoutingError,
     StillRouting,
 )
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
-from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, EXPERIMENTS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.telemetry import Metrics
 
@@ -54,8 +47,6 @@ Clock = Callable[[], datetime]
 
 WORKERS: Final = 16
 RESYNC_SECONDS: Final = 900.0
-_GUARD_SECONDS: Final = 0.1
-_DYING_SECONDS: Final = 30.0
 _ROUTING_SECONDS: Final = 60.0
 """When a router still hasn't answered: its answer itself brings the Rollout back earlier."""
 COALESCE_SECONDS: Final = 0.05
@@ -77,12 +68,11 @@ class WantSink(Protocol):
 
 
 @dataclass(slots=True)
-class _Late:
-    """What this process wrote for one key and hasn't seen back."""
+class _Taken:
+    """Names that turned out to belong to something else."""
 
-    written: dict[Resource, int] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-    taken_runs: set[str] = field(default_factory=set)
+    replica_sets: set[str] = field(default_factory=set)
+    runs: set[str] = field(default_factory=set)
 
 
 class RolloutController:
@@ -120,62 +110,33 @@ class RolloutController:
         self._wants = wants
         self._routers = routers
         self._plugins = plugins
-        self._workers = workers
-        self._resync_seconds = resync_seconds
         self._patience = Patience()
-        self._late: dict[Key, _Late] = {}
+        self._written = Written(self._positions)
+        self._taken: dict[Key, _Taken] = {}
         self._uids: dict[Key, About] = {}
+        self._passes = Passes(
+            queue,
+            self._look,
+            workers=workers,
+            resync_seconds=resync_seconds,
+            every=self._ours,
+            failed=self._failed,
+            timed=self._timed,
+        )
 
     async def run(self) -> None:
         """Work until the queue is closed and the passes under way are over. Raises `LeadershipLost`."""
-        async with asyncio.TaskGroup() as group:
-            resync = group.create_task(self._resync())
-            workers = [group.create_task(self._work()) for _ in range(self._workers)]
-            await asyncio.wait(workers, return_when=asyncio.ALL_COMPLETED)
-            resync.cancel()
+        await self._passes.run()
 
-    async def _work(self) -> None:
-        while True:
-            key = await self.queue.get()
-            if key is None:
-                return
-            try:
-                await self._look(key)
-            finally:
-                self.queue.done(key)
-
-    async def _look(self, key: Key) -> None:
-        """One pass, and what its end means for the queue."""
-        started = time.perf_counter()
-        failed = True
+    async def _look(self, key: Key) -> timedelta | None:
         try:
-            again = await self.reconcile(key)
-        except LeadershipLost:
-            self.queue.close()
-            raise
-        except (Conflict, AlreadyExists, NameTaken) as error:
-            # somebody was faster: ordinary, and the next pass sees it
-            log.debug("looking again", namespace=key[0], name=key[1], why=str(error))
-            self.queue.add_failed(key)
-            failed = False
-        except NotFound as error:
-            log.info("object vanished during a pass", namespace=key[0], name=key[1], error=str(error))
-            failed = False
+            return await self.reconcile(key)
         except StillRouting:
-            self.queue.add_after(key, _ROUTING_SECONDS)
-            failed = False
-        except (KubeError, RoutingError) as error:
-            self._failed(key, error)
-        except Exception:  # one bad object never stops the others
-            log.exception("pass failed", namespace=key[0], name=key[1])
-            self.queue.add_failed(key)
-        else:
-            failed = False
-            self.queue.succeeded(key)
-            if again is not None:
-                self.queue.add_after(key, again.total_seconds())
+            return timedelta(seconds=_ROUTING_SECONDS)
+
+    def _timed(self, key: Key, seconds: float, failed: bool) -> None:
         if key in self._uids:
-            self._metrics.reconciled(*key, time.perf_counter() - started, failed=failed)
+            self._metrics.reconciled(*key, seconds, failed=failed)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One pass over one Rollout. Returns when to look again if nothing changes before."""
@@ -187,8 +148,8 @@ class RolloutController:
             self._forget(key)
             return None
         self._introduce(key, live)
-        if not self._caught_up(key):
-            return timedelta(seconds=_GUARD_SECONDS)
+        if not self._written.caught_up(key):
+            return GUARD
         if live.rollout.metadata.deletion_timestamp is not None:
             return None
         now = self._clock()
@@ -213,12 +174,11 @@ class RolloutController:
                 await self._executor.execute(live, told, outcome)
                 raise
         except NameTaken as taken:
-            late = self._late.setdefault(key, _Late())
-            (late.taken if taken.kind == REPLICA_SETS.kind else late.taken_runs).add(taken.name)
+            known = self._taken.setdefault(key, _Taken())
+            (known.replica_sets if taken.kind == REPLICA_SETS.kind else known.runs).add(taken.name)
             raise
         finally:
-            if outcome.written:
-                self._late.setdefault(key, _Late()).written.update(outcome.written)
+            self._written.note(key, outcome.written)
         status = outcome.status if outcome.status is not None else live.rollout.status
         self._metrics.rollout(*key, facts_of(live.rollout, status))
         ended = finished_update(live.rollout.status, status, now)
@@ -228,17 +188,17 @@ class RolloutController:
     async def _observe(
         self, key: Key, live: LiveRollout, workload: Workload | None, authority: Authority | None, now: datetime
     ) -> Observed:
-        late = self._late.get(key)
+        taken = self._taken.get(key, _Taken())
         refused = next(iter(unsupported_yet(live.rollout)), None)
         observed = self._caches.observe(
             live,
-            taken_names=late.taken if late else (),
+            taken_names=taken.replica_sets,
             authority=authority,
             refused=refused,
             workload=workload,
         )
-        if late is not None:
-            observed = replace(observed, taken_runs=frozenset(late.taken_runs))
+        if taken.runs:
+            observed = replace(observed, taken_runs=frozenset(taken.runs))
         if self._plugins is not None:
             answers, disabled = self._plugins.answers(live), self._plugins.disabled
             observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
@@ -248,11 +208,7 @@ class RolloutController:
             observed = replace(observed, refused=refused, routers=seen)
         return await self._pods.read(key, observed, now)
 
-    def _caught_up(self, key: Key) -> bool:
-        """The caches show everything that this process wrote for this key."""
-        late = self._late.get(key)
-        if late is None:
-            return True
+    def _positions(self) -> dict[Resource, int]:
         caches = self._caches
         positions = {
             ROLLOUTS: caches.rollouts.position,
@@ -261,10 +217,10 @@ class RolloutController:
         }
         if caches.runs is not None:
             positions |= {ANALYSIS_RUNS: caches.runs.runs.position, EXPERIMENTS: caches.runs.experiments.position}
-        late.written = {r: v for r, v in late.written.items() if positions.get(r, v) < v}
-        if not (late.written or late.taken or late.taken_runs):
-            del self._late[key]
-        return not late.written
+        return positions
+
+    def _ours(self) -> Iterator[Key]:
+        return (key for key, live in self._caches.rollouts.items() if is_ours(live.rollout, self._instance_id))
 
     def _introduce(self, key: Key, live: LiveRollout) -> None:
         meta = live.rollout.metadata
@@ -288,7 +244,8 @@ class RolloutController:
     def _forget(self, key: Key) -> None:
         """It is deleted, or another instance's from now on."""
         self.queue.forget(key)
-        self._late.pop(key, None)
+        self._written.forget(key)
+        self._taken.pop(key, None)
         self._patience.forget(key)
         self._pods.forget(key)
         if self._routers is not None:
@@ -304,12 +261,6 @@ class RolloutController:
                 self._wants.gone(key)
 
     def _failed(self, key: Key, error: KubeError | RoutingError) -> None:
-        if isinstance(error, KubeError) and error.reason == NAMESPACE_TERMINATING:
-            # everything in it is going, this Rollout too
-            self.queue.add_after(key, _DYING_SECONDS)
-            return
-        seconds = self.queue.add_failed(key)
-        log.warning("pass failed", namespace=key[0], name=key[1], error=str(error), again_in=seconds)
         about = self._uids.get(key)
         if about is None or isinstance(error, KubeUnreachable):
             return
@@ -318,14 +269,6 @@ class RolloutController:
             return
         message = f"Reconciliation failed with error: {error.message}"
         self._emit(about, EmitEvent("ReconciliationError", message, "Warning"))
-
-    async def _resync(self) -> None:
-        """Look at everything once in a while: what no event told of is found then (docs/behaviour.md §7)."""
-        while True:
-            await asyncio.sleep(self._resync_seconds)
-            for key, live in self._caches.rollouts.items():
-                if is_ours(live.rollout, self._instance_id):
-                    self.queue.add_after(key, random.uniform(0.0, min(60.0, self._resync_seconds)))  # noqa: S311
 
 
 def _lifts_abort(live: LiveRollout, plan: Plan) -> bool:
