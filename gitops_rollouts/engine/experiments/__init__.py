@@ -1,0 +1,1 @@
+"""The pure rules of Experiments (docs/behaviour.md §19)."""
