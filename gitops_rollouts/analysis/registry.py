@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gitops_rollouts.analysis.http import Http
+from gitops_rollouts.analysis.job_place import JobPlace
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Provider
+from gitops_rollouts.analysis.providers.job import JobProvider
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.analysis import Metric
 from gitops_rollouts.errors import MetricError
@@ -26,17 +28,20 @@ class Context:
     tokens: Tokens
     secrets: Secrets
     plugins: Plugins
+    jobs: JobPlace
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
 Factory = Callable[[Context], Provider]
-FACTORIES: Final[Mapping[str, Factory]] = {}
+FACTORIES: Final[Mapping[str, Factory]] = {
+    "job": lambda context: JobProvider(context.jobs),
+}
 
 
 def context(client: Client, plugins: Plugins, *, namespace: str, allow_metadata: bool = False) -> Context:
     """The context of this process. ``namespace``: the controller's own, where providers' Secrets are."""
     http = Http(allow_metadata=allow_metadata)
-    return Context(client, http, Tokens(http), Secrets(client, namespace), plugins)
+    return Context(client, http, Tokens(http), Secrets(client, namespace), plugins, JobPlace(client, os.environ))
 
 
 class Providers:
@@ -63,3 +68,4 @@ class Providers:
     async def close(self) -> None:
         """Close all connections."""
         await self._context.http.close()
+        await self._context.jobs.close()

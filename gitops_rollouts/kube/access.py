@@ -118,11 +118,12 @@ class Access:
         """
         named = kubeconfig or os.environ.get("KUBECONFIG")
         if not named and not context and os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME):
-            return cls._in_cluster()
+            return cls.in_cluster()
         return await cls._from_kubeconfig(named or str(Path.home() / ".kube" / "config"), context)
 
     @classmethod
-    def _in_cluster(cls) -> Access:
+    def in_cluster(cls) -> Access:
+        """The service account of this Pod. Raises `ConfigError`."""
         configuration = Configuration()
         try:
             incluster_config.load_incluster_config(configuration)

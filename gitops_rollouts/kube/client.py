@@ -60,6 +60,11 @@ class Client:
         """Find the cluster and the credential (see `Access.load`); sends nothing yet. Raises `ConfigError`."""
         return cls(await Access.load(kubeconfig, context))
 
+    @classmethod
+    async def in_cluster(cls) -> Client:
+        """The cluster and the service account of this Pod, whatever kubeconfig is named. Raises `ConfigError`."""
+        return cls(Access.in_cluster())
+
     async def close(self) -> None:
         """Close all connections. A second call does nothing."""
         if self._session is not None:
