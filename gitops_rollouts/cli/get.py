@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gitops_rollouts.cli.options import AllNamespaces, Context, Kubeconfig, Namespace, Output, RolloutName
+from gitops_rollouts.cli.get_runs import COMMANDS
+from gitops_rollouts.cli.options import (
+    AllNamespaces,
+    Context,
+    Kubeconfig,
+    Measurements,
+    Namespace,
+    Output,
+    RolloutName,
+    Watch,
+)
 from gitops_rollouts.cli.output import Format
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync
     from gitops_rollouts.cli.view import RolloutView
 
-_HELP = """Show Rollouts and GitSyncs.
+_HELP = """Show Rollouts, AnalysisRuns, Experiments and GitSyncs.
 
 \b
   gor get rollouts               all Rollouts of the namespace
   gor get rollouts -A -o wide    of all namespaces, with messages and images
   gor get rollout web --watch    one Rollout as a live tree
+  gor get analysisrun NAME       one run: its metrics and measurements
+  gor get experiment NAME        one Experiment: its templates and runs
   gor get gitsyncs               what is followed, fetched and applied
 """
 
@@ -29,6 +41,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=_HELP, no_args_is_help=True)
     group.command("rollouts")(rollouts)
     group.command("rollout")(rollout)
+    for command, function in COMMANDS.items():
+        group.command(command)(function)
     group.command("gitsyncs")(gitsyncs)
     app.add_typer(group, name="get", rich_help_panel="Look")
 
@@ -73,40 +87,39 @@ def rollouts(
 
 def rollout(
     name: RolloutName,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
+    watch: Watch = False,
+    measurements: Measurements = False,
     output: Output = Format.TABLE,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Show one Rollout as a tree: revisions, ReplicaSets, pods, step, weight, gate, the decisions and their commits.
+    """Show one Rollout as a tree: revisions with pods and analyses, step, weight, gate, decisions and their commits.
 
     \b
       gor get rollout web --watch          live, until Ctrl-C
+      gor get rollout web --measurements   with each value that a metric had
       gor get rollout web -o json          the same for a program
     """
     from gitops_rollouts.cli.connection import connect, run_async
     from gitops_rollouts.cli.output import console, is_data, print_data
     from gitops_rollouts.cli.rollout_tree import render
     from gitops_rollouts.cli.view import gather
-    from gitops_rollouts.cli.watching import watch_tree
-    from gitops_rollouts.errors import ConfigError
+    from gitops_rollouts.cli.watching import no_data, watch_rollout
 
-    if watch and is_data(output):
-        raise ConfigError(
-            "--watch shows a tree, not data", remedy="leave -o out, or use kubectl get rollout -w -o json"
-        )
+    no_data(output, watch=watch)
+    wide = output is Format.WIDE
 
     async def work() -> None:
         async with connect(kubeconfig, context, namespace) as cluster:
             if watch:
-                await watch_tree(cluster, name)
+                await watch_rollout(cluster, name, wide=wide, measurements=measurements)
                 return
             seen = await gather(cluster.client, cluster.namespace, name)
             if is_data(output):
                 print_data(details(seen), output)
             else:
-                console().print(render(seen, datetime.now(UTC), wide=output is Format.WIDE))
+                console().print(render(seen, datetime.now(UTC), wide=wide, measurements=measurements))
 
     run_async(work())
 
@@ -176,8 +189,9 @@ def summary(seen: RolloutView) -> dict[str, Any]:
 
 
 def details(seen: RolloutView) -> dict[str, Any]:
-    """`summary` with the ReplicaSets and their Pods."""
+    """`summary` with the ReplicaSets and their Pods, the AnalysisRuns and the Experiments."""
     from gitops_rollouts.api.meta import format_time
+    from gitops_rollouts.cli.run_view import experiment_data, run_data
     from gitops_rollouts.cli.traffic_view import services
 
     weights = seen.rollout.status.canary.weights
@@ -204,6 +218,8 @@ def details(seen: RolloutView) -> dict[str, Any]:
             }
             for each in seen.replica_sets
         ],
+        "analysisRuns": [run_data(each) for each in seen.runs],
+        "experiments": [experiment_data(each) for each in seen.experiments],
     }
 
 

@@ -55,3 +55,5 @@ Timeout = Annotated[
         show_default=False,
     ),
 ]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")]
+Measurements = Annotated[bool, typer.Option("--measurements", help="Show each measurement of the analyses.")]

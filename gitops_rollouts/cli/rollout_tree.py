@@ -1,10 +1,9 @@
-"""The tree that ``gor get rollout`` shows: header lines, then revisions, ReplicaSets and Pods."""
+"""The tree that ``gor get rollout`` shows: header lines, then revisions with pods, Experiments and analyses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -14,6 +13,7 @@ from rich.tree import Tree
 
 from gitops_rollouts.api import names
 from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
+from gitops_rollouts.cli.run_tree import add_experiment, add_run
 from gitops_rollouts.cli.traffic_view import delay_text, plugin_lines, services_text, traffic
 from gitops_rollouts.cli.view import PodView, ReplicaSetView, RolloutView
 
@@ -21,14 +21,14 @@ PHASE_SIGNS: Final = {"Healthy": "✔", "Progressing": "◌", "Paused": "‖", "
 _POD_STYLES: Final = {"Running": "green", "Succeeded": "green", "Pending": "cyan", "Terminating": "dim"}
 
 
-def render(seen: RolloutView, now: datetime, *, wide: bool = False) -> RenderableType:
-    """The whole picture. ``wide`` shows ReplicaSets of size 0 too, and full commit ids."""
+def render(seen: RolloutView, now: datetime, *, wide: bool = False, measurements: bool = False) -> RenderableType:
+    """The whole picture. ``wide`` shows ReplicaSets of size 0 too, full commit ids, and every measurement."""
     header = Table.grid(padding=(0, 2, 0, 0))
     header.add_column(style="bold", no_wrap=True)
     header.add_column()
     for label, value in _header(seen, now, wide=wide):
         header.add_row(label, value)
-    return Group(header, Text(), _tree(seen, now, wide=wide))
+    return Group(header, Text(), _tree(seen, now, wide=wide, measurements=measurements or wide))
 
 
 def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[str, Text]]:
@@ -93,17 +93,24 @@ def _git(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[str,
             yield label, line
 
 
-def _tree(seen: RolloutView, now: datetime, *, wide: bool) -> Tree:
+def _tree(seen: RolloutView, now: datetime, *, wide: bool, measurements: bool) -> Tree:
     root = Tree(Text(clean(seen.name), style="bold"), guide_style="dim")
-    for revision, members in groupby(seen.replica_sets, key=lambda each: each.revision):
-        shown = _shown(members, wide=wide)
-        if not shown:
+    revisions = {each.revision for each in seen.replica_sets} | {each.revision for each in seen.runs}
+    for revision in sorted(revisions | {each.revision for each in seen.experiments}, reverse=True):
+        shown = _shown((each for each in seen.replica_sets if each.revision == revision), wide=wide)
+        runs = [each for each in seen.runs if each.revision == revision]
+        experiments = [each for each in seen.experiments if each.revision == revision]
+        if not (shown or runs or experiments):
             continue
         branch = root.add(Text(f"revision {revision}", style="bold"))
         for replica_set in shown:
             twig = branch.add(_replica_set(replica_set, now))
             for pod in replica_set.pods:
                 twig.add(_pod(pod, now))
+        for experiment in experiments:
+            add_experiment(branch, experiment, now, measurements=measurements)
+        for run in runs:
+            add_run(branch, run, now, measurements=measurements)
     return root
 
 

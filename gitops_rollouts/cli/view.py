@@ -7,7 +7,7 @@ anything: an absent field is an empty one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.cli.run_view import ExperimentView, RunView, of_rollout
 from gitops_rollouts.cli.traffic_view import new_share
 from gitops_rollouts.decisions.gates import Gate, gate_at, percent
 from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
@@ -86,6 +87,9 @@ class RolloutView:
     """None: none applies it, or it can't be read."""
     lines: Mapping[str, str] = field(default_factory=dict)
     """The decision annotations that the tree put on the live object, by key."""
+    runs: tuple[RunView, ...] = ()
+    """Its AnalysisRuns, the newest first."""
+    experiments: tuple[ExperimentView, ...] = ()
 
     @property
     def name(self) -> str:
@@ -189,7 +193,7 @@ ELSEWHERE: Final = "gor get rollouts -A lists those that are there; -n names ano
 
 
 async def gather(client: Client, namespace: str, name: str) -> RolloutView:
-    """Read one Rollout, its ReplicaSets and Pods, and the GitSync that applies it. Raises `NotFound`."""
+    """Read one Rollout with all that hangs on it, and the GitSync that applies it. Raises `NotFound`."""
     from gitops_rollouts.kube.resources import GITSYNCS, PODS, REPLICA_SETS, ROLLOUTS
 
     try:
@@ -209,7 +213,10 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
             sync = await client.get(GITSYNCS, None, stamp.target)
         except _UNREADABLE:
             sync = None
-    return view(raw, replica_sets, pods, sync, workload)
+    seen = view(raw, replica_sets, pods, sync, workload)
+    hashes = {each.hash for each in seen.replica_sets} | {rollout.status.current_pod_hash, rollout.status.stable_rs}
+    runs, experiments = await of_rollout(client, namespace, rollout.metadata.uid, sorted(hashes - {""}))
+    return replace(seen, runs=runs, experiments=experiments)
 
 
 async def workload_of(client: Client, namespace: str, raw: Raw) -> Raw | None:

@@ -1,18 +1,24 @@
-"""The live tree: look again whenever the Rollout, one of its ReplicaSets or one of its Pods changes."""
+"""The live tree: look again whenever the Rollout or something that hangs on it changes."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from gitops_rollouts.api.analysis_templates import templates_of
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.cli.connection import Cluster
-from gitops_rollouts.cli.output import console
+from gitops_rollouts.cli.output import Format, console, is_data
 from gitops_rollouts.cli.rollout_tree import render
 from gitops_rollouts.cli.view import RolloutView, gather, selector_of
-from gitops_rollouts.errors import KubeError
+from gitops_rollouts.errors import ConfigError, KubeError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from gitops_rollouts.kube.resources import Resource
 
 REFRESH_SECONDS: Final = 10.0
@@ -22,24 +28,46 @@ _GATHER_SECONDS: Final = 0.2
 _SILENCE_SECONDS: Final = 330.0
 
 
-async def watch_tree(cluster: Cluster, name: str) -> None:
+def no_data(output: Format, *, watch: bool) -> None:
+    """Raise `ConfigError` where a tree is to be watched and data is asked for."""
+    if watch and is_data(output):
+        raise ConfigError("--watch shows a tree, not data", remedy="leave -o out, or use kubectl get -w -o json")
+
+
+@contextmanager
+def pictures() -> Iterator[Callable[[RenderableType], None]]:
+    """Show one picture after another: in place on a terminal, one below the other elsewhere."""
+    from rich.live import Live
+
+    screen = console()
+    if not screen.is_terminal:
+        yield screen.print
+        return
+    with Live(console=screen, auto_refresh=False) as live:
+        yield lambda picture: live.update(picture, refresh=True)
+
+
+async def watch_rollout(cluster: Cluster, name: str, *, wide: bool, measurements: bool) -> None:
     """Show the Rollout until Ctrl-C, redrawn in place on a terminal, printed anew when it changed elsewhere.
 
     Raises `NotFound` when the Rollout isn't there, or goes away.
     """
     from rich.live import Live
 
+    def draw(seen: RolloutView) -> RenderableType:
+        return render(seen, datetime.now(UTC), wide=wide, measurements=measurements)
+
     screen = console()
     seen = await gather(cluster.client, cluster.namespace, name)
     changed = asyncio.Event()
     watchers = _watch(cluster, seen, changed)
     try:
-        with Live(render(seen, datetime.now(UTC)), console=screen, auto_refresh=False) as live:
+        with Live(draw(seen), console=screen, auto_refresh=False) as live:
             while True:
                 await _wait(changed)
                 again = await gather(cluster.client, cluster.namespace, name)
                 if screen.is_terminal or again != seen:
-                    live.update(render(again, datetime.now(UTC)), refresh=True)
+                    live.update(draw(again), refresh=True)
                 seen = again
     finally:
         for watcher in watchers:
@@ -60,12 +88,14 @@ async def _wait(changed: asyncio.Event) -> None:
 
 
 def _watch(cluster: Cluster, seen: RolloutView, changed: asyncio.Event) -> list[asyncio.Task[None]]:
-    from gitops_rollouts.kube.resources import PODS, REPLICA_SETS, ROLLOUTS
+    from gitops_rollouts.kube.resources import ANALYSIS_RUNS, EXPERIMENTS, PODS, REPLICA_SETS, ROLLOUTS
 
     selector = selector_of(seen.rollout)
     queries: list[tuple[Resource, dict[str, str]]] = [(ROLLOUTS, {"fieldSelector": f"metadata.name={seen.name}"})]
     if selector:
         queries += [(REPLICA_SETS, {"labelSelector": selector}), (PODS, {"labelSelector": selector})]
+    if seen.runs or seen.experiments or templates_of(seen.rollout):
+        queries += [(kind, {"labelSelector": POD_TEMPLATE_HASH}) for kind in (ANALYSIS_RUNS, EXPERIMENTS)]
     return [asyncio.create_task(_signal(cluster, resource, query, changed)) for resource, query in queries]
 
 
