@@ -12,6 +12,8 @@ from gitops_rollouts.analysis.job_place import JobPlace
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Provider
 from gitops_rollouts.analysis.providers.job import JobProvider
+from gitops_rollouts.analysis.providers.kayenta import Kayenta
+from gitops_rollouts.analysis.providers.plugin import PluginMetrics
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.analysis import Metric
 from gitops_rollouts.errors import MetricError
@@ -35,6 +37,8 @@ class Context:
 Factory = Callable[[Context], Provider]
 FACTORIES: Final[Mapping[str, Factory]] = {
     "job": lambda context: JobProvider(context.jobs),
+    "kayenta": lambda context: Kayenta(context.http),
+    "plugin": lambda context: PluginMetrics(context.plugins),
 }
 
 

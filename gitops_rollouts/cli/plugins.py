@@ -1,4 +1,4 @@
-"""``gor plugins``: which step plugins and router plugins are installed here."""
+"""``gor plugins``: which step, router and metric plugins are installed here."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ from typing import Final
 
 STEP_PLUGINS: Final = "gitops_rollouts.step_plugins"
 TRAFFIC_ROUTERS: Final = "gitops_rollouts.traffic_routers"
-GROUPS: Final = (STEP_PLUGINS, TRAFFIC_ROUTERS)
+METRIC_PROVIDERS: Final = "gitops_rollouts.metric_providers"
+GROUPS: Final = (STEP_PLUGINS, TRAFFIC_ROUTERS, METRIC_PROVIDERS)
+_KINDS: Final = {STEP_PLUGINS: "step", TRAFFIC_ROUTERS: "router", METRIC_PROVIDERS: "metric"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}/[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 Catalogue = Mapping[tuple[str, str], "Installed"]
@@ -30,8 +32,8 @@ class Installed:
 
     @property
     def kind(self) -> str:
-        """``step`` or ``router``, for people."""
-        return "step" if self.group == STEP_PLUGINS else "router"
+        """``step``, ``router`` or ``metric``, for people."""
+        return _KINDS[self.group]
 
 
 def discover() -> Catalogue:

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.plugins.catalogue import STEP_PLUGINS, TRAFFIC_ROUTERS, Catalogue
+from gitops_rollouts.plugins.catalogue import METRIC_PROVIDERS, STEP_PLUGINS, TRAFFIC_ROUTERS, Catalogue
 
 CONFIG_NAME: Final = "argo-rollouts-config"
 _KEYS: Final[Mapping[str, str]] = {
     "stepPlugins": STEP_PLUGINS,
     "trafficRouterPlugins": TRAFFIC_ROUTERS,
-    "metricProviderPlugins": "",
+    "metricProviderPlugins": METRIC_PROVIDERS,
 }
 
 
@@ -55,8 +55,6 @@ def read_configuration(data: Any, catalogue: Catalogue) -> Configured:
 
 
 def _problem(key: str, group: str, name: str, catalogue: Catalogue) -> str:
-    if not group:
-        return f"{key} names {name[:200]!r}: metric provider plugins are not supported by this version"
     installed = catalogue.get((group, name))
     if installed is None:
         return (

@@ -21,20 +21,16 @@ from gitops_rollouts.plugins.interface import (
     Context,
     HeaderRouting,
     ManagedRoutes,
+    Measured,
+    MeasuredPhase,
+    MetricRequest,
     MirrorRouting,
     Result,
     RouteRequest,
     Target,
 )
 
-STEP_METHODS: Final = ("run", "abort", "terminate")
-ROUTER_METHODS: Final = (
-    "route", "verify_weight", "set_header_route", "set_mirror_route", "remove_managed_routes",
-)  # fmt: skip
-REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
-    "gitops_rollouts.step_plugins": STEP_METHODS,
-    "gitops_rollouts.traffic_routers": ("route",),
-}
+_Methods = Mapping[str, Callable[[Any, Mapping[str, Any]], Any]]
 _LONGEST_ERROR: Final = 2000
 
 
@@ -47,12 +43,12 @@ def main(group: str, name: str) -> int:
         traceback.print_exc()
         _write(answers, {"error": _text(error)})
         return 1
-    known = STEP_METHODS if "step" in group else ROUTER_METHODS
-    _write(answers, {"methods": [method for method in known if callable(getattr(plugin, method, None))]})
+    methods = _METHODS[group]
+    _write(answers, {"methods": [method for method in methods if callable(getattr(plugin, method, None))]})
     waiting: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(requests, waiting), daemon=True).start()
     while True:
-        _write(answers, _answer(plugin, json.loads(waiting.get())))
+        _write(answers, _answer(plugin, methods, json.loads(waiting.get())))
 
 
 def _take_over_streams() -> tuple[IO[str], IO[str]]:
@@ -78,16 +74,16 @@ def _load(group: str, name: str) -> Any:
     if point is None:
         raise LookupError(f"no package provides {name!r} in {group}")
     plugin = point.load()()
-    missing = [method for method in REQUIRED[group] if not callable(getattr(plugin, method, None))]
+    missing = [method for method in _REQUIRED[group] if not callable(getattr(plugin, method, None))]
     if missing:
         raise TypeError(f"{point.value} has no method {', '.join(missing)}")
     return plugin
 
 
-def _answer(plugin: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(plugin: Any, methods: _Methods, request: Mapping[str, Any]) -> dict[str, Any]:
     number = request["id"]
     try:
-        value = _METHODS[request["call"]](getattr(plugin, request["call"]), request["with"])
+        value = methods[request["call"]](getattr(plugin, request["call"]), request["with"])
         answer = {"id": number, "value": value}
         json.dumps(answer, allow_nan=False)
     except BaseException as error:  # noqa: BLE001  a plugin's error, even an exit, is its answer
@@ -145,13 +141,53 @@ def _managed(method: Callable[[ManagedRoutes], None], given: Mapping[str, Any]) 
     method(ManagedRoutes(**{**given, "names": tuple(given["names"])}))
 
 
-_METHODS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], Any]]] = {
-    **dict.fromkeys(STEP_METHODS, _step),
-    "route": _told,
-    "verify_weight": _route,
-    "set_header_route": _header,
-    "set_mirror_route": _mirror,
-    "remove_managed_routes": _managed,
+def _measure(method: Callable[..., Measured], given: Mapping[str, Any]) -> dict[str, Any]:
+    arguments: list[Any] = [MetricRequest(**given["request"])]
+    if "measured" in given:
+        arguments.append(Measured(**{**given["measured"], "phase": MeasuredPhase(given["measured"]["phase"])}))
+    measured = method(*arguments)
+    if not isinstance(measured, Measured):
+        raise TypeError(f"the answer is a {type(measured).__name__}, not a Measured")
+    after = measured.resume_after
+    return {
+        "phase": str(measured.phase),
+        "value": str(measured.value),
+        "message": str(measured.message),
+        "metadata": {str(key): str(value) for key, value in measured.metadata.items()},
+        "resumeAfter": None if after is None else after.total_seconds(),
+    }
+
+
+def _collect(method: Callable[[MetricRequest, int], None], given: Mapping[str, Any]) -> None:
+    method(MetricRequest(**given["request"]), given["limit"])
+
+
+def _describe(method: Callable[[MetricRequest], Mapping[str, str]], given: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in method(MetricRequest(**given["request"])).items()}
+
+
+_METHODS: Final[Mapping[str, _Methods]] = {
+    "gitops_rollouts.step_plugins": {"run": _step, "abort": _step, "terminate": _step},
+    "gitops_rollouts.traffic_routers": {
+        "route": _told,
+        "verify_weight": _route,
+        "set_header_route": _header,
+        "set_mirror_route": _mirror,
+        "remove_managed_routes": _managed,
+    },
+    "gitops_rollouts.metric_providers": {
+        "run": _measure,
+        "resume": _measure,
+        "terminate": _measure,
+        "garbage_collect": _collect,
+        "metadata": _describe,
+    },
+}
+"""By group: what a plugin can be asked for."""
+_REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
+    "gitops_rollouts.step_plugins": ("run", "abort", "terminate"),
+    "gitops_rollouts.traffic_routers": ("route",),
+    "gitops_rollouts.metric_providers": ("run",),
 }
 
 

@@ -2,13 +2,13 @@
 
 Every call may come again with the same request, after a crash or a lost answer: a plugin makes things true, it doesn't
 count on being called once. It may be called in several processes, one call at a time in each; what has to last from
-one call to the next belongs into ``Result.status``, never into memory.
+one call to the next belongs into ``Result.status`` or ``Measured.metadata``, never into memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -163,4 +163,70 @@ class SetsMirrorRoutes(Protocol):
 
     def remove_managed_routes(self, request: ManagedRoutes) -> None:
         """Take out all of these routes that are there."""
+        ...
+
+
+class MeasuredPhase(StrEnum):
+    """What a measurement has come to."""
+
+    RUNNING = "Running"
+    """Not at its end: `MetricPlugin.resume` is called for it."""
+    SUCCESSFUL = "Successful"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    """Neither good nor bad: a person has to look."""
+    ERROR = "Error"
+    """It could not be told."""
+
+
+@dataclass(frozen=True)
+class MetricRequest:
+    """What a metric plugin is told. All of it is JSON data; arguments are filled in, those from Secrets too."""
+
+    run: Mapping[str, Any]
+    """The AnalysisRun: ``metadata``, ``spec`` and ``status``."""
+    metric: Mapping[str, Any]
+    """The metric, with its conditions: the plugin judges by itself."""
+    config: Any
+    """The value of this plugin's key in the metric's ``provider.plugin``."""
+    taken: int = 0
+    """How many measurements of this metric have ended: with the run's uid and the metric's name, which one this is."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement as a metric plugin answers it.
+
+    ``value`` is a text for people. ``metadata`` is kept with the measurement, where people see it, and handed back by
+    the next call: no secrets, and 16 KiB at most. ``resume_after``: when to look again while Running, 10 s unless set.
+    """
+
+    phase: MeasuredPhase
+    value: str = ""
+    message: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    resume_after: timedelta | None = None
+
+
+class MetricPlugin(Protocol):
+    """A provider of metrics. Only `run` is needed; `resume` as well if `run` ever answers Running."""
+
+    def run(self, request: MetricRequest) -> Measured:
+        """Take a measurement, or begin one that takes longer than a call may last."""
+        ...
+
+    def resume(self, request: MetricRequest, measured: Measured) -> Measured:
+        """Look again at one that is Running."""
+        ...
+
+    def terminate(self, request: MetricRequest, measured: Measured) -> Measured:
+        """The run ends: end one that is Running. Without this method it is Inconclusive."""
+        ...
+
+    def garbage_collect(self, request: MetricRequest, limit: int) -> None:
+        """Remove what measurements beyond the newest ``limit`` have left behind."""
+        ...
+
+    def metadata(self, request: MetricRequest) -> Mapping[str, str]:
+        """What the metric's result tells of the query. Arguments from Secrets are hidden in this request."""
         ...

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gitops_rollouts.plugins.catalogue import STEP_PLUGINS, TRAFFIC_ROUTERS, discover
+from gitops_rollouts.plugins.catalogue import METRIC_PROVIDERS, STEP_PLUGINS, TRAFFIC_ROUTERS, discover
 from gitops_rollouts.plugins.pool import Plugins
 from plugin_site import importing_from, write_package
 
 ODD = """
 import os, subprocess, sys, time
 from datetime import timedelta
-from gitops_rollouts.plugins import Phase, Result
+from gitops_rollouts.plugins import Measured, MeasuredPhase, Phase, Result
 
 class Base:
     def abort(self, context): return Result(Phase.SUCCESSFUL)
@@ -74,6 +74,34 @@ class Verifier(Router):
     def set_header_route(self, request): note(f"set {request.name} {list(request.match)};")
     def remove_managed_routes(self, request): note(f"remove {request.names};")
 
+class Metric:
+    def run(self, request):
+        return getattr(self, request.config["do"])(request)
+    def judges(self, request):
+        told = {"uid": request.run["metadata"]["uid"], "condition": request.metric["successCondition"],
+                "taken": request.taken, "pid": os.getpid()}
+        return Measured(MeasuredPhase.SUCCESSFUL, 0.25, "fine", told)
+    def begins(self, request): return Measured(MeasuredPhase.RUNNING, metadata={"job": "j1"})
+    def raises(self, request): raise ValueError("no such query")
+    def fails(self, request): return Measured(MeasuredPhase.ERROR, message="the source is down")
+    def invents(self, request): return Measured("Perfect")
+    def nonsense(self, request): return {"phase": "Successful"}
+    def hoards(self, request):
+        return Measured(MeasuredPhase.SUCCESSFUL, metadata={str(i): "x" * 4000 for i in range(5)})
+    def floods(self, request): return Measured(MeasuredPhase.SUCCESSFUL, "v" * 9000, "m" * 9000)
+    def hangs(self, request): time.sleep(300)
+
+class Whole(Metric):
+    def resume(self, request, measured):
+        if request.config.get("gone"): raise LookupError("no such job")
+        later = timedelta(seconds=request.config.get("later", 0))
+        if later: return Measured(MeasuredPhase.RUNNING, metadata=measured.metadata, resume_after=later)
+        return Measured(MeasuredPhase.FAILED, "7", f"{measured.phase} {measured.metadata['job']}", measured.metadata)
+    def terminate(self, request, measured):
+        return Measured(MeasuredPhase(request.config["end"]), message=f"ended {measured.metadata['job']}")
+    def garbage_collect(self, request, limit): note(f"collect {limit};")
+    def metadata(self, request): return {"query": request.config["do"]}
+
 def note(text): open(os.environ["NOTES"], "a").write(text)
 """
 
@@ -99,6 +127,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
                 "odd/good": "Good", "odd/odd": "Odd", "odd/half": "Half", "odd/missing": "Nobody", "unnamed": "Good",
             },
             TRAFFIC_ROUTERS: {"odd/router": "Router", "odd/verifier": "Verifier"},
+            METRIC_PROVIDERS: {"odd/metric": "Metric", "odd/whole": "Whole", "odd/half": "Half"},
         },
     )  # fmt: skip
     with importing_from(site):

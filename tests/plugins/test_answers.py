@@ -199,7 +199,7 @@ async def test_a_router_that_isnt_installed_is_refused_with_its_path(plugins: Pl
         ({"stepPlugins": "- {name: odd/good, location: 'file:///x', sha256: '1'}"}, [], []),
         ({"stepPlugins": "- {name: a/b, location: 'https://x'}"}, [], ["no installed Python package provides it"]),
         ({"trafficRouterPlugins": "- name: argoproj-labs/gatewayAPI"}, [], ["trafficRouterPlugins names"]),
-        ({"metricProviderPlugins": "- name: a/b"}, [], ["metric provider plugins are not supported"]),
+        ({"metricProviderPlugins": "- name: a/b"}, [], ["metricProviderPlugins names 'a/b'"]),
         ({"stepPlugins": "{", "trafficRouterPlugins": "7"}, [], ["stepPlugins is not", "trafficRouterPlugins is not"]),
         ({"stepPlugins": "- 7\n- {name: [1]}"}, [], ["has no name", "has no name"]),
         ("x", [], []),
