@@ -9,6 +9,7 @@ from typing import Final
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.api.validation.analysis import check_templates, check_templates_exist
 from gitops_rollouts.api.validation.references import check_service_selector, named_services
 from gitops_rollouts.engine import conditions, events
 from gitops_rollouts.engine.observed import Observed, Service
@@ -45,12 +46,15 @@ def _told(rollout: Rollout, errors: Sequence[FieldError], now: datetime) -> Plan
 
 
 def _reference_errors(observed: Observed) -> list[FieldError]:
-    """Of the Services: whether all of them exist, and only then what is in them."""
-    named, services = named_services(observed.rollout.spec), observed.services
+    """Of Services and analysis templates: whether all of them exist, and only then what is in them."""
+    spec, services, templates = observed.rollout.spec, observed.services, observed.templates
+    named = named_services(spec)
     missing = [FieldError(path, f'service "{name}" not found', name) for path, name in named if name not in services]
+    missing += check_templates_exist(spec, templates)
     if missing:
         return missing
-    return [error for path, name in named for error in _service_errors(observed.rollout, path, services[name])]
+    errors = [error for path, name in named for error in _service_errors(observed.rollout, path, services[name])]
+    return errors + check_templates(spec, templates)
 
 
 def _service_errors(rollout: Rollout, path: str, service: Service) -> list[FieldError]:

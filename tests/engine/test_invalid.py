@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gitops_rollouts.api.analysis import parse_analysis_template
+from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.api.validation import validate_rollout
 from gitops_rollouts.engine import invalid
@@ -123,3 +125,29 @@ def test_an_error_is_told_once() -> None:
     plan = invalid.check(Observed(edited), (), START)
     assert plan is not None
     assert plan.events
+
+
+def test_templates_are_looked_for_with_the_services_and_looked_into_after_them() -> None:
+    """§20 (B): existence first, then what is in them; nested templates too."""
+    analysis = {"templates": [{"templateName": "smoke"}]}
+    raw = manifest()
+    raw["spec"]["strategy"] = {"blueGreen": {"activeService": "active", "prePromotionAnalysis": analysis}}
+    rollout = parse_rollout(raw)
+    path = "spec.strategy.blueGreen.prePromotionAnalysis.templates"
+
+    def says(templates: Raw, **live: Service) -> tuple[str, str]:
+        known = {TemplateKey(False, name): parse_analysis_template({"spec": templates[name]}) for name in templates}
+        return texts(invalid.check(Observed(rollout, services=live, templates=known), [], START))
+
+    absent = f"{path}: Invalid value: \"smoke\": AnalysisTemplate 'smoke' not found"
+    first, all_of_them = says({})
+    assert first == f'{PATHS["active"]}: Invalid value: "active": service "active" not found'
+    assert absent in all_of_them
+    assert says({}, active=Service("active", {"app": "else"}))[0] == absent
+    endless = {"metrics": [{"name": "m", "interval": "1m", "provider": {"job": {"spec": {}}}}]}
+    first, all_of_them = says({"smoke": endless}, active=Service("active", {"app": "else"}))
+    assert "unmatch label" in first
+    assert "which runs indefinitely" in all_of_them
+    nested = {"smoke": {"templates": [{"templateName": "gone", "clusterScope": True}]}}
+    first, _ = says(nested, active=Service("active", {"app": "web"}))
+    assert first == f"{path}: Invalid value: \"gone\": ClusterAnalysisTemplate 'gone' not found"

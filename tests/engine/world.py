@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gitops_rollouts.api.analysis import AnalysisTemplate, parse_analysis_template
+from gitops_rollouts.api.analysis_templates import TemplateKey, reachable, templates_of
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import DESIRED_REPLICAS, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
@@ -48,6 +50,7 @@ from gitops_rollouts.engine.plan import (
 )
 from gitops_rollouts.engine.step import step
 
+MEASURES_ONCE = parse_analysis_template({"spec": {"metrics": [{"name": "once", "provider": {"job": {"spec": {}}}}]}})
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
@@ -117,6 +120,8 @@ class World:
         self.slow = False
         self.workload: Workload | None = None
         self.verdicts: dict[RunKind, Verdict] = {}
+        self.templates: dict[TemplateKey, AnalysisTemplate | None] = {}
+        """Analysis templates that differ from `MEASURES_ONCE`, which all others are; None: there is none."""
         self.routers = RoutersSeen()
         self.routed: list[RouteTraffic] = []
         """What the routers were told, each change once."""
@@ -225,6 +230,7 @@ class World:
             authority=self.authority,
             workload=self.workload,
             verdicts=dict(self.verdicts),
+            templates=reachable(templates_of(rollout), lambda key: self.templates.get(key, MEASURES_ONCE)),
             routers=self.routers,
             plugin_answers=tuple(self.answers),
             disabled_plugins=self.disabled,
