@@ -181,20 +181,34 @@ class Invalid(KubeError):
 
 
 class NameTaken(KubeError):
-    """An object of the wanted name exists and isn't this owner's. ``name``: its name, ``kind``: its kind."""
+    """An object of the wanted name exists and isn't this owner's. ``name``: its name, ``kind``: its kind.
 
-    def __init__(self, message: str, *, name: str = "", kind: str = "ReplicaSet") -> None:
+    ``going``: it will be gone soon.
+    """
+
+    def __init__(self, message: str, *, name: str = "", kind: str = "ReplicaSet", going: bool = False) -> None:
         super().__init__(message, status=409)
         self.name = name
         self.kind = kind
+        self.going = going
 
 
 class CreateRefused(KubeError):
-    """The API server refused a new ReplicaSet. ``name``: its name."""
+    """The API server refused a new object. ``name``: its name, ``kind``: its kind."""
 
-    def __init__(self, message: str, *, name: str = "", status: int = 0, reason: str = "", remedy: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        kind: str = "ReplicaSet",
+        status: int = 0,
+        reason: str = "",
+        remedy: str = "",
+    ) -> None:
         super().__init__(message, status=status, reason=reason, remedy=remedy)
         self.name = name
+        self.kind = kind
 
 
 class Gone(KubeError):

@@ -17,6 +17,9 @@ from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.authority import AuthorityReader, GitView
 from gitops_rollouts.controllers.execute import Executor
+from gitops_rollouts.controllers.execute_experiments import ExperimentExecutor
+from gitops_rollouts.controllers.experiment import ExperimentController
+from gitops_rollouts.controllers.experiment_caches import ExperimentCaches
 from gitops_rollouts.controllers.observe import (
     Caches,
     Key,
@@ -162,7 +165,8 @@ class Leader:
         services: Informer[LiveService] = Informer(client, SERVICES, project_service, namespace=settings.namespace)
         rollout_queue: DelayQueue[Key] = DelayQueue("Rollouts", metrics=metrics)
         service_queue: DelayQueue[Key] = DelayQueue("Services", metrics=metrics)
-        self._queues = (rollout_queue, service_queue)
+        experiment_queue: DelayQueue[Key] = DelayQueue("Experiments", metrics=metrics)
+        self._queues = (rollout_queue, service_queue, experiment_queue)
         self._git: GitSide | None = None
         if git is not None:
             parts = Parts(client, Discovery(client), fence, clock, metrics, rollouts, self.emit, settings)
@@ -178,8 +182,10 @@ class Leader:
             on_rollout=rollout_queue.add,
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
+            on_owned=lambda uid, counts_only: self._experiment_caches.owned_changed(uid, counts_only),
             runs=self._runs,
         )
+        self._experiment_caches = ExperimentCaches(self.caches, self._runs, experiment_queue.add_after)
         self._informers = (rollouts, replica_sets, services, *self._runs.informers)
         self._workloads = Workloads(
             client,
@@ -215,6 +221,15 @@ class Leader:
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
         )
+        self._experiments = ExperimentController(
+            self._experiment_caches,
+            ExperimentExecutor(client, fence, self.emit),
+            self.emit,
+            clock,
+            experiment_queue,
+            instance_id=settings.instance_id,
+            resync_seconds=settings.resync_seconds,
+        )
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
         self._controllers: list[asyncio.Task[Any]] = []
         self._git_task: asyncio.Task[Any] | None = None
@@ -223,10 +238,12 @@ class Leader:
         key = self.caches.rollout_with(uid)
         if key is not None:
             self._rollouts.queue.add(key)
+        self._experiment_caches.owned_changed(uid)
 
     def _template_changed(self, namespace: str, template: TemplateKey) -> None:
         for key in self.caches.naming_template(namespace, template):
             self._rollouts.queue.add(key)
+        self._experiment_caches.template_changed(namespace, template)
 
     def emit(self, about: About, event: EmitEvent) -> None:
         """Send an event and count it."""
@@ -249,6 +266,7 @@ class Leader:
         self._controllers = [
             asyncio.create_task(self._rollouts.run(), name="rollout controller"),
             asyncio.create_task(self._services.run(), name="service controller"),
+            asyncio.create_task(self._experiments.run(), name="experiment controller"),
         ]
         if self._git is None:
             return self._controllers

@@ -13,8 +13,15 @@ import structlog
 from gitops_rollouts.api.meta import Raw, format_time
 from gitops_rollouts.api.names import ARGO_API_VERSION, MANAGED_BY_ROLLOUTS, OUTBOX, OUTBOX_MANAGER, POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patch
+from gitops_rollouts.controllers.execute_owned import (
+    create_owned,
+    is_refusal,
+    owner_reference,
+    replica_set_patch,
+    version_of,
+)
 from gitops_rollouts.controllers.execute_runs import act_on_run
-from gitops_rollouts.controllers.observe import LiveRollout, controller_uid
+from gitops_rollouts.controllers.observe import LiveRollout
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
@@ -48,7 +55,6 @@ from gitops_rollouts.errors import (
 )
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.events import About
-from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
@@ -214,7 +220,7 @@ class _Run:
                 body = {"metadata": {"uid": action.uid, "ownerReferences": [gone]}}
                 await self._patch(REPLICA_SETS, action.name, body, kind="strategic")
             case PatchReplicaSet():
-                await self._patch(REPLICA_SETS, action.name, _replica_set_patch(action))
+                await self._patch(REPLICA_SETS, action.name, replica_set_patch(action))
             case DeleteReplicaSet():
                 await self._delete(action)
 
@@ -254,27 +260,22 @@ class _Run:
             log.warning("abort not recorded", namespace=self._namespace, name=self._live.key[1], error=str(error))
 
     async def _create(self, action: CreateReplicaSet) -> None:
-        body: Raw = dict(action.body)
-        meta = {**body.get("metadata", {}), "ownerReferences": [self._owner()]}
-        body.setdefault("apiVersion", REPLICA_SETS.api_version)
-        body.setdefault("kind", REPLICA_SETS.kind)
-        body["metadata"] = {**meta, "name": action.name, "namespace": self._namespace}
         try:
-            self._wrote(REPLICA_SETS, await self._client.create(REPLICA_SETS, self._namespace, body))
-        except AlreadyExists as error:
-            present = await self._client.get(REPLICA_SETS, self._namespace, action.name)
-            if controller_uid(present.get("metadata") or {}) != self._live.rollout.metadata.uid:
-                message = f"ReplicaSet {action.name} exists already and belongs to something else"
-                raise NameTaken(message, name=action.name) from error
-            self._wrote(REPLICA_SETS, present)
-            # ours already: the cache was late. The next pass sees it
+            answer, new = await create_owned(
+                self._client, REPLICA_SETS, self._namespace, self._owner(), action.name, action.body
+            )
+        except NameTaken:
             raise
         except KubeError as error:
-            if error.status in {400, 403, 422} and error.reason != NAMESPACE_TERMINATING:
+            if is_refusal(error):
                 raise CreateRefused(
                     error.message, name=action.name, status=error.status, reason=error.reason, remedy=error.remedy
                 ) from error
             raise
+        self._wrote(REPLICA_SETS, answer)
+        if not new:
+            # ours already: the cache was late. The next pass sees it
+            raise AlreadyExists(f"ReplicaSet {action.name} exists already", status=409)
 
     async def _delete(self, action: DeleteReplicaSet) -> None:
         try:
@@ -336,20 +337,12 @@ class _Run:
             self._version = str(answer["metadata"]["resourceVersion"])
 
     def _wrote(self, resource: Resource, answer: Mapping[str, Any]) -> None:
-        version = str((answer.get("metadata") or {}).get("resourceVersion") or "")
-        if version.isdigit():
-            self._outcome.written[resource] = max(self._outcome.written.get(resource, 0), int(version))
+        version = version_of(answer)
+        if version:
+            self._outcome.written[resource] = max(self._outcome.written.get(resource, 0), version)
 
     def _owner(self) -> Raw:
-        meta = self._live.rollout.metadata
-        return {
-            "apiVersion": ARGO_API_VERSION,
-            "kind": "Rollout",
-            "name": meta.name,
-            "uid": meta.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        return owner_reference("Rollout", self._live.rollout.metadata)
 
 
 def _batches(actions: Iterable[Action]) -> Iterator[list[Action]]:
@@ -379,22 +372,6 @@ def read_outbox(text: str) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         return []
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def _replica_set_patch(action: PatchReplicaSet) -> Raw:
-    body: Raw = {}
-    if action.annotations:
-        body["metadata"] = {"annotations": dict(action.annotations)}
-    spec: Raw = {}
-    if action.replicas is not None:
-        spec["replicas"] = action.replicas
-    if action.min_ready_seconds is not None:
-        spec["minReadySeconds"] = action.min_ready_seconds
-    if action.template:
-        spec["template"] = dict(action.template)
-    if spec:
-        body["spec"] = spec
-    return body
 
 
 def _service_patch(action: PointService) -> Raw:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gitops_rollouts.api.meta import Raw
-from gitops_rollouts.controllers.observe import controller_uid
+from gitops_rollouts.controllers.execute_owned import create_owned
 from gitops_rollouts.engine.plan import CreateRun, DeleteRun, RunResource, TerminateRun
-from gitops_rollouts.errors import AlreadyExists, NameTaken, NotFound
+from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, EXPERIMENTS, Resource
 
@@ -26,7 +26,8 @@ async def act_on_run(
     resource = RESOURCES[action.kind]
     match action:
         case CreateRun():
-            return resource, await _create(client, resource, namespace, owner, action)
+            created, _ = await create_owned(client, resource, namespace, owner, action.name, action.body)
+            return resource, created
         case TerminateRun():
             body = {"metadata": {"uid": action.uid}, "spec": {"terminate": True}}
             try:
@@ -37,16 +38,3 @@ async def act_on_run(
             with contextlib.suppress(NotFound):
                 await client.delete(resource, namespace, action.name, uid=action.uid)
             return resource, {}
-
-
-async def _create(client: Client, resource: Resource, namespace: str, owner: Raw, action: CreateRun) -> Raw:
-    meta = {**action.body.get("metadata", {}), "name": action.name, "namespace": namespace, "ownerReferences": [owner]}
-    body = {**action.body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
-    try:
-        return await client.create(resource, namespace, body)
-    except AlreadyExists as error:
-        present = await client.get(resource, namespace, action.name)
-        if controller_uid(present.get("metadata") or {}) != owner["uid"]:
-            message = f"{resource.kind} {action.name} exists already and belongs to something else"
-            raise NameTaken(message, name=action.name, kind=resource.kind) from error
-        return present

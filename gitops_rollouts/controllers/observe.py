@@ -11,10 +11,17 @@ from typing import Any, Final
 from gitops_rollouts.api.analysis_templates import TemplateKey, templates_of
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.meta import Raw, parse_time
-from gitops_rollouts.api.names import APPLIED, INSTANCE_ID, MANAGED_BY_ROLLOUTS, OUTBOX, POD_TEMPLATE_HASH
+from gitops_rollouts.api.names import (
+    APPLIED,
+    EXPERIMENT_NAME,
+    INSTANCE_ID,
+    MANAGED_BY_ROLLOUTS,
+    OUTBOX,
+    POD_TEMPLATE_HASH,
+)
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
-from gitops_rollouts.controllers.run_caches import RunCaches
+from gitops_rollouts.controllers.run_caches import Owned, RunCaches
 from gitops_rollouts.decisions.gates import gate_at
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
@@ -50,12 +57,18 @@ class LiveRollout:
 
 @dataclass(frozen=True, slots=True)
 class LiveService:
-    """A Service as far as it matters. ``version``: its resourceVersion."""
+    """A Service as far as it matters. ``version``: its resourceVersion.
+
+    ``owner_uid``: of what controls it, None if nothing does. ``experiment``: it is one of an Experiment's (§19).
+    """
 
     name: str
     selector: Mapping[str, str]
     managed_by: str | None
     version: str
+    uid: str = ""
+    owner_uid: str | None = None
+    experiment: bool = False
 
 
 def project_rollout(raw: Raw) -> LiveRollout:
@@ -91,11 +104,15 @@ def project_replica_set(raw: Raw) -> ReplicaSet:
 def project_service(raw: Raw) -> LiveService:
     """Keep a Service's selector and who manages it."""
     meta, spec = _dict(raw.get("metadata")), _dict(raw.get("spec"))
+    annotations, owner_uid = meta.get("annotations") or {}, controller_uid(meta)
     return LiveService(
         name=meta["name"],
         selector=spec.get("selector") or {},
-        managed_by=(meta.get("annotations") or {}).get(MANAGED_BY_ROLLOUTS),
+        managed_by=annotations.get(MANAGED_BY_ROLLOUTS),
         version=meta.get("resourceVersion") or "",
+        uid=meta.get("uid") or "",
+        owner_uid=owner_uid,
+        experiment=owner_uid is not None and EXPERIMENT_NAME in annotations,
     )
 
 
@@ -137,15 +154,17 @@ def service_names(rollout: Rollout) -> frozenset[str]:
     return frozenset(filter(None, named))
 
 
-def is_ours(rollout: Rollout, instance_id: str) -> bool:
+def is_ours(thing: Owned, instance_id: str) -> bool:
     """The instance label equals ours; without an instance id only unlabelled ones are ours (docs/behaviour.md §23)."""
-    return rollout.metadata.labels.get(INSTANCE_ID, "") == instance_id
+    return thing.metadata.labels.get(INSTANCE_ID, "") == instance_id
 
 
 class Caches:
     """The informers of Rollouts, ReplicaSets and Services with the indexes that a pass needs.
 
-    ``on_rollout`` is called with a key when that Rollout should be looked at, ``on_service`` with a Service's key.
+    ``on_rollout`` is called with a key when that Rollout should be looked at, ``on_service`` with a Service's key,
+    ``on_owned`` with the uid of an owner that is no Rollout, when a ReplicaSet of it changed: what it is told
+    differs in no more than counts if the second argument is true.
     """
 
     def __init__(
@@ -157,6 +176,7 @@ class Caches:
         on_rollout: Callable[[Key], None],
         on_service: Callable[[Key], None],
         on_replicas: Callable[[Key], None],
+        on_owned: Callable[[str, bool], None] = lambda _uid, _counts_only: None,
         runs: RunCaches | None = None,
     ) -> None:
         self.runs = runs
@@ -166,6 +186,7 @@ class Caches:
         self._on_rollout = on_rollout
         self._on_service = on_service
         self._on_replicas = on_replicas
+        self._on_owned = on_owned
         self._owned: dict[str, dict[Key, ReplicaSet]] = defaultdict(dict)
         self._orphans: dict[str, dict[str, ReplicaSet]] = defaultdict(dict)
         self._uids: dict[str, Key] = {}
@@ -216,6 +237,10 @@ class Caches:
             return ()
         return self.runs.evidence_of(live.rollout.metadata.uid, live.rollout.status.current_pod_hash)
 
+    def replica_sets_of(self, uid: str) -> tuple[ReplicaSet, ...]:
+        """The ReplicaSets that this owner controls, by name."""
+        return tuple(sorted(self._owned.get(uid, {}).values(), key=lambda found: found.name))
+
     def rollout_with(self, uid: str) -> Key | None:
         """The key of the Rollout with this uid."""
         return self._uids.get(uid)
@@ -260,8 +285,11 @@ class Caches:
         for owner in owners:
             if owner is None:
                 self._orphan_changed(key[0], new or old)
-            elif owner in self._uids:
-                counts_only = old is not None and new is not None and _spec_of(old) == _spec_of(new)
+                continue
+            counts_only = old is not None and new is not None and _spec_of(old) == _spec_of(new)
+            if owner not in self._uids:
+                self._on_owned(owner, counts_only)
+            else:
                 (self._on_replicas if counts_only else self._on_rollout)(self._uids[owner])
 
     def _unindex(self, key: Key, old: ReplicaSet) -> None:

@@ -64,7 +64,7 @@ class ServiceController:
         if service is None:
             self.queue.forget(key)
             return
-        if POD_TEMPLATE_HASH not in service.selector:
+        if POD_TEMPLATE_HASH not in service.selector or service.experiment:
             return
         users = self._caches.users_of(key)
         if users or await self._manager_uses(key, service):
