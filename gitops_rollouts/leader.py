@@ -182,7 +182,7 @@ class Leader:
             on_rollout=rollout_queue.add,
             on_replicas=lambda key: rollout_queue.add_after(key, COALESCE_SECONDS),
             on_service=lambda key: service_queue.add_after(key, SETTLE_SECONDS),
-            on_owned=lambda uid, counts_only: self._experiment_caches.owned_changed(uid, counts_only),
+            on_owned=self._owned_changed,
             runs=self._runs,
         )
         self._experiment_caches = ExperimentCaches(self.caches, self._runs, experiment_queue.add_after)
@@ -234,11 +234,11 @@ class Leader:
         self._controllers: list[asyncio.Task[Any]] = []
         self._git_task: asyncio.Task[Any] | None = None
 
-    def _owned_changed(self, uid: str) -> None:
+    def _owned_changed(self, uid: str, counts_only: bool = False) -> None:
         key = self.caches.rollout_with(uid)
         if key is not None:
             self._rollouts.queue.add(key)
-        self._experiment_caches.owned_changed(uid)
+        self._experiment_caches.owned_changed(uid, counts_only)
 
     def _template_changed(self, namespace: str, template: TemplateKey) -> None:
         for key in self.caches.naming_template(namespace, template):
