@@ -21,7 +21,7 @@ from gitops_rollouts.errors import GorError
 MODULES: Final = (
     *("get", "list", "status", "why"),
     *("promote", "abort", "retry", "withdraw", "undo"),
-    *("set_image", "set", "pause", "resume", "restart", "allow_prune"),
+    *("set_image", "set", "pause", "resume", "restart", "terminate", "create", "allow_prune"),
     *("validate", "lint", "render", "diff", "doctor", "plugins"),
     *("run", "crds", "migrate"),
     *("demo", "cluster", "completion"),

@@ -9,7 +9,10 @@ import typer
 from gitops_rollouts.cli.deciding import Asked, Verb, add_command, carry_out
 
 if TYPE_CHECKING:
+    from gitops_rollouts.cli.in_repository import InRepository
+    from gitops_rollouts.cli.requests import Patch
     from gitops_rollouts.cli.view import RolloutView
+    from gitops_rollouts.decisions.desk import Desk, Done
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +23,12 @@ def register(app: typer.Typer) -> None:
 def promote(
     asked: Asked,
     full: Annotated[bool, typer.Option("--full", help="Skip every step that is left.")] = False,
+    skip_current_step: Annotated[
+        bool, typer.Option("--skip-current-step", "-c", help="Skip the step where it is; in Git: its gate.")
+    ] = False,
+    skip_all_steps: Annotated[
+        bool, typer.Option("--skip-all-steps", "-a", help="Skip all steps; pods still come up one after another.")
+    ] = False,
 ) -> None:
     """Let an update go on past the gate where it waits.
 
@@ -30,10 +39,32 @@ def promote(
     \b
       gor promote web              past the present gate
       gor promote web --full       past all gates and steps
+      gor promote web -c           past the step where it is
       gor promote web --dry-run    show the line
+
+    In Git only gates are approved: -c needs one where the update is, and -a is
+    the same as --full.
     """
     from gitops_rollouts.cli import requests
-    from gitops_rollouts.errors import DecisionError
+    from gitops_rollouts.errors import ConfigError, DecisionError
+
+    if full + skip_current_step + skip_all_steps > 1:
+        raise ConfigError("--full, --skip-current-step and --skip-all-steps exclude one another", remedy="give one")
+
+    def in_git(desk: Desk, place: InRepository, seen: RolloutView | None) -> Done:
+        gate = seen.gate if seen else None
+        if skip_current_step and seen is not None and gate is None:
+            at = f"step {seen.steps_done}" if seen.rollout.spec.steps else "where it is"
+            remedy = f"gor promote {asked.name} --full skips all that is left"
+            raise DecisionError(f"{at} of {seen.namespace}/{seen.name} is no gate: it ends by itself", remedy=remedy)
+        return desk.promote(
+            place.key, gate=gate, full=full or skip_all_steps, reason=asked.reason, dry_run=asked.dry_run
+        )
+
+    def on_cluster(seen: RolloutView) -> tuple[Patch, ...]:
+        if skip_current_step or skip_all_steps:
+            return requests.skip(seen.rollout, every=skip_all_steps)
+        return requests.promote_full(seen.rollout) if full else requests.promote(seen.rollout)
 
     def check(seen: RolloutView) -> None:
         if seen.rollout.status.abort and not full:
@@ -42,13 +73,11 @@ def promote(
             raise DecisionError(message, remedy=remedy)
 
     verb = Verb(
-        in_git=lambda desk, place, seen: desk.promote(
-            place.key, gate=seen.gate if seen else None, full=full, reason=asked.reason, dry_run=asked.dry_run
-        ),
-        on_cluster=lambda seen, _: requests.promote_full(seen.rollout) if full else requests.promote(seen.rollout),
+        in_git=in_git,
+        on_cluster=lambda seen, _: on_cluster(seen),
         nothing=f"{asked.name} waits for nothing",
         then="it goes on",
         check=check,
-        in_detail=lambda seen: "" if full else requests.skipped(seen.rollout),
+        in_detail=lambda seen: "" if full or skip_current_step or skip_all_steps else requests.skipped(seen.rollout),
     )
     carry_out(asked, verb)

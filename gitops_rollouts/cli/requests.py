@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gitops_rollouts.kube.client import Client
 
 _CONTAINER_LISTS = ("containers", "initContainers", "ephemeralContainers")
+_PLAIN = "gor promote without -c or -a goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,19 @@ def promote_full(rollout: Rollout) -> tuple[Patch, ...]:
     status = rollout.status
     patches = [] if status.current_pod_hash == status.stable_rs else [_status({"promoteFull": True})]
     return (*patches, _spec({"paused": False})) if rollout.spec.paused else tuple(patches)
+
+
+def skip(rollout: Rollout, *, every: bool) -> tuple[Patch, ...]:
+    """Move on by one step, or past ``every`` step, whatever the current one waits for. Raises `DecisionError`."""
+    if rollout.spec.strategy.blue_green is not None:
+        raise DecisionError(
+            f'"{rollout.metadata.name}" is blue-green: it has no steps to skip', remedy="leave -c, -a out"
+        )
+    steps, index = len(rollout.spec.steps), rollout.status.current_step_index or 0
+    if not steps:
+        raise DecisionError(f'"{rollout.metadata.name}" has no steps to skip', remedy=_PLAIN)
+    following = steps if every else min(index + 1, steps)
+    return (_status({"currentStepIndex": following}),) if following != index else ()
 
 
 def abort(rollout: Rollout) -> tuple[Patch, ...]:

@@ -61,6 +61,21 @@ def test_promote_at_rest_does_nothing() -> None:
     assert requests.promote(rollout(steps=0)) == ()
 
 
+@pytest.mark.parametrize(
+    ("index", "every", "expected"), [(0, False, 1), (1, False, 2), (0, True, 2), (None, False, 1), (2, True, None)]
+)
+def test_skip_moves_only_the_step(index: int | None, every: bool, expected: int | None) -> None:
+    at = rollout(status={"pauseConditions": PAUSE, "currentStepIndex": index})
+    wanted = [] if expected is None else [("status", {"status": {"currentStepIndex": expected}})]
+    assert bodies(requests.skip(at, every=every)) == wanted
+
+
+def test_there_is_nothing_to_skip_without_steps() -> None:
+    for each in (rollout(steps=0), rollout(strategy={"blueGreen": {"activeService": "web"}})):
+        with pytest.raises(DecisionError, match="no steps to skip"):
+            requests.skip(each, every=False)
+
+
 def test_promote_resumes_a_paused_rollout_after_the_status() -> None:
     found = bodies(requests.promote(rollout(status={"pauseConditions": PAUSE}, paused=True)))
     assert found == [("status", {"status": {"pauseConditions": None}}), ("", {"spec": {"paused": False}})]
