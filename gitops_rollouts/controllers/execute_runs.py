@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.api.names import CANCELLED
 from gitops_rollouts.controllers.execute_owned import create_owned
 from gitops_rollouts.engine.plan import CreateRun, DeleteRun, RunResource, TerminateRun
 from gitops_rollouts.errors import NotFound
@@ -29,7 +30,8 @@ async def act_on_run(
             created, _ = await create_owned(client, resource, namespace, owner, action.name, action.body)
             return resource, created
         case TerminateRun():
-            body = {"metadata": {"uid": action.uid}, "spec": {"terminate": True}}
+            meta = {"uid": action.uid, "annotations": {CANCELLED: "true"}}
+            body = {"metadata": meta, "spec": {"terminate": True}}
             try:
                 return resource, await client.patch(resource, namespace, action.name, body)
             except NotFound:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gitops_rollouts.api.analysis import INCONCLUSIVE
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus, StepPluginStatus, TrafficWeights
 from gitops_rollouts.engine import (
+    current_runs,
     duration,
     ephemeral,
     events,
@@ -91,12 +93,12 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         if not changed:
             paused = _pause(scene)
     played = plugin_steps.play(scene, settled=not changed, undecided=runs.undecided(scene, judged))
-    actions += played.actions + workload.hand_over(scene) + dressed.late
+    actions += played.actions + workload.hand_over(scene) + dressed.late + judged.actions
     plan = persist.finish(scene, _draft(scene, _Seen(paused, restarted, routed, judged, played)), actions)
     if plan.status is not None and plan.status_first and scene.canary.has_routers:
         plan = replace(plan, status=_with_weights(plan.status, scene.recorded))
     look_again = moments.soonest(look_again, plan.look_again, paused.look_again, played.look_again)
-    return replace(plan, look_again=look_again)
+    return current_runs.look_again(replace(plan, look_again=look_again), judged.error)
 
 
 def _goes_back(scene: Scene) -> bool:
@@ -119,7 +121,8 @@ def _given_up(scene: Scene, restarted: Restarted, judged: runs.Judged, actions: 
             "canary": _canary_status(scene, scene.recorded, scene.status.canary.step_plugin_statuses),
         }
     )
-    return persist.finish(scene, persist.Draft(status, abort=judged.abort, abort_reason=judged.reason), actions)
+    draft = persist.Draft(status, judged.events, judged.abort, judged.reason, judged.culprit)
+    return persist.finish(scene, draft, actions)
 
 
 def _canary_status(
@@ -188,7 +191,8 @@ def _draft(scene: Scene, seen: _Seen) -> persist.Draft:
         update={"restarted_at": seen.restarted.restarted_at, "canary": seen.judged.into(canary)}
     )
     draft = _decided(scene, status, seen)
-    return replace(draft, events=seen.played.events + draft.events)
+    draft = replace(draft, events=seen.judged.events + seen.played.events + draft.events)
+    return current_runs.told(scene, draft, seen.judged.error)
 
 
 def _decided(scene: Scene, status: RolloutStatus, seen: _Seen) -> persist.Draft:
@@ -268,7 +272,7 @@ def _step_completed(scene: Scene, seen: _Seen) -> bool:
         case "plugin":
             done = seen.played.done
         case "analysis" | "experiment":
-            done = runs.succeeded(scene)
+            done = runs.succeeded(scene, seen.judged)
         case "setHeaderRoute" | "setMirrorRoute":
             done = seen.routed.routes_set
         case "setWeight":
@@ -291,6 +295,10 @@ def _next_step(scene: Scene, status: RolloutStatus) -> persist.Draft:
     index = scene.status.current_step_index or 0
     remaining = tuple(pause for pause in status.pause_conditions if pause.reason != CANARY_PAUSE)
     canary = status.canary.model_copy(update={"current_step_analysis_run_status": None, "current_experiment": ""})
+    background = canary.current_background_analysis_run_status
+    if background is not None and background.status == INCONCLUSIVE:
+        # Git has let the update past this step alone: the next one has a run of its own
+        canary = canary.model_copy(update={"current_background_analysis_run_status": None})
     new = status.model_copy(update={"current_step_index": index + 1, "pause_conditions": remaining, "canary": canary})
     done = events.step_completed(index, len(scene.steps), scene.steps[index].describe())
     return persist.Draft(new, (done,))

@@ -112,3 +112,10 @@ def weight_updated(before: int | None, after: int) -> EmitEvent:
 def verify_failed(error: str) -> EmitEvent:
     """The routers could not be asked whether the weights are in effect."""
     return EmitEvent("WeightVerifyError", error, "Warning")
+
+
+def run_changed(kind: str, name: str, phase: str, before: str) -> EmitEvent:
+    """A run that the Rollout waits for came to another phase; ``before``: "" if nothing was known of it."""
+    level: Literal["Normal", "Warning"] = "Warning" if phase in ("Error", "Failed") else "Normal"
+    text = f"{kind} Analysis Run '{name}' Status New: '{phase}' Previous: '{before or 'NoPreviousStatus'}'"
+    return EmitEvent(f"AnalysisRun{phase}", text, level)

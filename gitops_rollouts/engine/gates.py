@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gitops_rollouts.api import analysis
 from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, desired, scaling, traffic
+from gitops_rollouts.engine import conditions, current_runs, desired, scaling, traffic
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
@@ -84,10 +86,11 @@ def _obeyed(scene: Scene, authority: Authority) -> RolloutStatus:
     if leave.held or status.abort or scene.spec.paused:
         return status
     if _released_undecided(scene, authority, status):
-        index = status.current_step_index or 0
-        return status.model_copy(
-            update={"pause_conditions": (), "controller_pause": False, "current_step_index": index + 1}
-        )
+        return _past_undecided(status)
+    beside = _released_beside(scene, authority, status)
+    if beside is not None:
+        remaining = tuple(condition for condition in status.pause_conditions if condition is not beside)
+        status = status.model_copy(update={"pause_conditions": remaining, "controller_pause": bool(remaining)})
     pause = _approved_pause(scene, authority, status)
     if pause is None:
         return status
@@ -98,10 +101,42 @@ def _obeyed(scene: Scene, authority: Authority) -> RolloutStatus:
 def _released_undecided(scene: Scene, authority: Authority, status: RolloutStatus) -> bool:
     """Whether the tree lets the update past a step that ended without a verdict (docs/decisions.md §1.1)."""
     step = scene.step
-    if step is None or step.kind not in ("analysis", "experiment"):
+    if step is None or not approves(authority, status.current_step_index or 0):
         return False
-    waits = any(pause.reason in (INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT) for pause in status.pause_conditions)
-    return waits and approves(authority, status.current_step_index or 0)
+    if step.kind == "experiment":
+        return pause_of(status.pause_conditions, INCONCLUSIVE_EXPERIMENT) is not None
+    run = status.canary.current_step_analysis_run_status
+    ended = step.kind == "analysis" and run is not None and run.status == analysis.INCONCLUSIVE
+    return ended and pause_of(status.pause_conditions, INCONCLUSIVE) is not None
+
+
+def _past_undecided(status: RolloutStatus) -> RolloutStatus:
+    """The next step; what the background analysis couldn't tell was released with this one."""
+    canary = status.canary
+    beside = canary.current_background_analysis_run_status
+    if beside is not None and beside.status == analysis.INCONCLUSIVE:
+        canary = canary.model_copy(update={"current_background_analysis_run_status": None})
+    index = status.current_step_index or 0
+    return status.model_copy(
+        update={"pause_conditions": (), "controller_pause": False, "current_step_index": index + 1, "canary": canary}
+    )
+
+
+def _released_beside(scene: Scene, authority: Authority, status: RolloutStatus) -> PauseCondition | None:
+    """The pause of an inconclusive analysis that the tree takes away.
+
+    Of a background analysis for the current step alone, of blue-green's analysis before the switch for the switch.
+    """
+    if scene.blue_green is not None:
+        shown = status.blue_green
+        run = None if shown.active_selector == scene.pod_hash else shown.pre_promotion_analysis_run_status
+        approved = authority.approved_active or authority.full
+    else:
+        run = status.canary.current_background_analysis_run_status
+        approved = approves(authority, status.current_step_index or 0)
+    if run is None or run.status != analysis.INCONCLUSIVE or not approved:
+        return None
+    return pause_of(status.pause_conditions, INCONCLUSIVE)
 
 
 def _approved_pause(scene: Scene, authority: Authority, status: RolloutStatus) -> PauseCondition | None:
@@ -116,14 +151,28 @@ def _approved_pause(scene: Scene, authority: Authority, status: RolloutStatus) -
 
 
 def _passed_gate(scene: Scene, authority: Authority) -> int | None:
-    """The first gate before the current step that the tree doesn't approve."""
+    """The first gate before the current step that the tree doesn't approve.
+
+    An analysis that has said yes is none.
+    """
     if skips_steps(scene):
         return None
     index = scene.status.current_step_index or 0
     for gate, step in enumerate(scene.steps[:index]):
-        if step.is_indefinite_pause and not approves(authority, gate):
+        waits = step.is_indefinite_pause or (step.analysis is not None and not _measured(scene, gate))
+        if waits and not approves(authority, gate):
             return gate
     return None
+
+
+def _measured(scene: Scene, index: int) -> bool:
+    """Whether the analysis of this step has said yes to the new version."""
+    wanted = {ROLLOUT_TYPE: "Step", STEP_INDEX: str(index), POD_TEMPLATE_HASH: scene.pod_hash}
+    return any(
+        current_runs.says(scene, run) == analysis.SUCCESSFUL
+        for run in scene.observed.analysis_runs
+        if wanted.items() <= run.metadata.labels.items()
+    )
 
 
 def undo(scene: Scene) -> Plan | None:
@@ -145,10 +194,12 @@ def undo(scene: Scene) -> Plan | None:
         emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
     gate = _gate_to_return_to(scene, authority)
     if gate is not None:
-        pause = PauseCondition(reason=CANARY_PAUSE, start_time=scene.stamp)
-        changes |= {"current_step_index": gate, "pause_conditions": (pause,), "controller_pause": True}
+        stops = scene.steps[gate].is_indefinite_pause
+        pauses = (PauseCondition(reason=CANARY_PAUSE, start_time=scene.stamp),) if stops else ()
+        changes |= {"current_step_index": gate, "pause_conditions": pauses, "controller_pause": stops}
         where = f"step {gate + 1}/{len(scene.steps)} ({scene.steps[gate].describe()})"
-        text = f"Git of {authority.target!r} does not approve going past {where}: paused there. Use `{command}`"
+        back = "paused there" if stops else "gone back to it"
+        text = f"Git of {authority.target!r} does not approve going past {where}: {back}. Use `{command}`"
         emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
     if _passed_active_gate(scene):
         pause = PauseCondition(reason=BLUE_GREEN_PAUSE, start_time=scene.stamp)

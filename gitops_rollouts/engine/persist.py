@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from gitops_rollouts.api.analysis import AnalysisRun
 from gitops_rollouts.api.evidence import Evidence, worst_first
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.status import CanaryStatus, PauseCondition, RolloutStatus
@@ -40,6 +41,8 @@ class Draft:
     """Why the engine itself aborts in this pass (docs/behaviour.md §11.1); "" if it doesn't."""
     abort_reason: str = ""
     """That in one word, for the record in Git (docs/decisions.md §4)."""
+    culprit: AnalysisRun | None = None
+    """The run that failed, if one did: the cause and the evidence of the decision."""
     resumed: bool = False
     """Somebody ended a pause and this pass could not act on it yet: remember that in ``controllerPause`` (§10)."""
 
@@ -127,6 +130,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
             reason=reason,
             message=text,
             evidence=_evidence(scene, new) if reason in BY_METRICS else (),
+            run=draft.culprit.metadata.uid if draft.culprit is not None and draft.abort == text else "",
         )
         actions = (record, *actions)
     actions = _told(scene, new) + actions

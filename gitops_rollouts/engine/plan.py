@@ -152,7 +152,10 @@ class CreateRun:
 
 @dataclass(frozen=True, slots=True)
 class TerminateRun:
-    """Ask an AnalysisRun or Experiment to end (``spec.terminate``, §17.5). One that is gone meanwhile is no error."""
+    """Ask an AnalysisRun or Experiment to end (``spec.terminate``, §17.5). One that is gone meanwhile is no error.
+
+    It is marked as `CANCELLED`, so that however it ends, that is never taken for a verdict.
+    """
 
     kind: RunResource
     name: str
@@ -205,6 +208,8 @@ class RecordAbort:
     """The id under which the tree holds it: added to what is recorded, so that once it is taken back it is known."""
     evidence: tuple[Evidence, ...] = ()
     """What the metrics came to, where they decided."""
+    run: str = ""
+    """The uid of the AnalysisRun that decided it: what makes this abort another than the one before it."""
 
 
 @dataclass(frozen=True, slots=True)

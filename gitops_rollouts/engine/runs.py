@@ -1,26 +1,35 @@
-"""What analyses and experiments mean for a canary (docs/behaviour.md §11.1, §11.7)."""
+"""What analyses and experiments mean for a canary (docs/behaviour.md §11.1, §11.7, §17.5)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from gitops_rollouts.api.analysis import AnalysisRun
+from gitops_rollouts.api.names import STEP_INDEX
 from gitops_rollouts.api.status import AnalysisRunStatus, CanaryStatus, PauseCondition
+from gitops_rollouts.engine import current_runs, gates, run_history
+from gitops_rollouts.engine.current_runs import Current
 from gitops_rollouts.engine.observed import RunKind, Verdict
+from gitops_rollouts.engine.plan import Action, EmitEvent
 from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene, pause_of
 
 _FAILED: Final = ("Failed", "Error")
 _TEXTS: Final[dict[RunKind, tuple[str, str]]] = {
-    "Step": ("Step-based analysis phase error/failed", "AnalysisFailed"),
-    "Background": ("Background analysis phase error/failed", "AnalysisFailed"),
+    "Step": ("Step-based analysis phase error/failed", current_runs.GIVEN_UP),
+    "Background": ("Background analysis phase error/failed", current_runs.GIVEN_UP),
     "Experiment": ("Experiment analysis phase is error/failed", "ExperimentFailed"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``added``: pauses that begin now. ``abort``: why the update is given up, "" if it isn't; ``reason``: one word."""
+    """``added``: pauses that begin now. ``abort``: why the update is given up, "" if it isn't; ``reason``: one word.
+
+    ``culprit``: the run that failed. ``error``: why a run that is needed can't begin. ``actions`` come last in a pass:
+    nothing that fails with a run keeps traffic from where it belongs.
+    """
 
     step: AnalysisRunStatus | None = None
     background: AnalysisRunStatus | None = None
@@ -28,6 +37,10 @@ class Judged:
     added: tuple[PauseCondition, ...] = ()
     abort: str = ""
     reason: str = ""
+    culprit: AnalysisRun | None = None
+    error: str = ""
+    actions: tuple[Action, ...] = ()
+    events: tuple[EmitEvent, ...] = ()
 
     def into(self, status: CanaryStatus) -> CanaryStatus:
         """The canary's status with the runs that it waits for."""
@@ -41,75 +54,125 @@ class Judged:
 
 
 def judge(scene: Scene) -> Judged:
-    """Look at the verdicts of what runs now; an update that is over or goes back has no runs."""
+    """Look at what runs now, begin what is missing; an update that is over or goes back has no runs."""
     if scene.first or scene.promoted or scene.aborted or skips_steps(scene):
-        return Judged()
-    step, stored = scene.step, scene.status.canary
-    at_analysis = step is not None and step.analysis is not None
-    at_experiment = step is not None and step.experiment is not None
-    found = scene.observed.verdicts
-    running: dict[RunKind, Verdict] = {}
-    if at_analysis and "Step" in found:
-        running["Step"] = found["Step"]
-    if scene.canary.analysis is not None and "Background" in found:
-        running["Background"] = found["Background"]
-    if at_experiment and "Experiment" in found:
-        running["Experiment"] = found["Experiment"]
-    experiment = running.get("Experiment")
-    name = stored.current_experiment if experiment is None else experiment.name
-    done = experiment is not None and experiment.phase == "Successful"
-    text, reason = _failure(running)
+        return Judged(actions=_ended(scene, frozenset()))
+    stored = scene.status.canary
+    step, background = _step(scene), _background(scene)
+    experiment, verdict = _experiment(scene)
+    verdicts: dict[RunKind, tuple[str, str]] = {
+        one.kind: (one.phase, one.shown.message) for one in (step, background) if one.shown is not None
+    }
+    if verdict is not None:
+        verdicts["Experiment"] = (verdict.phase, verdict.message)
+    text, reason, kind = _failure(verdicts)
+    created = tuple(one.created for one in (step, background) if one.created is not None)
+    names = frozenset(one.name for one in (step, background) if one.name)
+    told = (
+        (step, stored.current_step_analysis_run_status),
+        (background, stored.current_background_analysis_run_status),
+    )
     return Judged(
-        step=_shown(running.get("Step"), stored.current_step_analysis_run_status) if at_analysis else None,
-        background=(
-            _shown(running.get("Background"), stored.current_background_analysis_run_status)
-            if scene.canary.analysis is not None
-            else None
-        ),
-        experiment=name if at_experiment and not done else "",
-        added=() if text else _pauses(scene, running),
+        step=step.shown,
+        background=background.shown,
+        experiment=experiment,
+        added=() if text else _pauses(scene, step, background, verdict),
         abort=text,
         reason=reason,
+        culprit=next((one.run for one in (step, background) if one.kind == kind), None),
+        error=step.error or background.error,
+        actions=(*created, *_ended(scene, names)),
+        events=(*current_runs.changes(told), *_not_in_git(scene, background)),
     )
 
 
-def _shown(verdict: Verdict | None, stored: AnalysisRunStatus | None) -> AnalysisRunStatus | None:
+def _ended(scene: Scene, left: frozenset[str]) -> tuple[Action, ...]:
+    """What is asked to end and what is deleted; nothing while the spec isn't the one that was applied."""
+    if scene.leave.edited:
+        return ()
+    deleted = run_history.outdated(scene, left)
+    gone = frozenset(action.name for action in deleted)
+    return (*run_history.cancelled(scene, left, gone), *deleted)
+
+
+def _step(scene: Scene) -> Current:
+    """The run of the current step. A pause leaves it alone, whatever step it is of."""
+    current = current_runs.known(scene, "Step", scene.status.canary.current_step_analysis_run_status)
+    if scene.leave.edited or scene.leave.back_to is not None or scene.status.pause_conditions:
+        return current
+    analysis = scene.step.analysis if scene.step is not None else None
+    if analysis is None:
+        return Current("Step")
+    index = str(scene.status.current_step_index or 0)
+    if current.run is not None and current.run.metadata.labels.get(STEP_INDEX) != index:
+        return Current("Step")
+    return current_runs.begun(scene, "Step", analysis) if current_runs.needs_new(scene, current) else current
+
+
+def _background(scene: Scene) -> Current:
+    """The run beside the steps. Where Git decides, a result without a verdict is Git's to release."""
+    stored = scene.status.canary.current_background_analysis_run_status
+    current = current_runs.known(scene, "Background", stored)
+    analysis = scene.canary.analysis
+    if scene.leave.edited or scene.leave.back_to is not None:
+        return current
+    if analysis is None or (scene.status.current_step_index or 0) < (analysis.starting_step or 0):
+        return Current("Background")
+    if pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None:
+        return current
+    if current.undecided and scene.observed.authority is not None:
+        return current
+    return current_runs.begun(scene, "Background", analysis) if current_runs.needs_new(scene, current) else current
+
+
+def _experiment(scene: Scene) -> tuple[str, Verdict | None]:
+    """The name that the status tells, and what the experiment of this step says."""
+    step = scene.step
+    if step is None or step.experiment is None:
+        return "", None
+    verdict = scene.observed.verdicts.get("Experiment")
     if verdict is None:
-        return stored
-    return AnalysisRunStatus(name=verdict.name, status=verdict.phase, message=verdict.message)
+        return scene.status.canary.current_experiment, None
+    return "" if verdict.phase == "Successful" else verdict.name, verdict
 
 
-def _failure(running: dict[RunKind, Verdict]) -> tuple[str, str]:
-    for kind, verdict in running.items():
-        if verdict.phase in _FAILED:
+def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
+    for kind, (phase, message) in verdicts.items():
+        if phase in _FAILED:
             text, reason = _TEXTS[kind]
-            return f"{text}: {verdict.message}" if verdict.message else text, reason
-    return "", ""
+            return f"{text}: {message}" if message else text, reason, kind
+    return "", "", ""
 
 
-def _pauses(scene: Scene, running: dict[RunKind, Verdict]) -> tuple[PauseCondition, ...]:
-    """A result that says neither yes nor no pauses once; whoever removes the pause has seen it."""
-    stored = scene.status.canary
-    seen = {
-        "Step": stored.current_step_analysis_run_status,
-        "Background": stored.current_background_analysis_run_status,
-    }
+def _pauses(scene: Scene, step: Current, background: Current, experiment: Verdict | None) -> tuple[PauseCondition, ...]:
+    """A result that says neither yes nor no pauses until a person has decided."""
     reasons: list[str] = []
-    for kind, verdict in running.items():
-        if verdict.phase != "Inconclusive":
-            continue
-        if kind == "Experiment":
-            if not scene.resumed:
-                reasons.append(INCONCLUSIVE_EXPERIMENT)
-            continue
-        known = seen[kind]
-        if known is None or (known.name, known.status) != (verdict.name, "Inconclusive"):
-            reasons.append(INCONCLUSIVE)
+    if step.undecided or (background.undecided and not released(scene)):
+        reasons.append(INCONCLUSIVE)
+    if experiment is not None and experiment.phase == "Inconclusive" and not scene.resumed:
+        reasons.append(INCONCLUSIVE_EXPERIMENT)
     return tuple(
         PauseCondition(reason=reason, start_time=scene.stamp)
-        for reason in dict.fromkeys(reasons)
+        for reason in reasons
         if pause_of(scene.status.pause_conditions, reason) is None
     )
+
+
+def released(scene: Scene) -> bool:
+    """Whether Git lets the update past the current step although the background analysis came to no verdict."""
+    return gates.open_gate(scene, scene.status.current_step_index or 0)
+
+
+def _not_in_git(scene: Scene, background: Current) -> tuple[EmitEvent, ...]:
+    """A client that takes such a pause away doesn't release the step."""
+    authority = scene.observed.authority
+    if authority is None or not (background.undecided and scene.resumed) or released(scene):
+        return ()
+    text = (
+        f"Git of {authority.target!r} does not approve going on after an inconclusive background analysis: "
+        f"paused again. Use `{authority.promote_command}`"
+    )
+    return (EmitEvent(gates.NOT_IN_GIT, text, "Warning"),)
 
 
 def undecided(scene: Scene, judged: Judged) -> bool:
@@ -118,9 +181,10 @@ def undecided(scene: Scene, judged: Judged) -> bool:
     return any(pause.reason in (INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT) for pause in every)
 
 
-def succeeded(scene: Scene) -> bool:
+def succeeded(scene: Scene, judged: Judged) -> bool:
     """Whether the analysis or the experiment of the current step says yes."""
     step = scene.step
-    kind: RunKind = "Experiment" if step is not None and step.experiment is not None else "Step"
-    verdict = scene.observed.verdicts.get(kind)
-    return verdict is not None and verdict.phase == "Successful"
+    if step is not None and step.experiment is not None:
+        verdict = scene.observed.verdicts.get("Experiment")
+        return verdict is not None and verdict.phase == "Successful"
+    return judged.step is not None and judged.step.status == "Successful"

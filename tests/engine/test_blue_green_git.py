@@ -11,7 +11,7 @@ from engine.test_blue_green import BOTH, MANUAL, deadline, shown
 from engine.test_blue_green_ways_back import VERIFIED
 from engine.world import World, deployed, manifest
 from gitops_rollouts.api.meta import format_time
-from gitops_rollouts.engine.observed import Authority, Service, TreeAbort, Verdict
+from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
 
 NOTHING = Authority(target="prod", fresh=True, applied=True, promote_command="gor promote web -n shop")
 BAD = TreeAbort(commit="0123456789abcdef0123456789abcdef01234567", text="web:v2 failed")
@@ -143,7 +143,8 @@ def test_an_approval_that_is_taken_back_after_the_switch() -> None:
     assert world.status["message"] == "BlueGreenPause"
     assert world.sizes() == {"web:v1": 3, "web:v2": 3}
     allow(world, approved_active=True)
-    world.verdicts["PostPromotion"] = Verdict("post", "Successful")
+    world.settle()
+    world.runs.say("PostPromotion", "Successful")
     world.settle()
     assert world.status["phase"] == "Healthy"
 
@@ -242,7 +243,7 @@ def test_an_abort_in_the_cluster_is_recorded() -> None:
 def test_a_failed_check_is_recorded() -> None:
     """§4: with the reason that Git shows."""
     world = under_git(VERIFIED)
-    world.verdicts["PostPromotion"] = Verdict("post", "Failed", "errors")
+    world.runs.say("PostPromotion", "Failed", "errors")
     world.settle()
     assert [(record.reason, record.message) for record in world.records] == [
         ("AnalysisFailed", "Blue/green post-promotion analysis phase error/failed: errors")

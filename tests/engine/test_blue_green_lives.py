@@ -16,7 +16,7 @@ from engine.lives import BAD, Glance, live
 from engine.lives import given as those_given
 from engine.test_blue_green_machine import BlueGreenLife
 from engine.world import World, manifest
-from gitops_rollouts.engine.observed import Authority, Service, TreeAbort, Verdict
+from gitops_rollouts.engine.observed import Authority, Service, TreeAbort
 
 BOTH = {"activeService": "active", "previewService": "preview"}
 TEMPLATES = {"templates": [{"templateName": "smoke"}]}
@@ -104,7 +104,7 @@ def _git(**changes: Any) -> Deed:
 
 def _verdict(kind: Any, phase: str) -> Deed:
     def deed(world: World) -> None:
-        world.verdicts[kind] = Verdict(f"{kind}-{phase}", phase)
+        world.runs.ends[kind] = (phase, "")
 
     return deed
 

@@ -10,7 +10,8 @@ from hypothesis.stateful import initialize, rule
 
 from engine.lives import SPECS, Glance, Life, RoughWorld, given, live
 from engine.world import manifest
-from gitops_rollouts.engine.observed import Authority, RunKind, Verdict
+from gitops_rollouts.api.names import ROLLOUT_TYPE
+from gitops_rollouts.engine.observed import Authority, RunKind
 
 ANALYSIS = {"templates": [{"templateName": "smoke"}]}
 PHASES = ["Running", "Successful", "Failed", "Error", "Inconclusive", "Successful"]
@@ -49,11 +50,13 @@ class BlueGreenLife(Life):
 
     @rule(kind=st.sampled_from(["PrePromotion", "PostPromotion"]), phase=st.sampled_from(PHASES))
     def an_analysis_says(self, kind: RunKind, phase: str) -> None:
-        self.world.verdicts[kind] = Verdict(f"run-{kind}".lower(), phase, "said so")
+        self.world.runs.ends[kind] = (phase, "said so")
 
     @rule(kind=st.sampled_from(["PrePromotion", "PostPromotion"]))
     def an_analysis_is_gone(self, kind: RunKind) -> None:
-        self.world.verdicts.pop(kind, None)
+        for name, raw in list(self.world.runs.kept.items()):
+            if raw["metadata"]["labels"][ROLLOUT_TYPE] == kind:
+                del self.world.runs.kept[name]
 
     @rule(auto=st.booleans(), seconds=st.sampled_from([0, 0, 5, 600]))
     def new_promotion(self, auto: bool, seconds: int) -> None:
@@ -112,7 +115,7 @@ class BlueGreenLife(Life):
 
     def heal_more(self) -> None:
         for kind in ("PrePromotion", "PostPromotion"):
-            self.world.verdicts[kind] = Verdict(f"run-{kind}".lower(), "Successful")
+            self.world.runs.ends[kind] = ("Successful", "")
 
     def check_end(self) -> None:
         super().check_end()

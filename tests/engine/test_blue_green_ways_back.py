@@ -8,7 +8,7 @@ import pytest
 
 from engine.test_blue_green import BOTH, MANUAL, blue_green, deadline, paused_at_v2, shown
 from engine.world import World, at, manifest
-from gitops_rollouts.engine.observed import Service, Verdict
+from gitops_rollouts.engine.observed import Authority, Service
 from gitops_rollouts.engine.plan import PointService
 
 VERIFIED = {**BOTH, "postPromotionAnalysis": {"templates": [{"templateName": "smoke"}]}}
@@ -325,21 +325,26 @@ def test_full_promotion_out_of_an_abort() -> None:
 
 
 def test_the_check_before_the_switch_is_waited_for() -> None:
-    """§10.5, §10.8: no verdict, no switch."""
+    """§10.5, §10.8, §6: no verdict, no switch; nothing begins before all pods of the new version are there."""
     world = blue_green(CHECKED)
     world.set_image("web:v2")
+    world.slow = True
     world.settle()
+    assert world.runs.created == []
+    world.slow = False
+    world.settle()
+    (name,) = world.runs.created
+    assert name == f"web-{world.rollout.status.current_pod_hash}-2-pre"
+    assert world.runs.kept[name]["metadata"]["labels"]["rollout-type"] == "PrePromotion"
     assert shown(world) == {"active": "web:v1", "preview": "web:v2"}
     assert "pauseConditions" not in world.status
-    world.verdicts["PrePromotion"] = Verdict("pre-1", "Running")
-    world.settle()
-    assert world.status["blueGreen"]["prePromotionAnalysisRunStatus"] == {"name": "pre-1", "status": "Running"}
-    assert shown(world)["active"] == "web:v1"
-    world.verdicts["PrePromotion"] = Verdict("pre-1", "Successful")
+    assert world.status["blueGreen"]["prePromotionAnalysisRunStatus"] == {"name": name, "status": "Running"}
+    world.runs.say("PrePromotion", "Successful")
     world.settle()
     assert shown(world)["active"] == "web:v2"
     assert world.status["phase"] == "Healthy"
     assert world.status["blueGreen"]["prePromotionAnalysisRunStatus"]["status"] == "Successful"
+    assert world.runs.created == [name]
 
 
 def test_the_pause_follows_the_check() -> None:
@@ -348,9 +353,22 @@ def test_the_pause_follows_the_check() -> None:
     world.set_image("web:v2")
     world.settle()
     assert "pauseConditions" not in world.status
-    world.verdicts["PrePromotion"] = Verdict("pre-1", "Successful")
+    world.runs.say("PrePromotion", "Successful")
     world.settle()
     assert world.status["message"] == "BlueGreenPause"
+
+
+def test_the_check_looks_at_a_preview_of_its_size() -> None:
+    """§8.5, §10.8: at ``previewReplicaCount`` pods; the switch takes all of them."""
+    world = blue_green({**CHECKED, "previewReplicaCount": 1})
+    world.set_image("web:v2")
+    world.settle()
+    assert world.sizes()["web:v2"] == 1
+    world.runs.say("PrePromotion", "Successful")
+    world.settle()
+    assert world.sizes()["web:v2"] == 3
+    assert len(world.runs.created) == 1
+    assert shown(world)["active"] == "web:v2"
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Error"])
@@ -359,7 +377,8 @@ def test_a_failed_check_before_the_switch(phase: str, cause: str) -> None:
     """§10.8: aborted, with a text that clients know."""
     world = blue_green(CHECKED)
     world.set_image("web:v2")
-    world.verdicts["PrePromotion"] = Verdict("pre-1", phase, cause)
+    world.settle()
+    name = world.runs.say("PrePromotion", phase, cause)
     world.settle()
     text = "Rollout aborted update to revision 2: Blue/green pre-promotion analysis phase error/failed"
     assert world.status["message"] == f"RolloutAborted: {text}{f': {cause}' if cause else ''}"
@@ -369,8 +388,9 @@ def test_a_failed_check_before_the_switch(phase: str, cause: str) -> None:
     world.once()
     world.once()
     assert "abort" not in world.status, "the attempt after a retry has its own run"
-    assert "prePromotionAnalysisRunStatus" not in world.status["blueGreen"]
-    world.verdicts["PrePromotion"] = Verdict("pre-2", "Successful")
+    world.settle()
+    assert world.runs.created == [name, f"{name}.1"]
+    world.runs.say("PrePromotion", "Successful")
     world.settle()
     assert world.status["phase"] == "Healthy"
 
@@ -382,7 +402,8 @@ def test_a_failed_check_after_the_switch() -> None:
     world.pass_time(100)
     assert world.sizes() == {"web:v1": 3, "web:v2": 3}
     assert deadline(world, "web:v1") is None
-    world.verdicts["PostPromotion"] = Verdict("post-1", "Failed", "errors")
+    assert [name.rpartition("-")[2] for name in world.runs.created] == ["post"]
+    world.runs.say("PostPromotion", "Failed", "errors")
     world.settle()
     assert shown(world) == {"active": "web:v1", "preview": "web:v2"}
     assert world.status["message"].endswith("Blue/green post-promotion analysis phase error/failed: errors")
@@ -391,7 +412,7 @@ def test_a_failed_check_after_the_switch() -> None:
 def test_the_old_version_waits_for_the_check_after_the_switch() -> None:
     """§8.7, §10.9."""
     world = switched_to_v2()
-    world.verdicts["PostPromotion"] = Verdict("post-1", "Successful")
+    world.runs.say("PostPromotion", "Successful")
     world.settle()
     assert world.status["phase"] == "Healthy"
     assert deadline(world, "web:v1") is not None
@@ -399,20 +420,55 @@ def test_the_old_version_waits_for_the_check_after_the_switch() -> None:
     assert world.sizes() == {"web:v1": 0, "web:v2": 3}
 
 
-def test_an_inconclusive_check_asks_people() -> None:
+@pytest.mark.parametrize("authority", [None, Authority("prod", fresh=True, applied=True)])
+def test_an_inconclusive_check_asks_people(authority: Authority | None) -> None:
     """§10.8, §11.7: paused; a resume lets it be tried again, and promotes nothing."""
     world = blue_green(CHECKED)
+    world.authority = authority
     world.set_image("web:v2")
-    world.verdicts["PrePromotion"] = Verdict("pre-1", "Inconclusive")
+    world.settle()
+    world.runs.say("PrePromotion", "Inconclusive")
     world.settle()
     assert world.status["message"] == "InconclusiveAnalysisRun"
     world.patch_status(pauseConditions=None)
-    world.once()
-    world.once()
-    assert "prePromotionAnalysisRunStatus" not in world.status["blueGreen"]
-    world.verdicts["PrePromotion"] = Verdict("pre-2", "Running")
     world.settle()
     assert shown(world)["active"] == "web:v1"
-    world.verdicts["PrePromotion"] = Verdict("pre-2", "Successful")
+    assert list(world.runs.phases().values()) == ["Inconclusive", "Running"]
+    world.runs.say("PrePromotion", "Successful")
+    world.settle()
+    assert world.status["phase"] == "Healthy"
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_git_approves_the_switch_despite_an_inconclusive_check(automatic: bool) -> None:
+    """docs/decisions.md §1.1: the gate is ``active``; approved, there is no other run and no other pause."""
+    world = blue_green({**CHECKED, "autoPromotionEnabled": automatic})
+    world.authority = Authority("prod", fresh=True, applied=True)
+    world.set_image("web:v2")
+    world.settle()
+    world.runs.say("PrePromotion", "Inconclusive")
+    world.settle()
+    assert world.status["message"] == "InconclusiveAnalysisRun"
+    world.authority = Authority("prod", fresh=False, applied=True, approved_active=True)
+    world.settle()
+    assert shown(world)["active"] == "web:v1"
+    world.authority = Authority("prod", fresh=True, applied=True, approved_active=True)
+    world.settle()
+    assert world.status["phase"] == "Healthy"
+    assert shown(world)["active"] == "web:v2"
+    assert len(world.runs.created) == 1
+
+
+def test_an_inconclusive_check_after_the_switch_is_made_again() -> None:
+    """§10.8: an approval of the switch says nothing of what was measured after it."""
+    world = switched_to_v2()
+    world.authority = Authority("prod", fresh=True, applied=True, approved_active=True)
+    world.runs.say("PostPromotion", "Inconclusive")
+    world.settle()
+    assert world.status["message"] == "InconclusiveAnalysisRun"
+    world.patch_status(pauseConditions=None)
+    world.settle()
+    assert world.status["stableRS"] != world.status["currentPodHash"]
+    world.runs.say("PostPromotion", "Successful")
     world.settle()
     assert world.status["phase"] == "Healthy"

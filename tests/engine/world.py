@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from engine.world_runs import Runs
 from gitops_rollouts.api.analysis import AnalysisTemplate, parse_analysis_template
 from gitops_rollouts.api.analysis_templates import TemplateKey, reachable, templates_of
 from gitops_rollouts.api.meta import format_time
@@ -34,7 +35,9 @@ from gitops_rollouts.engine.plan import (
     AdoptReplicaSet,
     CallStepPlugin,
     CreateReplicaSet,
+    CreateRun,
     DeleteReplicaSet,
+    DeleteRun,
     EmitEvent,
     EvictPod,
     PatchPod,
@@ -47,6 +50,7 @@ from gitops_rollouts.engine.plan import (
     RemoveManagedRoutes,
     RouteTraffic,
     ScaleWorkload,
+    TerminateRun,
 )
 from gitops_rollouts.engine.step import step
 
@@ -122,6 +126,7 @@ class World:
         self.verdicts: dict[RunKind, Verdict] = {}
         self.templates: dict[TemplateKey, AnalysisTemplate | None] = {}
         """Analysis templates that differ from `MEASURES_ONCE`, which all others are; None: there is none."""
+        self.runs = Runs()
         self.routers = RoutersSeen()
         self.routed: list[RouteTraffic] = []
         """What the routers were told, each change once."""
@@ -231,6 +236,7 @@ class World:
             workload=self.workload,
             verdicts=dict(self.verdicts),
             templates=reachable(templates_of(rollout), lambda key: self.templates.get(key, MEASURES_ONCE)),
+            analysis_runs=self.runs.observed(),
             routers=self.routers,
             plugin_answers=tuple(self.answers),
             disabled_plugins=self.disabled,
@@ -280,11 +286,12 @@ class World:
             frozenset(self.managed_routes),
             len(self.calls),
             self.workload,
+            self.runs.state(),
         )
 
     def run_pods(self) -> bool:
-        """The ReplicaSet controller and the kubelets: whether anything moved."""
-        moved = False
+        """The ReplicaSet controller, the kubelets and the controller of runs: whether anything moved."""
+        moved = self.runs.run()
         for kept in self.sets.values():
             while len(kept.pods) > kept.spec.replicas:
                 kept.pods.sort(key=lambda pod: pod.available, reverse=True)
@@ -350,6 +357,8 @@ class World:
             self._act_around(action)
         elif isinstance(action, EvictPod | PatchPod):
             self._act_on_pod(action)
+        elif isinstance(action, CreateRun | TerminateRun | DeleteRun):
+            self.runs.act(action, self.now)
         else:
             self._act_on_replica_set(action)
 

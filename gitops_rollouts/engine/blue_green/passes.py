@@ -7,7 +7,17 @@ from typing import Any
 
 from gitops_rollouts.api.meta import LabelSelector, parse_tolerant
 from gitops_rollouts.api.status import BlueGreenStatus, CanaryStatus, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import duration, ephemeral, events, moments, persist, revisions, rollback, workload
+from gitops_rollouts.engine import (
+    current_runs,
+    duration,
+    ephemeral,
+    events,
+    moments,
+    persist,
+    revisions,
+    rollback,
+    workload,
+)
 from gitops_rollouts.engine.blue_green import analysis, pause, services, sizes
 from gitops_rollouts.engine.blue_green.analysis import Analyses
 from gitops_rollouts.engine.blue_green.pause import Pausing
@@ -31,7 +41,7 @@ def reset(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     status = _fresh(scene, roles, _Shown(scene.observed.selected(roles.strategy.active_service), previewed.pod_hash))
     status = status.model_copy(update=persist.BEGUN_ANEW)
     # nothing has run for this attempt: an analysis that is configured isn't passed
-    unproven = Analyses(None, None, before=False, after=roles.strategy.post_promotion_analysis is None)
+    unproven = analysis.none_yet(after=roles.strategy.post_promotion_analysis is None)
     draft = _promoted_or_not(scene, roles, status, unproven)
     plan = persist.finish(scene, draft, actions + previewed.actions)
     return replace(plan, status_first=plan.status_first or scene.leave.anew)
@@ -60,6 +70,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     sized = sizes.scale(dressed.scene, roles, analysed=runs.after)
     shrunk = workload.shrink(scene, sized.scene)
     scene = sized.scene
+    runs = analysis.begin(scene, roles, sized, runs)
     paused = pause.pausing(scene, roles, sized, analysed=runs.before)
     switched = services.active(scene, roles, sized, released=paused.completed and runs.before)
     kept = sizes.referenced(scene, roles) | {switched.pod_hash}
@@ -72,12 +83,13 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     shown = _Shown(switched.pod_hash, previewed.pod_hash)
     if switched.pod_hash == scene.pod_hash:
         actions += rollback.prove(scene) + workload.hand_over(scene)
-    actions += dressed.late
+    actions += dressed.late + analysis.actions(scene, runs)
     status = _fresh(scene, roles, shown).model_copy(update={"restarted_at": restarted.restarted_at})
     draft = _draft(scene, roles, _Told(status, sized, runs, paused))
-    plan = persist.finish(scene, draft, actions)
+    draft = replace(draft, events=analysis.changes(scene, runs) + draft.events)
+    plan = persist.finish(scene, current_runs.told(scene, draft, runs.error), actions)
     waits = (plan.look_again, sized.look_again, paused.look_again, restarted.look_again, dressed.look_again)
-    return replace(plan, look_again=moments.soonest(*waits))
+    return current_runs.look_again(replace(plan, look_again=moments.soonest(*waits)), runs.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +136,8 @@ def _draft(scene: Scene, roles: Roles, told: _Told) -> persist.Draft:
     status = told.status.model_copy(update={"pause_conditions": _pauses(scene, roles, told)})
     shown = status.blue_green.model_copy(
         update={
-            "pre_promotion_analysis_run_status": runs.pre,
-            "post_promotion_analysis_run_status": runs.post,
+            "pre_promotion_analysis_run_status": runs.pre.shown,
+            "post_promotion_analysis_run_status": runs.post.shown,
             "scale_up_preview_check_point": _checkpoint(scene, roles, told),
         }
     )
@@ -133,7 +145,8 @@ def _draft(scene: Scene, roles: Roles, told: _Told) -> persist.Draft:
     draft = _promoted_or_not(scene, roles, status, runs)
     if draft.status.stable_rs == scene.pod_hash or roles.aborted:
         return draft
-    return replace(draft, resumed=paused.resumed, abort=runs.abort, abort_reason=analysis.FAILED if runs.abort else "")
+    reason = current_runs.GIVEN_UP if runs.abort else ""
+    return replace(draft, resumed=paused.resumed, abort=runs.abort, abort_reason=reason, culprit=runs.culprit)
 
 
 def _pauses(scene: Scene, roles: Roles, told: _Told) -> tuple[PauseCondition, ...]:
