@@ -15,6 +15,7 @@ import structlog
 from gitops_rollouts.analysis.registry import Providers, context
 from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.controllers.analyses import Analyses
 from gitops_rollouts.controllers.authority import AuthorityReader, GitView
 from gitops_rollouts.controllers.execute import Executor
 from gitops_rollouts.controllers.execute_experiments import ExperimentExecutor
@@ -166,7 +167,7 @@ class Leader:
         rollout_queue: DelayQueue[Key] = DelayQueue("Rollouts", metrics=metrics)
         service_queue: DelayQueue[Key] = DelayQueue("Services", metrics=metrics)
         experiment_queue: DelayQueue[Key] = DelayQueue("Experiments", metrics=metrics)
-        self._queues = (rollout_queue, service_queue, experiment_queue)
+        self._queues: tuple[DelayQueue[Key], ...] = (rollout_queue, service_queue, experiment_queue)
         self._git: GitSide | None = None
         if git is not None:
             parts = Parts(client, Discovery(client), fence, clock, metrics, rollouts, self.emit, settings)
@@ -230,6 +231,20 @@ class Leader:
             instance_id=settings.instance_id,
             resync_seconds=settings.resync_seconds,
         )
+        self._analyses = Analyses(
+            client,
+            self._runs,
+            fence,
+            plugins,
+            self.emit,
+            clock,
+            metrics,
+            namespace=settings.namespace,
+            own_namespace=controller_namespace(settings.namespace or client.default_namespace),
+            instance_id=settings.instance_id,
+            resync_seconds=settings.resync_seconds,
+        )
+        self._queues = (*self._queues, self._analyses.queue)
         self._services = ServiceController(client, self.caches, fence, service_queue, rollout_queue.add)
         self._controllers: list[asyncio.Task[Any]] = []
         self._git_task: asyncio.Task[Any] | None = None
@@ -246,14 +261,16 @@ class Leader:
         self._experiment_caches.template_changed(namespace, template)
 
     def emit(self, about: About, event: EmitEvent) -> None:
-        """Send an event and count it."""
+        """Send an event, and count one of a Rollout: the names of runs would pile up."""
         self._events.emit(about, event.reason, event.message, event.type)
-        self._metrics.event(about.namespace, about.name, event.type, event.reason)
+        if about.kind == "Rollout":
+            self._metrics.event(about.namespace, about.name, event.type, event.reason)
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Start to watch; returns the tasks, which never end by themselves."""
         tasks = [asyncio.create_task(self._events.run(), name="event recorder")]
         tasks.append(asyncio.create_task(self._workloads.run(), name="watch of workloads"))
+        tasks += [asyncio.create_task(watch, name=name) for name, watch in self._analyses.watches().items()]
         return tasks + [asyncio.create_task(i.run(), name=f"watch of {i.resource.plural}") for i in self._informers]
 
     async def synced(self) -> None:
@@ -267,6 +284,7 @@ class Leader:
             asyncio.create_task(self._rollouts.run(), name="rollout controller"),
             asyncio.create_task(self._services.run(), name="service controller"),
             asyncio.create_task(self._experiments.run(), name="experiment controller"),
+            asyncio.create_task(self._analyses.run(), name="analysis run controller"),
         ]
         if self._git is None:
             return self._controllers
@@ -291,6 +309,7 @@ class Leader:
         await self._events.drain()
 
     async def _end_calls(self) -> None:
+        await self._analyses.close()
         await self._routers.close()
         await self._step_plugins.close()
         await self._providers.close()

@@ -23,6 +23,9 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from gitops_rollouts.run_series import NAMED, Facts, RunSeries
 
 LogFormat = Literal["text", "json"]
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -126,12 +129,12 @@ _RECONCILE: Final = (0.01, 0.15, 0.25, 0.5, 1)
 _DURATION: Final = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800)
 _PROGRESSION: Final = (30, 60, 120, 300, 600, 900, 1800, 3600)
 _MANUAL_PAUSE: Final = (0, 60, 300, 600, 1800, 3600, 7200, 14400, 28800)
-_NAMED: Final = ("namespace", "name")
 _GONE_SECONDS: Final = 65.0
 """So long a deleted Rollout's series stay: the last scrape still sees how it ended."""
 _QUEUE_SECONDS: Final = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
 _GO_ARCH: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-_COUNTER_WITHOUT_TOTAL: Final = "rollout_reconcile_error"
+_RUN_ERROR: Final = "analysis_run_reconcile_error"
+_COUNTERS_WITHOUT_TOTAL: Final = ("rollout_reconcile_error", _RUN_ERROR)
 
 
 class Metrics:
@@ -148,21 +151,26 @@ class Metrics:
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
         self._info = Gauge(
-            "rollout_info", "A Rollout.", [*_NAMED, "strategy", "traffic_router", "phase"], registry=registry
+            "rollout_info", "A Rollout.", [*NAMED, "strategy", "traffic_router", "phase"], registry=registry
         )
         self._replicas = {
-            what: Gauge(f"rollout_info_replicas_{what}", f"Replicas {what} of a Rollout.", _NAMED, registry=registry)
+            what: Gauge(f"rollout_info_replicas_{what}", f"Replicas {what} of a Rollout.", NAMED, registry=registry)
             for what in ("available", "unavailable", "desired", "updated")
         }
         self._phase = Gauge(
-            "rollout_phase", "Deprecated: see rollout_info.", [*_NAMED, "strategy", "phase"], registry=registry
+            "rollout_phase", "Deprecated: see rollout_info.", [*NAMED, "strategy", "phase"], registry=registry
         )
         self._reconcile = Histogram(
-            "rollout_reconcile", "Seconds of a pass.", _NAMED, buckets=_RECONCILE, registry=registry
+            "rollout_reconcile", "Seconds of a pass.", NAMED, buckets=_RECONCILE, registry=registry
         )
         # a Counter's name would end in _total; `text` calls it one
-        self._reconcile_error = Gauge(_COUNTER_WITHOUT_TOTAL, "Passes that failed.", _NAMED, registry=registry)
-        self._events = Counter("rollout_events", "Events sent.", [*_NAMED, "type", "reason"], registry=registry)
+        self._reconcile_error = Gauge(_COUNTERS_WITHOUT_TOTAL[0], "Passes that failed.", NAMED, registry=registry)
+        self._run_reconcile = Histogram(
+            "analysis_run_reconcile", "Seconds of a pass.", NAMED, buckets=_RECONCILE, registry=registry
+        )
+        self._run_error = Gauge(_RUN_ERROR, "Passes that failed.", NAMED, registry=registry)
+        self._runs_over: dict[tuple[str, str], float] = {}
+        self._events = Counter("rollout_events", "Events sent.", [*NAMED, "type", "reason"], registry=registry)
         self._duration = Histogram(
             "rollout_duration_seconds", "Updates, start to end.", ["status"], buckets=_DURATION, registry=registry
         )
@@ -206,8 +214,31 @@ class Metrics:
     def text(self) -> bytes:
         """The Prometheus text format."""
         self._drop_gone()
-        name = _COUNTER_WITHOUT_TOTAL.encode()
-        return generate_latest(self.registry).replace(b"# TYPE %b gauge" % name, b"# TYPE %b counter" % name)
+        text = generate_latest(self.registry)
+        for name in map(str.encode, _COUNTERS_WITHOUT_TOTAL):
+            text = text.replace(b"# TYPE %b gauge" % name, b"# TYPE %b counter" % name)
+        return text
+
+    def watch_runs(self, runs: Facts, templates: Facts) -> Collector:
+        """Where to ask for AnalysisRuns and analysis templates; hand what it returns to `unwatch_runs`."""
+        collector = RunSeries(runs, templates)
+        self.registry.register(collector)
+        return collector
+
+    def unwatch_runs(self, collector: Collector) -> None:
+        """They are no longer watched."""
+        self.registry.unregister(collector)
+
+    def run_reconciled(self, namespace: str, name: str, seconds: float, *, failed: bool) -> None:
+        """A pass over an AnalysisRun ended."""
+        self._run_reconcile.labels(namespace, name).observe(seconds)
+        if failed:
+            self._run_error.labels(namespace, name).inc()
+
+    def run_over(self, namespace: str, name: str) -> None:
+        """Drop the series of an AnalysisRun's passes 65 s from now: it ended or was deleted."""
+        self._drop_gone()
+        self._runs_over[namespace, name] = self._monotonic() + _GONE_SECONDS
 
     def rollout(self, namespace: str, name: str, facts: RolloutFacts) -> None:
         """Set the series of one Rollout; those of an earlier phase go."""
@@ -241,6 +272,11 @@ class Metrics:
         for key in [key for key, due in self._gone.items() if due <= now]:
             del self._gone[key]
             self._drop(*key)
+
+        for key in [key for key, due in self._runs_over.items() if due <= now]:
+            del self._runs_over[key]
+            for metric in (self._run_reconcile, self._run_error):
+                _remove(metric, key)
 
     def _drop(self, namespace: str, name: str) -> None:
         facts = self._seen.pop((namespace, name), None)

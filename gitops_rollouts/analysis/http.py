@@ -28,8 +28,8 @@ LARGEST_ANSWER: Final = 8 * 1024 * 1024
 """Bytes, after decompression."""
 LONGEST_SECONDS: Final = 600.0
 _CONNECT_SECONDS: Final = 10.0
-_CONNECTIONS: Final = 200
-_CONNECTIONS_PER_HOST: Final = 32
+_CONNECTIONS: Final = 640
+"""More than there are measurements at once (controllers/measurements.py): those wait for their turn, not here."""
 _IDLE_SECONDS: Final = 15.0
 _REDIRECTS: Final = 5
 _LONGEST_URL: Final = 64 * 1024
@@ -202,7 +202,6 @@ class Http:
             noting.on_connection_reuseconn.append(_note_reuse)
             connector = aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
-                limit_per_host=_CONNECTIONS_PER_HOST,
                 keepalive_timeout=_IDLE_SECONDS,
                 socket_factory=None if self._allow_metadata else guarded_socket,
             )

@@ -35,24 +35,28 @@ class Secrets:
         Raises `MetricError` if it isn't there or may not be read; its message holds no value.
         """
         where = namespace or self.namespace
-        now = self._clock()
-        kept = self._kept.get((where, name))
-        if kept is not None and now - kept[0] < _KEPT_SECONDS:
-            return kept[1]
         try:
-            found = await self._client.get(SECRETS, where, name)
+            return await self.fetch(name, where)
         except NotFound:
             raise MetricError(f"there is no Secret {name!r} in the namespace {where}") from None
         except Invalid:
             raise MetricError(f"{name!r} can't be the name of a Secret") from None
         except KubeError as error:
             raise MetricError(f"the Secret {name!r} in the namespace {where} can't be read: {error.message}") from error
+
+    async def fetch(self, name: str, namespace: str) -> Mapping[str, str]:
+        """As `read`, for those who tell one failure from another. Raises `KubeError`."""
+        now = self._clock()
+        kept = self._kept.get((namespace, name))
+        if kept is not None and now - kept[0] < _KEPT_SECONDS:
+            return kept[1]
+        found = await self._client.get(SECRETS, namespace, name)
         data = found.get("data")
         values = {
             key: text for key, value in (data if isinstance(data, dict) else {}).items() if (text := _text(value))
         }
-        self._kept[where, name] = (now, values)
-        self._kept.move_to_end((where, name))
+        self._kept[namespace, name] = (now, values)
+        self._kept.move_to_end((namespace, name))
         while len(self._kept) > _MANY:
             self._kept.popitem(last=False)
         return values

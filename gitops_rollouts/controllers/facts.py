@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from gitops_rollouts.api.analysis import Metric
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
+from gitops_rollouts.controllers.run_caches import RunCaches
+from gitops_rollouts.run_series import MetricFacts, RunFacts
 from gitops_rollouts.telemetry import RolloutFacts
 
 _PHASES: Final = {
@@ -26,6 +30,23 @@ _ROUTERS: Final = (
     ("app_mesh", "AppMesh"),
 )
 """Fields of trafficRouting and what the metrics call them; the last that is set is told."""
+
+
+_PROVIDERS: Final = {
+    "prometheus": "Prometheus",
+    "job": "Job",
+    "web": "WebMetric",
+    "kayenta": "Kayenta",
+    "wavefront": "Wavefront",
+    "datadog": "Datadog",
+    "newRelic": "NewRelic",
+    "cloudWatch": "CloudWatch",
+    "graphite": "Graphite",
+    "influxdb": "Influxdb",
+    "skywalking": "SkyWalking",
+    "plugin": "RPCPlugin",
+}
+"""The keys under ``provider`` and what the metrics call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +100,28 @@ def finished_update(old: RolloutStatus, new: RolloutStatus, now: datetime) -> Fi
     if before.manual_pause_started_at is not None:
         paused += now - before.manual_pause_started_at
     return Finished("Superseded", now - before.rollout_started_at, paused)
+
+
+def facts_of_runs(caches: RunCaches) -> Iterator[RunFacts]:
+    """Every AnalysisRun; of finished ones the phase alone."""
+    for (namespace, name), live in caches.runs.items():
+        results = {result.name: result for result in live.run.status.metric_results}
+        metrics = tuple(
+            MetricFacts(metric.name, _kind(metric), results[metric.name].phase, results[metric.name].dry_run)
+            if metric.name in results
+            else MetricFacts(metric.name, _kind(metric))
+            for metric in live.run.spec.metrics
+        )
+        yield RunFacts(namespace, name, live.run.status.phase, metrics)
+
+
+def facts_of_templates(caches: RunCaches) -> Iterator[RunFacts]:
+    """Every analysis template, the cluster's too."""
+    for informer in (caches.templates, caches.cluster_templates):
+        for (namespace, name), template in informer.items():
+            metrics = tuple(MetricFacts(metric.name, _kind(metric)) for metric in template.spec.metrics)
+            yield RunFacts(namespace, name, metrics=metrics)
+
+
+def _kind(metric: Metric) -> str:
+    return _PROVIDERS.get(next(iter(metric.provider.named), ""), "")

@@ -73,21 +73,15 @@ class MetricJobs:
             self._informer.on_change(self._changed)
         await self._informer.run()
 
-    def hastened(self, run: AnalysisRun) -> AnalysisRun:
-        """The run, with measurements whose Job is over due at once."""
-        results = tuple(self._result(run, result) for result in run.status.metric_results)
-        if all(new is old for new, old in zip(results, run.status.metric_results, strict=True)):
-            return run
-        return run.model_copy(update={"status": run.status.model_copy(update={"metric_results": results})})
+    def over(self, run: AnalysisRun) -> frozenset[str]:
+        """The metrics of a run whose Job in flight has ended or is gone: they are due at once."""
+        return frozenset(result.name for result in run.status.metric_results if self._is_over(run, result))
 
-    def _result(self, run: AnalysisRun, result: MetricResult) -> MetricResult:
+    def _is_over(self, run: AnalysisRun, result: MetricResult) -> bool:
         last = result.measurements[-1] if result.measurements else None
-        if last is None or last.phase in COMPLETED or last.resume_at is None or JOB_NAME not in last.metadata:
-            return result
-        if not self._over(self._place.namespace_of(run.metadata.namespace), last.metadata[JOB_NAME]):
-            return result
-        due = last.model_copy(update={"resume_at": None})
-        return result.model_copy(update={"measurements": (*result.measurements[:-1], due)})
+        if last is None or last.phase in COMPLETED or JOB_NAME not in last.metadata:
+            return False
+        return self._over(self._place.namespace_of(run.metadata.namespace), last.metadata[JOB_NAME])
 
     def _over(self, namespace: str, name: str) -> bool:
         job = self._informer.get(namespace, name) if self._informer is not None else None

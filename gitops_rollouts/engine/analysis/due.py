@@ -17,15 +17,16 @@ _PAST: Final = timedelta(milliseconds=1)
 
 
 def next_call(
-    metric: Metric, result: MetricResult | None, started: datetime | None, now: datetime
+    metric: Metric, result: MetricResult | None, started: datetime | None, now: datetime, *, over: bool = False
 ) -> Call | timedelta | None:
     """The call that is due for an incomplete metric, or how long until one is; None: none will be.
 
-    ``started``: when the run began, None in its first pass, in which nothing that has a delay starts.
+    ``started``: when the run began, None in its first pass, in which nothing that has a delay starts. ``over``: the
+    measurement in flight is known to have ended.
     """
     if result is not None and in_flight(result):
         resume_at = result.measurements[-1].resume_at
-        return _at(resume_at, Call(metric.name, "Resume"), now)
+        return _at(None if over else resume_at, Call(metric.name, "Resume"), now)
     if result is None or not result.measurements:
         return _first(metric, started, now)
     count = limits_of(metric).count

@@ -43,6 +43,8 @@ class ObservedRun:
     """Answers to calls that earlier passes asked for and that aren't in the status yet."""
     busy: Mapping[str, Operation] = field(default_factory=dict)
     """Calls under way, by metric."""
+    over: frozenset[str] = frozenset()
+    """Metrics whose measurement in flight is known to have ended: it is looked at before its time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,8 @@ class _Pass:
             elif self._terminating:
                 yield from self._ending(metric, result)
             elif metric.name not in self._observed.busy:
-                due = next_call(metric, result, self._status.started_at, self._now)
+                over = in_flight(result) and metric.name in self._observed.over
+                due = next_call(metric, result, self._status.started_at, self._now, over=over)
                 if isinstance(due, Call):
                     yield due
                 else:
