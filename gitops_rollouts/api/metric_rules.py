@@ -49,8 +49,13 @@ def integer(value: IntOrString | None, default: int) -> int:
     """A number, or text that should be one; ``default`` if it isn't given."""
     if value is None:
         return default
-    number = value if isinstance(value, int) else int(value) if _INTEGER.fullmatch(value) else 0
+    number = value if isinstance(value, int) else int(value) if is_integer(value) else 0
     return number if abs(number) <= _LARGEST else 0
+
+
+def is_integer(text: str) -> bool:
+    """Whether text is a number as counts and limits are."""
+    return _INTEGER.fullmatch(text) is not None
 
 
 def dry_run_names(metrics: Iterable[Metric], rules: Iterable[DryRun]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""In which order objects go into a cluster, and out of it: namespaces, CRDs, the rest, workloads."""
+"""In which order objects go into a cluster, and out of it: namespaces, CRDs, the rest, workloads, what acts on them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Wave(IntEnum):
     THE_REST = 2
     WORKLOADS = 3
     ROLLOUTS = 4
+    RUNS = 5
 
 
 _WORKLOADS: Final = frozenset(
@@ -34,6 +35,8 @@ _WORKLOADS: Final = frozenset(
 )
 _ROLLOUT: Final = (ARGO_GROUP, "Rollout")
 """After the workloads, from which it may take its template."""
+_RUNS: Final = frozenset({(ARGO_GROUP, "AnalysisRun"), (ARGO_GROUP, "Experiment")})
+"""They act as soon as they are there, on what all others make. Analysis templates come before, with the rest."""
 _DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
 
 
@@ -45,6 +48,8 @@ def wave_of(group: str, kind: str) -> Wave:
         return Wave.DEFINITIONS
     if (group, kind) == _ROLLOUT:
         return Wave.ROLLOUTS
+    if (group, kind) in _RUNS:
+        return Wave.RUNS
     return Wave.WORKLOADS if (group, kind) in _WORKLOADS else Wave.THE_REST
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gitops_rollouts.api.names import GOR_GROUP
+from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
 from gitops_rollouts.api.validation import (
     FieldError,
     strict_problems,
@@ -13,10 +14,30 @@ from gitops_rollouts.api.validation import (
     validate_gitsync,
     validate_rollout,
 )
+from gitops_rollouts.api.validation.analysis_objects import (
+    validate_experiment,
+    validate_run,
+    validate_steps,
+    validate_template,
+)
 from gitops_rollouts.render.objects import Problem, RenderedObject
 
 MAX_PER_OBJECT: Final = 5
 """One misplaced indent can break twenty rules; a person needs the first few."""
+
+
+def _of_rollout(raw: Raw) -> list[FieldError]:
+    return validate_rollout(raw) or unsupported_yet(raw) or validate_steps(raw)
+
+
+_RULES: Final[Mapping[tuple[str, str], Callable[[Raw], list[FieldError]]]] = {
+    (ARGO_GROUP, "Rollout"): _of_rollout,
+    (ARGO_GROUP, "AnalysisTemplate"): validate_template,
+    (ARGO_GROUP, "ClusterAnalysisTemplate"): validate_template,
+    (ARGO_GROUP, "AnalysisRun"): validate_run,
+    (ARGO_GROUP, "Experiment"): validate_experiment,
+    (GOR_GROUP, "GitSync"): validate_gitsync,
+}
 
 
 def problems_of(item: RenderedObject, most: int = MAX_PER_OBJECT) -> list[Problem]:
@@ -24,13 +45,11 @@ def problems_of(item: RenderedObject, most: int = MAX_PER_OBJECT) -> list[Proble
 
     Only for the kinds that this program has rules for; the API server checks all others.
     """
-    is_gitsync = item.group == GOR_GROUP and item.kind == "GitSync"
-    if not item.is_rollout and not is_gitsync:
+    rules = _RULES.get((item.group, item.kind))
+    if rules is None:
         return []
     raw = dict(item.raw)
-    errors = strict_problems(raw)
-    if not errors:
-        errors = validate_gitsync(raw) if is_gitsync else validate_rollout(raw) or unsupported_yet(raw)
+    errors = strict_problems(raw) or rules(raw)
     return [problem_at(item, error) for error in errors[:most]]
 
 

@@ -67,3 +67,30 @@ def test_the_template_of_a_referred_workload_counts(api_version: str, kind: str,
 def test_nothing_in_a_tree_breaks_it(odd: Any) -> None:
     broken = item("v1", "Service", "active", {"spec": odd})
     assert check_references([rollout(BLUE_GREEN), broken]).problems == ()
+
+
+def analysis_template(kind: str, name: str, namespace: str = "shop", **spec: Any) -> RenderedObject:
+    metrics = [{"name": name, "provider": {"job": {"spec": {}}}}]
+    return item("argoproj.io/v1alpha1", kind, name, {"spec": {"metrics": metrics, **spec}}, namespace)
+
+
+def test_templates_are_compared_as_they_are_used_or_mentioned() -> None:
+    """docs/behaviour.md §17.1, §20: one that this tree hasn't got may be in the cluster."""
+    step = {"analysis": {"templates": [{"templateName": "here"}, {"templateName": "wide", "clusterScope": True}]}}
+    tries = {"experiment": {"analyses": [{"name": "x", "templateName": "tried"}]}}
+    beside = {"templates": [{"templateName": "elsewhere"}]}
+    using = rollout({"canary": {"steps": [step, tries], "analysis": beside}})
+    wide = analysis_template("ClusterAnalysisTemplate", "wide", "", args=[{"name": "n"}])
+    here = analysis_template("AnalysisTemplate", "here", templates=[{"templateName": "nested"}])
+    nested = analysis_template("AnalysisTemplate", "nested")
+    found = check_references([using, wide, here, nested, analysis_template("AnalysisTemplate", "elsewhere", "other")])
+    assert [(each.field, each.message) for each in found.problems] == [
+        ("spec.strategy.canary.steps[0].analysis.templates", "Invalid value: args.n was not resolved")
+    ]
+    assert [note.partition("web: ")[2].partition(" isn't")[0] for note in found.absent] == [
+        "spec.strategy.canary.analysis.templates: AnalysisTemplate 'elsewhere'",
+        "spec.strategy.canary.steps[1].experiment.analyses[0].templateName: AnalysisTemplate 'tried'",
+    ]
+    found = check_references([using, wide, here])
+    assert not found.problems
+    assert any("AnalysisTemplate 'nested' isn't in this tree" in note for note in found.absent)

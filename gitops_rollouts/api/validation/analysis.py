@@ -82,7 +82,12 @@ def check_templates(spec: RolloutSpec, known: Known) -> list[FieldError]:
 
     All of them exist: see `check_templates_exist`.
     """
-    return [error for named in named_analyses(spec) for error in _check_one(named, known)]
+    return [error for named in named_analyses(spec) for error in check_analysis(named, known)]
+
+
+def check_analysis(named: NamedAnalysis, known: Known) -> list[FieldError]:
+    """The same of one analysis."""
+    return list(_check_one(named, known))
 
 
 def _check_one(named: NamedAnalysis, known: Known) -> Iterator[FieldError]:

@@ -1,0 +1,166 @@
+"""AnalysisTemplates, AnalysisRuns and Experiments as they stand in Git (docs/behaviour.md §17.1, §17.2, §19).
+
+Held to more than the cluster asks for: what can only end in an error is told before it is applied. What depends on an
+argument that is given elsewhere is not complained about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic.alias_generators import to_camel
+
+from gitops_rollouts.api.analysis import AnalysisTemplate, Argument, Metric, parse_analysis_run, parse_analysis_template
+from gitops_rollouts.api.analysis_templates import TemplateKey, flatten, key_of, secret_of, supply
+from gitops_rollouts.api.durations import parse_go_duration
+from gitops_rollouts.api.experiment import parse_experiment
+from gitops_rollouts.api.meta import IntOrString
+from gitops_rollouts.api.metric_rules import is_integer
+from gitops_rollouts.api.rollout import parse_rollout
+from gitops_rollouts.api.templating import resolve_metric, substitute, values_of
+from gitops_rollouts.api.validation.analysis import Known, NamedAnalysis
+from gitops_rollouts.api.validation.errors import FieldError, duplicate, unsupported
+from gitops_rollouts.api.validation.experiment import check_experiment
+from gitops_rollouts.api.validation.metrics import metric_problems
+from gitops_rollouts.api.validation.pod_template import check_pod_template
+from gitops_rollouts.errors import TemplateError
+
+_VERSIONS: Final = ("stable", "canary")
+_COUNTS: Final = (
+    "count",
+    "failure_limit",
+    "inconclusive_limit",
+    "consecutive_error_limit",
+    "consecutive_success_limit",
+)
+
+
+def validate_template(raw: Mapping[str, Any]) -> list[FieldError]:
+    """What is wrong with an AnalysisTemplate or ClusterAnalysisTemplate whatever it is used with."""
+    spec = parse_analysis_template(raw).spec
+    alone = TemplateKey(cluster=False, name="")
+    try:
+        flatten([alone], {alone: AnalysisTemplate(spec=spec.model_copy(update={"templates": ()}))})
+    except TemplateError as error:
+        return [FieldError("spec", error.message)]
+    if not spec.metrics:
+        return [] if spec.templates else [FieldError("spec.metrics", "no metrics specified")]
+    metrics = [settled(metric, _plain(spec.args)) for metric in spec.metrics]
+    return _below_spec((*_no_numbers(metrics), *metric_problems(metrics, (), ())))
+
+
+def validate_run(raw: Mapping[str, Any]) -> list[FieldError]:
+    """What would end an AnalysisRun before its first measurement."""
+    spec = parse_analysis_run(raw).spec
+    try:
+        values = values_of(spec.args)
+    except TemplateError as error:
+        return [FieldError("spec.args", error.message)]
+    tags = _unknown_tags(spec.metrics, values)
+    metrics = [settled(metric, values) for metric in spec.metrics]
+    problems = metric_problems(metrics, spec.dry_run, spec.measurement_retention)
+    return _below_spec((*tags, *_no_numbers(metrics), *problems))
+
+
+def validate_experiment(raw: Mapping[str, Any]) -> list[FieldError]:
+    """What an Experiment can't be carried out with, its pods included."""
+    experiment = parse_experiment(raw)
+    errors = check_experiment(experiment)
+    for index, template in enumerate(experiment.spec.templates):
+        errors += check_pod_template(template.template, template.selector, f"spec.templates[{index}].template")
+    return errors + check_duration(experiment.spec.duration, "spec.duration")
+
+
+def validate_steps(raw: Mapping[str, Any]) -> list[FieldError]:
+    """What of a Rollout's experiment steps would only fail, or never end, once the step is there."""
+    errors: list[FieldError] = []
+    for index, step in enumerate(parse_rollout(raw).spec.steps):
+        if step.experiment is None:
+            continue
+        path = f"spec.strategy.canary.steps[{index}].experiment"
+        errors += check_duration(step.experiment.duration, f"{path}.duration")
+        for which, template in enumerate(step.experiment.templates):
+            if template.spec_ref not in _VERSIONS:
+                errors.append(unsupported(f"{path}.templates[{which}].specRef", template.spec_ref, _VERSIONS))
+        errors += _repeated(path, "templates", [one.name for one in step.experiment.templates])
+        errors += _repeated(path, "analyses", [one.name for one in step.experiment.analyses])
+    return errors
+
+
+def _repeated(path: str, key: str, names: Sequence[str]) -> list[FieldError]:
+    return [duplicate(f"{path}.{key}[{at}].name", name) for at, name in enumerate(names) if name in names[:at]]
+
+
+def check_duration(text: str, path: str) -> list[FieldError]:
+    """An Experiment's duration, which counts as none, so as for ever, if it can't be read (§19)."""
+    try:
+        if text:
+            parse_go_duration(text)
+    except ValueError as error:
+        return [FieldError(path, str(error), text)]
+    return []
+
+
+def check_use(named: NamedAnalysis, known: Known) -> list[FieldError]:
+    """What is wrong with templates as a Rollout uses them; each of them exists and gets its arguments."""
+    path, analysis, _ = named
+    flat = flatten(map(key_of, analysis.templates), known)
+    args = supply(flat.args, [Argument(name=one.name, value=one.value) for one in analysis.args])
+    tags = _unknown_tags(flat.metrics, values_of(args))
+    later = {one.name for one in analysis.args if one.value_from is not None}
+    plain = _plain(one for one in args if one.name not in later)
+    metrics = [settled(metric, plain) for metric in flat.metrics]
+    problems = metric_problems(
+        metrics, analysis.dry_run + flat.dry_run, analysis.measurement_retention + flat.measurement_retention
+    )
+    return [FieldError(path, f"{one.path}: {one.message}", one.value) for one in (*tags, *problems)]
+
+
+def settled(metric: Metric, values: Mapping[str, str]) -> Metric:
+    """The metric with counts and times as far as they are known, and harmless ones where they aren't."""
+    counts = {name: _count(getattr(metric, name), values) for name in _COUNTS}
+    if metric.consecutive_success_limit is not None and counts["consecutive_success_limit"] is None:
+        counts["failure_limit"] = None
+    times = {name: _time(getattr(metric, name), values) for name in ("interval", "initial_delay")}
+    return metric.model_copy(update={**counts, **times})
+
+
+def _count(given: IntOrString | None, values: Mapping[str, str]) -> IntOrString | None:
+    try:
+        return substitute(given, values) if isinstance(given, str) else given
+    except TemplateError:
+        return None
+
+
+def _time(given: str, values: Mapping[str, str]) -> str:
+    try:
+        return substitute(given, values)
+    except TemplateError:
+        return "1s"
+
+
+def _unknown_tags(metrics: Sequence[Metric], values: Mapping[str, str]) -> Iterator[FieldError]:
+    for index, metric in enumerate(metrics):
+        try:
+            resolve_metric(metric, values)
+        except TemplateError as error:
+            yield FieldError(f"metrics[{index}]", error.message, metric.name)
+
+
+def _no_numbers(metrics: Sequence[Metric]) -> Iterator[FieldError]:
+    """Counts and limits whose text would count as 0 (§17.2)."""
+    for index, metric in enumerate(metrics):
+        for name in _COUNTS:
+            given = getattr(metric, name)
+            if isinstance(given, str) and not is_integer(given):
+                yield FieldError(f"metrics[{index}].{to_camel(name)}", "must be an integer", given)
+
+
+def _plain(args: Iterable[Argument]) -> dict[str, str]:
+    return {f"args.{one.name}": one.value for one in args if one.value is not None and secret_of(one) is None}
+
+
+def _below_spec(problems: Iterable[FieldError]) -> list[FieldError]:
+    return [replace(problem, path=f"spec.{problem.path}") for problem in problems]
