@@ -14,6 +14,8 @@ from gitops_rollouts.analysis.provider import Provider
 from gitops_rollouts.analysis.providers.job import JobProvider
 from gitops_rollouts.analysis.providers.kayenta import Kayenta
 from gitops_rollouts.analysis.providers.plugin import PluginMetrics
+from gitops_rollouts.analysis.providers.prometheus import Prometheus
+from gitops_rollouts.analysis.providers.web import Web
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.analysis import Metric
 from gitops_rollouts.errors import MetricError
@@ -39,6 +41,8 @@ FACTORIES: Final[Mapping[str, Factory]] = {
     "job": lambda context: JobProvider(context.jobs),
     "kayenta": lambda context: Kayenta(context.http),
     "plugin": lambda context: PluginMetrics(context.plugins),
+    "prometheus": lambda context: Prometheus(context.http, context.tokens, context.environ),
+    "web": lambda context: Web(context.http, context.tokens),
 }
 
 

@@ -20,6 +20,7 @@ from gitops_rollouts.api.metric_providers import (
     NewRelicMetric,
     SkyWalkingMetric,
 )
+from gitops_rollouts.api.validation.asked_providers import prometheus_problems, web_problems
 from gitops_rollouts.api.validation.errors import FieldError, forbidden, required, unsupported
 
 _ID: Final = re.compile(r"[a-z][A-Za-z0-9_]*")
@@ -40,6 +41,8 @@ def provider_problems(provider: MetricProvider, path: str) -> Iterator[FieldErro
         ("wavefront", provider.wavefront, _addressed),
         ("influxdb", provider.influxdb, _queried),
         ("plugin", provider.plugin or None, _plugin),
+        ("prometheus", provider.prometheus, prometheus_problems),
+        ("web", provider.web, web_problems),
     )
     for kind, value, check in rules:
         if value is not None:
