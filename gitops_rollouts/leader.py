@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from gitops_rollouts.analysis.registry import Providers, context
 from gitops_rollouts.api.analysis_templates import TemplateKey
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.controllers.analyses import Analyses
@@ -197,14 +196,6 @@ class Leader:
         )
         self._routers = RouterCalls(Registry([PluginRouters(plugins)]), rollout_queue.add)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
-        self._providers = Providers(
-            context(
-                client,
-                plugins,
-                namespace=controller_namespace(settings.namespace or client.default_namespace),
-                allow_metadata=settings.allow_metadata_addresses,
-            )
-        )
         self._rollouts = RolloutController(
             client,
             self.caches,
@@ -241,6 +232,7 @@ class Leader:
             metrics,
             namespace=settings.namespace,
             own_namespace=controller_namespace(settings.namespace or client.default_namespace),
+            allow_metadata=settings.allow_metadata_addresses,
             instance_id=settings.instance_id,
             resync_seconds=settings.resync_seconds,
         )
@@ -312,7 +304,6 @@ class Leader:
         await self._analyses.close()
         await self._routers.close()
         await self._step_plugins.close()
-        await self._providers.close()
         await self._plugins.close()
 
 

@@ -25,7 +25,10 @@ from gitops_rollouts.telemetry import Metrics
 
 
 class Analyses:
-    """``namespace``: the one that this process works in, None: all. ``own_namespace``: where its own Secrets are."""
+    """``namespace``: the one that this process works in, None: all. ``own_namespace``: where its own Secrets are.
+
+    ``allow_metadata``: metrics may be asked of link-local and cloud metadata addresses (docs/behaviour.md §18).
+    """
 
     def __init__(
         self,
@@ -39,11 +42,12 @@ class Analyses:
         *,
         namespace: str | None,
         own_namespace: str,
+        allow_metadata: bool,
         instance_id: str,
         resync_seconds: float,
     ) -> None:
         self.queue: DelayQueue[Key] = DelayQueue("AnalysisRuns", metrics=metrics)
-        given = context(client, plugins, namespace=own_namespace)
+        given = context(client, plugins, namespace=own_namespace, allow_metadata=allow_metadata)
         self._providers = Providers(given)
         self._calls = MeasurementCalls(
             self._providers, lambda key: self.queue.add_after(key, ANSWERS_SECONDS), clock, fence

@@ -219,7 +219,7 @@ class MeasurementCalls:
         except LeadershipLost:
             raise
         except MetricError as error:
-            measurement = self._failed(task, started, error.message)
+            measurement = self._failed(task, started, str(error))
         except TimeoutError:
             measurement = self._failed(task, started, "the provider didn't answer in time")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the measurement's; a traceback may show secrets
