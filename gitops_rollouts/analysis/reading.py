@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from gitops_rollouts.analysis.conditions.values import from_json
 from gitops_rollouts.api.quantity import go_number
 from gitops_rollouts.errors import MetricError
 
@@ -41,6 +42,14 @@ def decode(body: bytes, source: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise MetricError(f"{source} answered something that is no JSON") from error
+
+
+def seen_by_conditions(value: Any, source: str) -> Any:
+    """Decoded JSON as conditions see it: all numbers are floats. Raises `MetricError`."""
+    try:
+        return from_json(value)
+    except RecursionError:
+        raise MetricError(f"{source} answered JSON that is nested too deeply") from None
 
 
 def within(value: Any, *path: str | int) -> Any:

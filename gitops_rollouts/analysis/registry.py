@@ -11,10 +11,17 @@ from gitops_rollouts.analysis.http import Http
 from gitops_rollouts.analysis.job_place import JobPlace
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Provider
+from gitops_rollouts.analysis.providers.cloud_watch import Calls, CloudWatch
+from gitops_rollouts.analysis.providers.datadog import Datadog
+from gitops_rollouts.analysis.providers.graphite import Graphite
+from gitops_rollouts.analysis.providers.influxdb import Influxdb
 from gitops_rollouts.analysis.providers.job import JobProvider
 from gitops_rollouts.analysis.providers.kayenta import Kayenta
+from gitops_rollouts.analysis.providers.new_relic import NewRelic
 from gitops_rollouts.analysis.providers.plugin import PluginMetrics
 from gitops_rollouts.analysis.providers.prometheus import Prometheus
+from gitops_rollouts.analysis.providers.skywalking import SkyWalking
+from gitops_rollouts.analysis.providers.wavefront import Wavefront
 from gitops_rollouts.analysis.providers.web import Web
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.analysis import Metric
@@ -38,11 +45,18 @@ class Context:
 
 Factory = Callable[[Context], Provider]
 FACTORIES: Final[Mapping[str, Factory]] = {
+    "cloudWatch": lambda _: CloudWatch(Calls()),
+    "datadog": lambda context: Datadog(context.http, context.secrets, context.environ),
+    "graphite": lambda context: Graphite(context.http),
+    "influxdb": lambda context: Influxdb(context.http, context.secrets),
     "job": lambda context: JobProvider(context.jobs),
     "kayenta": lambda context: Kayenta(context.http),
+    "newRelic": lambda context: NewRelic(context.http, context.secrets),
     "plugin": lambda context: PluginMetrics(context.plugins),
     "prometheus": lambda context: Prometheus(context.http, context.tokens, context.environ),
     "web": lambda context: Web(context.http, context.tokens),
+    "skywalking": lambda context: SkyWalking(context.http),
+    "wavefront": lambda context: Wavefront(context.http, context.secrets),
 }
 
 
