@@ -23,6 +23,7 @@ from gitops_rollouts.api.templating import resolve_metric, substitute, values_of
 from gitops_rollouts.api.validation.analysis import Known, NamedAnalysis
 from gitops_rollouts.api.validation.errors import FieldError, duplicate, unsupported
 from gitops_rollouts.api.validation.experiment import check_experiment
+from gitops_rollouts.api.validation.metric_providers import provider_problems
 from gitops_rollouts.api.validation.metrics import metric_problems
 from gitops_rollouts.api.validation.pod_template import check_pod_template
 from gitops_rollouts.errors import TemplateError
@@ -48,7 +49,7 @@ def validate_template(raw: Mapping[str, Any]) -> list[FieldError]:
     if not spec.metrics:
         return [] if spec.templates else [FieldError("spec.metrics", "no metrics specified")]
     metrics = [settled(metric, _plain(spec.args)) for metric in spec.metrics]
-    return _below_spec((*_no_numbers(metrics), *metric_problems(metrics, (), ())))
+    return _below_spec((*_no_numbers(metrics), *metric_problems(metrics, (), ()), *_of_providers(metrics)))
 
 
 def validate_run(raw: Mapping[str, Any]) -> list[FieldError]:
@@ -61,7 +62,7 @@ def validate_run(raw: Mapping[str, Any]) -> list[FieldError]:
     tags = _unknown_tags(spec.metrics, values)
     metrics = [settled(metric, values) for metric in spec.metrics]
     problems = metric_problems(metrics, spec.dry_run, spec.measurement_retention)
-    return _below_spec((*tags, *_no_numbers(metrics), *problems))
+    return _below_spec((*tags, *_no_numbers(metrics), *problems, *_of_providers(metrics)))
 
 
 def validate_experiment(raw: Mapping[str, Any]) -> list[FieldError]:
@@ -156,6 +157,12 @@ def _no_numbers(metrics: Sequence[Metric]) -> Iterator[FieldError]:
             given = getattr(metric, name)
             if isinstance(given, str) and not is_integer(given):
                 yield FieldError(f"metrics[{index}].{to_camel(name)}", "must be an integer", given)
+
+
+def _of_providers(metrics: Sequence[Metric]) -> Iterator[FieldError]:
+    """What each measurement would refuse (§18), as far as it depends on no argument."""
+    for index, metric in enumerate(metrics):
+        yield from provider_problems(metric.provider, f"metrics[{index}].provider")
 
 
 def _plain(args: Iterable[Argument]) -> dict[str, str]:

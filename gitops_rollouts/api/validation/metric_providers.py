@@ -105,8 +105,6 @@ def _skywalking(metric: SkyWalkingMetric, path: str) -> Iterator[FieldError]:
 def _kayenta(metric: KayentaMetric, path: str) -> Iterator[FieldError]:
     if not metric.address:
         yield required(f"{path}.address")
-    if metric.threshold.marginal > metric.threshold.pass_:
-        yield FieldError(f"{path}.threshold.marginal", "must not be above pass", metric.threshold.marginal)
 
 
 def _addressed(metric: Any, path: str) -> Iterator[FieldError]:
