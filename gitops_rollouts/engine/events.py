@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from gitops_rollouts.api.status import StepPluginStatus
+from gitops_rollouts.api.status import StepPluginStatus, WeightDestination
 from gitops_rollouts.engine.plan import EmitEvent
 
 _TOLD_ERRORS: Final = 10
@@ -103,9 +103,14 @@ def reconciliation_failed(error: str) -> EmitEvent:
     return EmitEvent("ReconciliationError", f"Reconciliation failed with error: {error}", "Warning")
 
 
-def weight_updated(before: int | None, after: int) -> EmitEvent:
-    """The routers were told other weights; ``before``: None if they were told none yet."""
+def weight_updated(before: int | None, after: int, besides: Sequence[WeightDestination] | None = None) -> EmitEvent:
+    """The routers were told other weights; ``before``: None if they were told none yet.
+
+    ``besides``: what experiments get, if that is another than before.
+    """
     change = f"to {after}" if before is None else "" if before == after else f"from {before} to {after}"
+    if besides:
+        change += ", additional: " + ", ".join(f"{one.service_name} {one.weight}" for one in besides)
     return EmitEvent("TrafficWeightUpdated", f"Traffic weight updated {change}")
 
 

@@ -88,15 +88,6 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The current AnalysisRun or Experiment of a kind: its name, ``status.phase`` and ``status.message``."""
-
-    name: str
-    phase: str
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class RoutersSeen:
     """What the routers said before this pass of the weights in ``status.canary.weights`` (§15.1 step 6).
 
@@ -189,7 +180,6 @@ class Observed:
     """What the spec asks for and this installation can't carry out; the Rollout is invalid then."""
     workload: Workload | None = None
     """None: no workloadRef, or what it names doesn't exist."""
-    verdicts: Mapping[RunKind, Verdict] = field(default_factory=dict)
     analysis_runs: tuple[AnalysisRun, ...] = ()
     """Those that this Rollout controls; of finished ones no metrics and no measurements."""
     experiments: tuple[Experiment, ...] = ()

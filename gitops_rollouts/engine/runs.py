@@ -8,9 +8,10 @@ from typing import Final
 from gitops_rollouts.api.analysis import AnalysisRun
 from gitops_rollouts.api.names import STEP_INDEX
 from gitops_rollouts.api.status import AnalysisRunStatus, CanaryStatus, PauseCondition
-from gitops_rollouts.engine import current_runs, gates, run_history
+from gitops_rollouts.engine import current_runs, experiment_steps, gates, run_history
 from gitops_rollouts.engine.current_runs import Current
-from gitops_rollouts.engine.observed import RunKind, Verdict
+from gitops_rollouts.engine.experiment_steps import Tried
+from gitops_rollouts.engine.observed import RunKind
 from gitops_rollouts.engine.plan import Action, EmitEvent
 from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene, pause_of
@@ -27,6 +28,7 @@ _TEXTS: Final[dict[RunKind, tuple[str, str]]] = {
 class Judged:
     """``added``: pauses that begin now. ``abort``: why the update is given up, "" if it isn't; ``reason``: one word.
 
+    ``experiment``: the name that the status tells; ``tried``: whether it says yes.
     ``culprit``: the run that failed. ``error``: why a run that is needed can't begin. ``actions`` come last in a pass:
     nothing that fails with a run keeps traffic from where it belongs.
     """
@@ -34,6 +36,7 @@ class Judged:
     step: AnalysisRunStatus | None = None
     background: AnalysisRunStatus | None = None
     experiment: str = ""
+    tried: bool = False
     added: tuple[PauseCondition, ...] = ()
     abort: str = ""
     reason: str = ""
@@ -56,15 +59,14 @@ class Judged:
 def judge(scene: Scene) -> Judged:
     """Look at what runs now, begin what is missing; an update that is over or goes back has no runs."""
     if scene.first or scene.promoted or scene.aborted or skips_steps(scene):
-        return Judged(actions=_ended(scene, frozenset()))
+        return Judged(actions=_ended(scene, frozenset()) + experiment_steps.ended(scene, ""))
     stored = scene.status.canary
     step, background = _step(scene), _background(scene)
-    experiment, verdict = _experiment(scene)
+    tried = experiment_steps.attend(scene)
     verdicts: dict[RunKind, tuple[str, str]] = {
         one.kind: (one.phase, one.shown.message) for one in (step, background) if one.shown is not None
     }
-    if verdict is not None:
-        verdicts["Experiment"] = (verdict.phase, verdict.message)
+    verdicts["Experiment"] = (tried.phase, tried.message)
     text, reason, kind = _failure(verdicts)
     created = tuple(one.created for one in (step, background) if one.created is not None)
     names = frozenset(one.name for one in (step, background) if one.name)
@@ -75,13 +77,14 @@ def judge(scene: Scene) -> Judged:
     return Judged(
         step=step.shown,
         background=background.shown,
-        experiment=experiment,
-        added=() if text else _pauses(scene, step, background, verdict),
+        experiment=tried.name,
+        tried=tried.successful,
+        added=() if text else _pauses(scene, step, background, tried),
         abort=text,
         reason=reason,
         culprit=next((one.run for one in (step, background) if one.kind == kind), None),
-        error=step.error or background.error,
-        actions=(*created, *_ended(scene, names)),
+        error=step.error or background.error or tried.error,
+        actions=(*created, *tried.created, *_ended(scene, names), *experiment_steps.ended(scene, tried.name)),
         events=(*current_runs.changes(told), *_not_in_git(scene, background)),
     )
 
@@ -125,17 +128,6 @@ def _background(scene: Scene) -> Current:
     return current_runs.begun(scene, "Background", analysis) if current_runs.needs_new(scene, current) else current
 
 
-def _experiment(scene: Scene) -> tuple[str, Verdict | None]:
-    """The name that the status tells, and what the experiment of this step says."""
-    step = scene.step
-    if step is None or step.experiment is None:
-        return "", None
-    verdict = scene.observed.verdicts.get("Experiment")
-    if verdict is None:
-        return scene.status.canary.current_experiment, None
-    return "" if verdict.phase == "Successful" else verdict.name, verdict
-
-
 def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
     for kind, (phase, message) in verdicts.items():
         if phase in _FAILED:
@@ -144,12 +136,12 @@ def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
     return "", "", ""
 
 
-def _pauses(scene: Scene, step: Current, background: Current, experiment: Verdict | None) -> tuple[PauseCondition, ...]:
+def _pauses(scene: Scene, step: Current, background: Current, tried: Tried) -> tuple[PauseCondition, ...]:
     """A result that says neither yes nor no pauses until a person has decided."""
     reasons: list[str] = []
     if step.undecided or (background.undecided and not released(scene)):
         reasons.append(INCONCLUSIVE)
-    if experiment is not None and experiment.phase == "Inconclusive" and not scene.resumed:
+    if tried.undecided:
         reasons.append(INCONCLUSIVE_EXPERIMENT)
     return tuple(
         PauseCondition(reason=reason, start_time=scene.stamp)
@@ -185,6 +177,5 @@ def succeeded(scene: Scene, judged: Judged) -> bool:
     """Whether the analysis or the experiment of the current step says yes."""
     step = scene.step
     if step is not None and step.experiment is not None:
-        verdict = scene.observed.verdicts.get("Experiment")
-        return verdict is not None and verdict.phase == "Successful"
+        return judged.tried
     return judged.step is not None and judged.step.status == "Successful"

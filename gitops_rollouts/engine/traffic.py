@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from gitops_rollouts.api.status import TrafficWeights, WeightDestination
-from gitops_rollouts.engine import events, routed_sizes, scaling
+from gitops_rollouts.engine import events, experiment_traffic, routed_sizes, scaling
 from gitops_rollouts.engine.desired import ladder, nearest
+from gitops_rollouts.engine.experiment_traffic import Destinations
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import Action, Destination, RemoveManagedRoutes, RouteTraffic
 from gitops_rollouts.engine.rollback import skips_steps
@@ -27,6 +28,12 @@ class Target:
     frozen: bool = False
     empty: bool = False
     """The canary has no available pod."""
+    additional: Destinations = ()
+    """What an experiment's templates get besides."""
+
+    def stable(self, whole: int) -> int:
+        """What is left to the stable version."""
+        return whole - self.weight - sum(one.weight for one in self.additional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,11 @@ def target(scene: Scene) -> Target | None:
     """Where the traffic should go now; None while no version is stable, or without a router (§15.1)."""
     if not scene.canary.has_routers or scene.first:
         return None
+    wanted = _target(scene)
+    return replace(wanted, additional=experiment_traffic.destinations(scene, wanted.weight))
+
+
+def _target(scene: Scene) -> Target:
     here = scene.pod_hash
     if scene.promoted:
         former = _former(scene)
@@ -179,17 +191,20 @@ def route(scene: Scene, wanted: Target | None) -> Routed:
     clear = _cleared(scene) if wanted.clear_routes else ()
     recorded = scene.recorded
     if not opens(scene, wanted):
-        return _verified(scene, Routed(recorded, clear, routes_set=False))
+        if not _leaves_experiment(scene, wanted):
+            return _verified(scene, Routed(recorded, clear, routes_set=False))
+        wanted = _as_recorded(scene, wanted)
     weights = _weights(scene, wanted)
     action = _route_traffic(scene, wanted)
     routes_set = not wanted.empty or scaling.split(scene, scene.status.current_step_index)[0] == 0
     if recorded is not None and _same(recorded, weights):
         return _verified(scene, Routed(recorded, _in_order(scene, clear, action), routes_set=routes_set))
     verifies = scene.observed.routers.verifies
+    besides = wanted.additional if recorded is None or recorded.additional != wanted.additional else None
     before = None if recorded is None else recorded.canary.weight
     # the status of an abort's first pass goes before its actions and doesn't show these weights yet
     begins = scene.aborted and scene.status.aborted_at is None
-    told = () if begins else (events.weight_updated(before, wanted.weight),)
+    told = () if begins else (events.weight_updated(before, wanted.weight, besides),)
     return Routed(
         weights,
         (*_in_order(scene, clear, action), *told),
@@ -227,7 +242,25 @@ def _gives_back(scene: Scene, wanted: Target) -> bool:
     if recorded is None or scene.replicas == 0:
         return False
     has = 0 if stable is None else routed_sizes.carried(scene, recorded, stable)
-    return scene.whole - wanted.weight > has
+    return wanted.stable(scene.whole) > has
+
+
+def _leaves_experiment(scene: Scene, wanted: Target) -> bool:
+    """Whether pods of an experiment that are about to go have traffic that some stable pod could take."""
+    recorded, stable = scene.recorded, scene.stable
+    if recorded is None or stable is None or stable.available == 0:
+        return False
+    kept = {(one.service_name, one.pod_template_hash): one.weight for one in wanted.additional}
+    return any(one.weight > kept.get((one.service_name, one.pod_template_hash), 0) for one in recorded.additional)
+
+
+def _as_recorded(scene: Scene, wanted: Target) -> Target:
+    """The canary's weight as it is: only the experiment's traffic goes, and to the stable version."""
+    recorded = scene.recorded
+    if recorded is None:
+        return wanted
+    pod_hash = recorded.canary.pod_template_hash
+    return replace(wanted, weight=_recorded_weight(scene, pod_hash), pod_hash=pod_hash, additional=())
 
 
 def _stranded(scene: Scene, available: int) -> bool:
@@ -245,10 +278,11 @@ def _weights(scene: Scene, wanted: Target) -> TrafficWeights:
             weight=wanted.weight, service_name=canary.canary_service, pod_template_hash=wanted.pod_hash
         ),
         stable=WeightDestination(
-            weight=scene.whole - wanted.weight,
+            weight=wanted.stable(scene.whole),
             service_name=canary.stable_service,
             pod_template_hash=scene.status.stable_rs,
         ),
+        additional=wanted.additional,
     )
 
 
@@ -265,7 +299,8 @@ def _route_traffic(scene: Scene, wanted: Target) -> RouteTraffic:
     recorded, step = scene.recorded, scene.step if _sets_routes(scene, wanted) else None
     return RouteTraffic(
         canary=Destination(canary_service, wanted.pod_hash, wanted.weight),
-        stable=Destination(stable_service, scene.status.stable_rs, scene.whole - wanted.weight),
+        stable=Destination(stable_service, scene.status.stable_rs, wanted.stable(scene.whole)),
+        additional=tuple(Destination(one.service_name, one.pod_template_hash, one.weight) for one in wanted.additional),
         max_weight=scene.whole,
         drain_first=scene.new.available == 0 and recorded is not None and recorded.canary.weight > 0,
         header_route=step.set_header_route if step else None,

@@ -314,7 +314,7 @@ def test_what_is_not_built_yet_is_refused() -> None:
         "spec.strategy.blueGreen.postPromotionAnalysis",
     ]
     assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
-    steps = ("experiment", "analysis")
+    steps = ("analysis",)
     canary = {
         "analysis": {},
         "steps": [{step: {}} for step in steps],

@@ -62,7 +62,9 @@ class RoutedWorld(World):
         super()._act(action)
 
     def _check_route(self, action: RouteTraffic) -> None:
-        assert action.canary.weight + action.stable.weight == action.max_weight
+        besides = sum(one.weight for one in action.additional)
+        assert action.canary.weight + action.stable.weight + besides == action.max_weight
+        assert min(one.weight for one in (action.canary, action.stable, *action.additional)) >= 0
         before = self.traffic()
         for one in (action.canary, action.stable):
             if one.weight == 0:

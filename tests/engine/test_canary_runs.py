@@ -8,7 +8,7 @@ import pytest
 
 from engine.routed_world import RoutedWorld, routed, running
 from engine.world import MEASURES_ONCE
-from gitops_rollouts.engine.observed import Authority, Verdict
+from gitops_rollouts.engine.observed import Authority
 
 ANALYSIS: list[dict[str, Any]] = [
     {"setWeight": 20},
@@ -32,10 +32,7 @@ def updating(raw: dict[str, Any], *, authority: Authority | None = None) -> Rout
 
 def say(world: RoutedWorld, kind: Any, phase: str, message: str = "") -> None:
     """What is current of this kind comes to this phase."""
-    if kind == "Experiment":
-        world.verdicts[kind] = Verdict("try-1", phase, message)
-    else:
-        world.runs.say(kind, phase, message)
+    (world.trials if kind == "Experiment" else world.runs).say(kind, phase, message)
 
 
 def test_an_analysis_step_ends_with_its_run() -> None:
@@ -136,8 +133,6 @@ def test_an_inconclusive_run_pauses_until_a_person_has_looked(
     world.settle()
     assert (world.status["phase"], world.status["message"]) == ("Paused", reason)
     assert [pause["reason"] for pause in world.status["pauseConditions"]] == [reason]
-    if kind == "Experiment":
-        say(world, kind, "Running")
     world.resume()
     assert "pauseConditions" not in world.status
     assert world.status["currentStepIndex"] == index
@@ -306,10 +301,8 @@ def test_a_first_deploy_has_no_run() -> None:
 def test_an_experiment_is_named_while_it_runs() -> None:
     """§3 ``currentExperiment``"""
     world = updating(routed(steps=EXPERIMENT))
-    world.verdicts["Experiment"] = Verdict("try-1", "Running")
-    world.settle()
-    assert world.status["canary"]["currentExperiment"] == "try-1"
-    world.verdicts["Experiment"] = Verdict("try-1", "Successful")
+    assert world.status["canary"]["currentExperiment"] == f"web-{world.hash('web:v2')}-2-0"
+    world.trials.say("Experiment", "Successful")
     world.settle()
     assert "currentExperiment" not in world.status["canary"]
     assert world.status["currentStepIndex"] == 2

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.world_runs import Runs
+from engine.world_trials import Trials
 from gitops_rollouts.api.analysis import AnalysisTemplate, parse_analysis_template
 from gitops_rollouts.api.analysis_templates import TemplateKey, reachable, templates_of
 from gitops_rollouts.api.meta import format_time
@@ -25,9 +26,7 @@ from gitops_rollouts.engine.observed import (
     Pod,
     ReplicaSet,
     RoutersSeen,
-    RunKind,
     Service,
-    Verdict,
     Workload,
 )
 from gitops_rollouts.engine.plan import (
@@ -123,10 +122,10 @@ class World:
         self.plans: list[Plan] = []
         self.slow = False
         self.workload: Workload | None = None
-        self.verdicts: dict[RunKind, Verdict] = {}
         self.templates: dict[TemplateKey, AnalysisTemplate | None] = {}
         """Analysis templates that differ from `MEASURES_ONCE`, which all others are; None: there is none."""
         self.runs = Runs()
+        self.trials = Trials()
         self.routers = RoutersSeen()
         self.routed: list[RouteTraffic] = []
         """What the routers were told, each change once."""
@@ -234,9 +233,9 @@ class World:
             pods=pods,
             authority=self.authority,
             workload=self.workload,
-            verdicts=dict(self.verdicts),
             templates=reachable(templates_of(rollout), lambda key: self.templates.get(key, MEASURES_ONCE)),
             analysis_runs=self.runs.observed(),
+            experiments=self.trials.experiments(),
             routers=self.routers,
             plugin_answers=tuple(self.answers),
             disabled_plugins=self.disabled,
@@ -287,11 +286,12 @@ class World:
             len(self.calls),
             self.workload,
             self.runs.state(),
+            self.trials.state(),
         )
 
     def run_pods(self) -> bool:
         """The ReplicaSet controller, the kubelets and the controller of runs: whether anything moved."""
-        moved = self.runs.run()
+        moved = self.runs.run() | self.trials.run()
         for kept in self.sets.values():
             while len(kept.pods) > kept.spec.replicas:
                 kept.pods.sort(key=lambda pod: pod.available, reverse=True)
@@ -358,7 +358,7 @@ class World:
         elif isinstance(action, EvictPod | PatchPod):
             self._act_on_pod(action)
         elif isinstance(action, CreateRun | TerminateRun | DeleteRun):
-            self.runs.act(action, self.now)
+            (self.trials if action.kind == "Experiment" else self.runs).act(action, self.now)
         else:
             self._act_on_replica_set(action)
 

@@ -20,6 +20,8 @@ from gitops_rollouts.engine.plan import CreateRun, DeleteRun, TerminateRun
 class Runs:
     """``ends``: how every run of a kind ends, as soon as it is let: (phase, message)."""
 
+    cut_short = ("Successful", "Run Terminated")
+
     def __init__(self) -> None:
         self.kept: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, tuple[str, str]] = {}
@@ -28,11 +30,14 @@ class Runs:
         self.deleted: list[str] = []
         self._serial = 0
 
+    def kind_of(self, raw: dict[str, Any]) -> str:
+        return str(raw["metadata"]["labels"].get(ROLLOUT_TYPE, ""))
+
     # --- what a test says and looks at
 
     def say(self, kind: str, phase: str, message: str = "") -> str:
         """The run of this kind that is under way comes to this phase; returns its name."""
-        run = next(reversed([raw for raw in self.under_way() if raw["metadata"]["labels"][ROLLOUT_TYPE] == kind]))
+        run = next(reversed([raw for raw in self.under_way() if self.kind_of(raw) == kind]))
         self._come_to(run, phase, message)
         return str(run["metadata"]["name"])
 
@@ -82,9 +87,9 @@ class Runs:
         """The controller of runs: whether anything moved."""
         moved = False
         for raw in self.under_way():
-            phase, message = self.ends.get(raw["metadata"]["labels"].get(ROLLOUT_TYPE, ""), ("Running", ""))
+            phase, message = self.ends.get(self.kind_of(raw), ("Running", ""))
             if raw["spec"].get("terminate"):
-                phase, message = "Successful", "Run Terminated"
+                phase, message = self.cut_short
             if raw["status"].get("phase") != phase:
                 # one told by `say` that goes on is left at that
                 self._come_to(raw, phase, message)

@@ -29,7 +29,6 @@ _ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
     ("apisix", lambda routing: routing.apisix),
 )
 _STEPS: Final[Mapping[StepKind, str]] = {
-    "experiment": "an experiment step",
     "analysis": "an analysis step",
 }
 
