@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gitops_rollouts.analysis.conditions import compile_condition
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
 from gitops_rollouts.api.validation import (
@@ -15,11 +16,13 @@ from gitops_rollouts.api.validation import (
     validate_rollout,
 )
 from gitops_rollouts.api.validation.analysis_objects import (
+    conditions_of,
     validate_experiment,
     validate_run,
     validate_steps,
     validate_template,
 )
+from gitops_rollouts.errors import ConditionError
 from gitops_rollouts.render.objects import Problem, RenderedObject
 
 MAX_PER_OBJECT: Final = 5
@@ -30,11 +33,30 @@ def _of_rollout(raw: Raw) -> list[FieldError]:
     return validate_rollout(raw) or unsupported_yet(raw) or validate_steps(raw)
 
 
+def _of_template(raw: Raw) -> list[FieldError]:
+    return validate_template(raw) + _of_conditions(raw)
+
+
+def _of_run(raw: Raw) -> list[FieldError]:
+    return validate_run(raw) + _of_conditions(raw)
+
+
+def _of_conditions(raw: Raw) -> list[FieldError]:
+    """A condition that holds for no result whatever would make every measurement an error (§17.4)."""
+    errors: list[FieldError] = []
+    for path, source in conditions_of(raw):
+        try:
+            compile_condition(source)
+        except ConditionError as error:
+            errors.append(FieldError(path, error.message, source))
+    return errors
+
+
 _RULES: Final[Mapping[tuple[str, str], Callable[[Raw], list[FieldError]]]] = {
     (ARGO_GROUP, "Rollout"): _of_rollout,
-    (ARGO_GROUP, "AnalysisTemplate"): validate_template,
-    (ARGO_GROUP, "ClusterAnalysisTemplate"): validate_template,
-    (ARGO_GROUP, "AnalysisRun"): validate_run,
+    (ARGO_GROUP, "AnalysisTemplate"): _of_template,
+    (ARGO_GROUP, "ClusterAnalysisTemplate"): _of_template,
+    (ARGO_GROUP, "AnalysisRun"): _of_run,
     (ARGO_GROUP, "Experiment"): validate_experiment,
     (GOR_GROUP, "GitSync"): validate_gitsync,
 }

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops_rollouts.api.analysis import parse_analysis_template
@@ -16,6 +16,7 @@ from gitops_rollouts.api.validation import FieldError, strict_problems
 from gitops_rollouts.api.validation.analysis import named_analyses
 from gitops_rollouts.api.validation.analysis_objects import (
     check_use,
+    conditions_of,
     validate_experiment,
     validate_run,
     validate_steps,
@@ -83,6 +84,43 @@ def test_what_depends_on_how_a_template_is_used_is_not_complained_about(raw: Raw
     assert strict_problems(raw) == []
 
 
+def test_a_provider_must_be_told_what_it_needs() -> None:
+    """§18: the rules of each provider, with the field."""
+    raw = template(metric(provider={"web": {"url": "http://x", "method": "GET", "body": "b"}}))
+    (error,) = validate_template(raw)
+    assert error.path == "spec.metrics[0].provider.web"
+    assert "POST or PUT" in error.message
+    assert told(validate_run(raw)) == told([error])
+
+
+def test_the_status_of_a_run_is_not_written_in_git() -> None:
+    """§1: it is no subresource, so it would replace what the cluster knows."""
+    for check, raw in ((validate_run, template(metric(), kind="AnalysisRun")), (validate_experiment, EXPERIMENT)):
+        assert told(check(raw | {"status": {"phase": "Successful"}})) == [
+            ("status", "only the cluster knows it; take it out")
+        ]
+        assert check(raw | {"status": None}) == []
+
+
+def test_conditions_are_told_with_their_arguments_as_far_as_those_are_known() -> None:
+    """§17.1: one that depends on what is given elsewhere, or that a plugin judges, can't be checked here."""
+    raw = template(
+        metric(successCondition="result < {{args.most}}", failureCondition="result > {{args.given}}"),
+        metric(name="n", failureCondition="{{args.secret}} == 1"),
+        metric(name="o", provider={"plugin": {"a/b": {}}}, successCondition="their own syntax"),
+        metric(name="p", failureCondition="len(result) == 0"),
+        args=[
+            {"name": "most", "value": "5"},
+            {"name": "given"},
+            {"name": "secret", "value": "v", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+    )
+    assert list(conditions_of(raw)) == [
+        ("spec.metrics[0].successCondition", "result < 5"),
+        ("spec.metrics[3].failureCondition", "len(result) == 0"),
+    ]
+
+
 def test_a_run_must_be_complete() -> None:
     """§17.1, §17.2: all arguments and tags are its own."""
     args = [{"name": "n", "value": "2"}, {"name": "s", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]
@@ -98,12 +136,9 @@ def test_a_run_must_be_complete() -> None:
 
 def test_strict_reading_looks_into_templates_runs_and_the_pods_of_jobs() -> None:
     """§1: unknown fields and wrong types, with a suggestion; what may be an argument is left alone."""
-    pod = {
-        "restartPolicy": "Never",
-        "containers": [{"name": "c", "imagee": "i", "resources": {"limits": {"cpu": "{{args.c}}"}}}],
-    }
-    job = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 1, "template": {"metadata": {"name": "x"}, "spec": pod}}}
-    del job["metadata"]["name"]
+    container = {"name": "c", "imagee": "i", "resources": {"limits": {"cpu": "{{args.c}}"}}}
+    pods = {"metadata": {"name": "x"}, "spec": {"restartPolicy": "Never", "containers": [container]}}
+    job = {"metadata": {"labels": {"l": "{{args.c}}"}}, "spec": {"backoffLimit": 1, "template": pods}}
     raw = template(metric(sucessCondition="true", provider={"job": job}), kind="ClusterAnalysisTemplate", arg=[])
     assert sorted(error.render() for error in strict_problems(raw)) == [
         "spec.arg: Unknown field: did you mean args?",
@@ -204,10 +239,11 @@ SAMPLE = template(
 )
 
 
-@given(
-    st.sampled_from([(SAMPLE, place) for place in places(SAMPLE)] + [(EXPERIMENT, p) for p in places(EXPERIMENT)]),
-    ANYTHING,
-)
+EVERYWHERE = [(sample, place) for sample in (SAMPLE, EXPERIMENT) for place in places(sample)]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(EVERYWHERE), ANYTHING)
 def test_no_value_anywhere_breaks_the_checks(where: tuple[Raw, tuple[Any, ...]], value: Any) -> None:
     """§1: what comes from Git may be anything."""
     sample, place = where

@@ -213,3 +213,39 @@ def test_services_of_the_same_tree_must_fit(repository: Path) -> None:
     assert "note: Rollout.argoproj.io shop/web: spec.strategy.canary.canaryService: Service canary" in done.stderr
     (repository / "envs/prod/web.yaml").write_text(GOOD.replace("canary:", both) + SERVICE.replace("app: shop", ""))
     assert gor("validate", "envs/prod", cwd=repository).returncode == exit_codes.OK
+
+
+TEMPLATE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: errors, namespace: shop}
+spec:
+  args: [{name: most, value: "5"}]
+  metrics:
+    - name: rate
+      count: 3
+      interval: 1m
+      successCondition: result < {{args.most}}
+      provider:
+        prometheus: {address: "http://prometheus", query: rate}
+"""
+
+
+def test_templates_are_checked_with_their_conditions(repository: Path) -> None:
+    """§17.2, §17.4: schema, rules and conditions, with the line of the field."""
+
+    def told(template: str) -> list[str]:
+        (repository / "envs/prod/errors.yaml").write_text(template)
+        done = gor("validate", "envs/prod", cwd=repository)
+        assert (done.returncode == exit_codes.OK) is (not done.stdout)
+        return [line.replace(" AnalysisTemplate.argoproj.io shop/errors:", "") for line in done.stdout.splitlines()]
+
+    assert told(TEMPLATE) == []
+    (line,) = told(TEMPLATE.replace("count:", "counts:"))
+    assert line.startswith("envs/prod/errors.yaml:8: spec.metrics[0].counts: Unknown field: did you mean count?")
+    (line,) = told(TEMPLATE.replace("      interval: 1m\n", ""))
+    assert "spec.metrics[0].interval: Invalid value: interval must be specified when count > 1" in line
+    (line,) = told(TEMPLATE.replace("result <", "result <<"))
+    assert line.startswith("envs/prod/errors.yaml:10: spec.metrics[0].successCondition: Invalid value: ")
+    (line,) = told(TEMPLATE.replace("result <", "len(result) +"))
+    assert "spec.metrics[0].successCondition: Invalid value: expected bool, but got int" in line

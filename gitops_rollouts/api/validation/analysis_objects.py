@@ -21,7 +21,7 @@ from gitops_rollouts.api.metric_rules import is_integer
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.api.templating import resolve_metric, substitute, values_of
 from gitops_rollouts.api.validation.analysis import Known, NamedAnalysis
-from gitops_rollouts.api.validation.errors import FieldError, duplicate, unsupported
+from gitops_rollouts.api.validation.errors import FieldError, duplicate, forbidden, unsupported
 from gitops_rollouts.api.validation.experiment import check_experiment
 from gitops_rollouts.api.validation.metric_providers import provider_problems
 from gitops_rollouts.api.validation.metrics import metric_problems
@@ -29,6 +29,7 @@ from gitops_rollouts.api.validation.pod_template import check_pod_template
 from gitops_rollouts.errors import TemplateError
 
 _VERSIONS: Final = ("stable", "canary")
+_JUDGE_THEMSELVES: Final = frozenset({"kayenta", "plugin"})
 _COUNTS: Final = (
     "count",
     "failure_limit",
@@ -49,11 +50,13 @@ def validate_template(raw: Mapping[str, Any]) -> list[FieldError]:
     if not spec.metrics:
         return [] if spec.templates else [FieldError("spec.metrics", "no metrics specified")]
     metrics = [settled(metric, _plain(spec.args)) for metric in spec.metrics]
-    return _below_spec((*_no_numbers(metrics), *metric_problems(metrics, (), ()), *_of_providers(metrics)))
+    return _below_spec((*_no_numbers(metrics), *metric_problems(metrics, (), ()), *_of_providers(spec.metrics)))
 
 
 def validate_run(raw: Mapping[str, Any]) -> list[FieldError]:
     """What would end an AnalysisRun before its first measurement."""
+    if raw.get("status"):
+        return [_written_by_the_cluster()]
     spec = parse_analysis_run(raw).spec
     try:
         values = values_of(spec.args)
@@ -62,11 +65,35 @@ def validate_run(raw: Mapping[str, Any]) -> list[FieldError]:
     tags = _unknown_tags(spec.metrics, values)
     metrics = [settled(metric, values) for metric in spec.metrics]
     problems = metric_problems(metrics, spec.dry_run, spec.measurement_retention)
-    return _below_spec((*tags, *_no_numbers(metrics), *problems, *_of_providers(metrics)))
+    return _below_spec((*tags, *_no_numbers(metrics), *problems, *_of_providers(spec.metrics)))
+
+
+def conditions_of(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The field path and the text of each condition in a template or a run, its arguments put in as far as known.
+
+    Without those that depend on others, and those that a provider judges by rules of its own (§18).
+    """
+    spec = parse_analysis_run(raw).spec
+    values = _plain(spec.args)
+    for index, metric in enumerate(spec.metrics):
+        if set(metric.provider.named) & _JUDGE_THEMSELVES:
+            continue
+        for key, text in (
+            ("successCondition", metric.success_condition),
+            ("failureCondition", metric.failure_condition),
+        ):
+            try:
+                source = substitute(text, values)
+            except TemplateError:
+                continue
+            if source:
+                yield f"spec.metrics[{index}].{key}", source
 
 
 def validate_experiment(raw: Mapping[str, Any]) -> list[FieldError]:
     """What an Experiment can't be carried out with, its pods included."""
+    if raw.get("status"):
+        return [_written_by_the_cluster()]
     experiment = parse_experiment(raw)
     errors = check_experiment(experiment)
     for index, template in enumerate(experiment.spec.templates):
@@ -88,6 +115,11 @@ def validate_steps(raw: Mapping[str, Any]) -> list[FieldError]:
         errors += _repeated(path, "templates", [one.name for one in step.experiment.templates])
         errors += _repeated(path, "analyses", [one.name for one in step.experiment.analyses])
     return errors
+
+
+def _written_by_the_cluster() -> FieldError:
+    """These kinds have no status subresource: what Git says of the status would replace what is true."""
+    return forbidden("status", "only the cluster knows it; take it out")
 
 
 def _repeated(path: str, key: str, names: Sequence[str]) -> list[FieldError]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.durations import parse_go_duration
 from gitops_rollouts.api.metric_providers import (
+    DATADOG_AGGREGATORS,
     CloudWatchMetric,
     DatadogMetric,
     KayentaMetric,
@@ -26,7 +27,7 @@ from gitops_rollouts.api.validation.errors import FieldError, forbidden, require
 _ID: Final = re.compile(r"[a-z][A-Za-z0-9_]*")
 _DATADOG_VERSIONS: Final = ("", "v1", "v2")
 _Rule = tuple[str, Any, Callable[[Any, str], Iterator[FieldError]]]
-_AGGREGATORS: Final = ("", "avg", "min", "max", "sum", "last", "percentile", "mean", "l2norm", "area")
+_AGGREGATORS: Final = ("", *DATADOG_AGGREGATORS)
 
 
 def provider_problems(provider: MetricProvider, path: str) -> Iterator[FieldError]:
