@@ -37,13 +37,13 @@ async def cluster_checks(kubeconfig: Path | None, context: str | None, own: str 
     """All of them; where one makes the others pointless, it is the last."""
     try:
         async with connect(kubeconfig, context) as cluster:
-            where = own or await _own_namespace(cluster.client, cluster.namespace)
+            where = own or await own_namespace(cluster.client, cluster.namespace)
             return [check async for check in _checks(cluster.client, where, instance)]
     except (KubeError, ConfigError) as error:
         return [Check("fail", "cluster", error.message, error.remedy)]
 
 
-async def _own_namespace(client: Client, otherwise: str) -> str:
+async def own_namespace(client: Client, otherwise: str) -> str:
     """Where deploy/ installs gor run, if that is there; else where it runs by hand: the context's namespace."""
     try:
         await client.get(NAMESPACES, None, DEPLOYED_IN)

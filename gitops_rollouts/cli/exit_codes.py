@@ -3,13 +3,15 @@
 | code | name        | meaning                                                                              |
 |------|-------------|--------------------------------------------------------------------------------------|
 | 0    | OK          | done; `status`: Healthy; `validate`, `diff`, `doctor`: nothing to report             |
-| 1    | NEGATIVE    | the answer is no: Degraded, a problem, difference or failed check, nothing to abort  |
+| 1    | NEGATIVE    | the answer is no: Degraded, Failed, a problem or difference, nothing to abort        |
 | 2    | USAGE       | a flag, an argument or the configuration can't be used                               |
 | 3    | CLUSTER     | the cluster gave no answer or refused the request                                    |
 | 4    | GIT         | Git gave no answer or refused, or the decision can't be written into this tree       |
 | 5    | TIMEOUT     | `--timeout` was over before the answer was there                                     |
 | 6    | NOT_FOUND   | the named object isn't there                                                         |
 | 7    | UNFINISHED  | `status` without `--watch`: Progressing or Paused, neither Healthy nor Degraded yet  |
+| 8    | INCONCLUSIVE| `analysis test`: neither yes nor no                                                  |
+| 9    | UNMEASURED  | `analysis test`: the template can't be carried out, or a metric could not be measured |
 | 70   | BUG         | an error that nobody foresaw; run again with `gor --debug` for the traceback         |
 | 130  | INTERRUPTED | Ctrl-C                                                                               |
 """
@@ -28,6 +30,8 @@ GIT: Final = 4
 TIMEOUT: Final = 5
 NOT_FOUND: Final = 6
 UNFINISHED: Final = 7
+INCONCLUSIVE: Final = 8
+UNMEASURED: Final = 9
 BUG: Final = 70
 INTERRUPTED: Final = 130
 

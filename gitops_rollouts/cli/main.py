@@ -22,7 +22,7 @@ MODULES: Final = (
     *("get", "list", "status", "why"),
     *("promote", "abort", "retry", "withdraw", "undo"),
     *("set_image", "set", "pause", "resume", "restart", "terminate", "create", "allow_prune"),
-    *("validate", "lint", "render", "diff", "doctor", "plugins"),
+    *("validate", "lint", "render", "diff", "analysis", "doctor", "plugins"),
     *("run", "crds", "migrate"),
     *("demo", "cluster", "completion"),
 )
@@ -45,7 +45,7 @@ becomes a commit, [bold]git revert[/bold] rolls back.
 EPILOG: Final = """\b
 Exit codes: 0 ok, 1 the answer is no (Degraded, problems, a difference),
 2 usage, 3 cluster, 4 Git, 5 time-out, 6 not found, 7 not finished yet,
-70 a bug (run again with --debug), 130 interrupted
+8 inconclusive, 9 could not be measured, 70 a bug (run again with --debug), 130 interrupted
 """
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)

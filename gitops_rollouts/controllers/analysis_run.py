@@ -213,9 +213,9 @@ class AnalysisRunController:
                 case GiveUp():
                     self._calls.give_up(meta.uid, action.metric)
                 case Call():
-                    self._calls.begin(_task(live, prepared, status, action.metric, secrets, action))
+                    self._calls.begin(task_of(live, prepared, status, action.metric, secrets, action))
                 case CollectGarbage():
-                    task = _task(live, prepared, status, action.metric, secrets)
+                    task = task_of(live, prepared, status, action.metric, secrets)
                     self._calls.collect(task, action.limit)
                 case DeleteRun():
                     self._fence.fence()
@@ -251,7 +251,7 @@ class AnalysisRunController:
         self._metrics.run_reconciled(*key, seconds, failed=failed)
 
 
-def _task(
+def task_of(
     live: LiveRun,
     prepared: Prepared,
     status: RunStatus | None,
