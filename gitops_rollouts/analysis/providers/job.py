@@ -207,12 +207,12 @@ def _object(parent: Raw, key: str, path: str) -> Raw:
 
 
 def _verdict(job: Raw) -> tuple[str, str] | None:
-    """Phase and message by the last condition that ends a Job; None while it goes on."""
+    """Phase and message by the last condition that is true and ends a Job; None while it goes on."""
     status = job.get("status")
     conditions = status.get("conditions") if isinstance(status, dict) else None
     found = None
     for condition in conditions if isinstance(conditions, list) else ():
-        if not isinstance(condition, dict):
+        if not isinstance(condition, dict) or condition.get("status") != "True":
             continue
         if condition.get("type") == "Complete":
             found = SUCCESSFUL, ""
