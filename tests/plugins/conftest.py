@@ -100,7 +100,9 @@ class Whole(Metric):
     def terminate(self, request, measured):
         return Measured(MeasuredPhase(request.config["end"]), message=f"ended {measured.metadata['job']}")
     def garbage_collect(self, request, limit): note(f"collect {limit};")
-    def metadata(self, request): return {"query": request.config["do"]}
+    def metadata(self, request):
+        if request.config["do"] == "mute": raise OSError("no such file")
+        return {"query": request.config["do"]}
 
 def note(text): open(os.environ["NOTES"], "a").write(text)
 """

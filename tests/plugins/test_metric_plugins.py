@@ -47,7 +47,10 @@ async def test_a_plugin_gets_run_and_metric_and_judges_by_itself(metrics: Plugin
     assert taken.metadata == {"uid": "u1", "condition": "result > 0", "taken": "3"}
     assert int(pid) != os.getpid()
     assert await metrics.metadata(order("odd/whole", {"do": "judges"})) == {"query": "judges"}
+    # neither without the method nor with one that fails is the measurement lost
     assert await metrics.metadata(order("odd/metric", {"do": "judges"})) == {}
+    assert await metrics.metadata(order("odd/whole", {"do": "mute"})) == {}
+    assert await metrics.metadata(order("odd/none", {})) == {}
 
 
 async def test_a_running_measurement_is_resumed_with_what_it_told_before(metrics: PluginMetrics) -> None:

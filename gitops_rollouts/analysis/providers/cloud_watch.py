@@ -21,7 +21,7 @@ _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 20
 _ALL_SECONDS: Final = 60.0
 """The credentials of a pod or a machine come by further requests."""
-_THREADS: Final = 4
+_THREADS: Final = 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

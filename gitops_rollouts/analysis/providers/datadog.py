@@ -35,7 +35,7 @@ DEFAULT_ADDRESS: Final = "https://api.datadoghq.com"
 DEFAULT_SECRET: Final = "datadog"  # noqa: S105  a name
 _TIMEOUT_SECONDS: Final = 10.0
 _MOST_GROUPS: Final = 100
-_LONGEST_NAME: Final = 200
+_LONGEST_NAME: Final = 100
 _NOTHING: Final = Reading(None, "[]")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
+
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.refusing import refuse_problems
 from gitops_rollouts.analysis.reading import short
@@ -19,6 +21,8 @@ _LARGEST_METADATA: Final = 16 * 1024
 """Characters. It is kept in the run's status, which has to stay far below a megabyte."""
 _RESUME_SECONDS: Final = 10.0
 _LONGEST_WAIT: Final = 366 * 24 * 3600.0
+
+log = structlog.get_logger(__name__)
 
 
 class PluginMetrics:
@@ -57,10 +61,14 @@ class PluginMetrics:
             await self._call(order, "garbage_collect", {"limit": limit})
 
     async def metadata(self, order: Order) -> Mapping[str, str]:
-        """What the plugin tells of the metric, if it does. Raises `MetricError`."""
-        if not await self._can(order, "metadata"):
+        """What the plugin tells of the metric, if it does: a failure to tell must not cost the measurement."""
+        try:
+            if not await self._can(order, "metadata"):
+                return {}
+            return _texts(await self._call(order, "metadata", {}), _name(order))
+        except MetricError as error:
+            log.warning("plugin told no metadata", plugin=_name(order), error=error.message)
             return {}
-        return _texts(await self._call(order, "metadata", {}), _name(order))
 
     async def _call(self, order: Order, method: str, given: Mapping[str, Any]) -> Any:
         name, metric = _name(order), order.metric
