@@ -1,123 +1,29 @@
 """Experiments on the real control plane: good, bad, late, ended, and with a controller that dies (§19).
 
-The runs' metrics wait for an hour, and the test judges them in their place: what ends here is the Experiment.
+Where a test has to say when a run ends, the run's metric waits for an hour and the test judges in its place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from controllers.running import Raw, running
+from controllers.child import child
+from controllers.metric_site import metric_site
+from controllers.running import Shown, rollout, running
+from controllers.trial import Trial, template
+from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import (
-    ANALYSIS_RUNS,
-    ANALYSIS_TEMPLATES,
-    EVENTS,
-    EXPERIMENTS,
-    REPLICA_SETS,
-    SERVICES,
-)
+from gitops_rollouts.kube.resources import ANALYSIS_RUNS, CONFIG_MAPS, EXPERIMENTS, ROLLOUTS, SERVICES
 from gitops_rollouts.leader import Settings
+from plugin_site import importing_from, install_example
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 HASH = "rollouts-pod-template-hash"
-
-
-def template(name: str, image: str = "app:v1", **more: Any) -> Raw:
-    """A template whose pods listen on a port."""
-    labels = {"app": "trial", "variant": name}
-    container = {"name": "app", "image": image, "ports": [{"containerPort": 8080, "name": "http"}]}
-    pods = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    return {"name": name, "selector": {"matchLabels": labels}, "template": pods, **more}
-
-
-@dataclass
-class Trial:
-    """One Experiment as people see it."""
-
-    client: Client
-    namespace: str
-    name: str = "trial"
-
-    async def create(self, *templates: Raw, **spec: Any) -> None:
-        body = {"metadata": {"name": self.name}, "spec": {"templates": list(templates), **spec}}
-        await self.client.create(
-            EXPERIMENTS, self.namespace, {"apiVersion": EXPERIMENTS.api_version, "kind": "Experiment", **body}
-        )
-
-    async def analysis_template(self, name: str, *args: str) -> None:
-        metric = {"name": "errors", "initialDelay": "1h", "provider": {"web": {"url": "http://127.0.0.1:9/"}}}
-        spec = {"metrics": [metric], "args": [{"name": arg} for arg in args]}
-        body = {"apiVersion": ANALYSIS_TEMPLATES.api_version, "kind": "AnalysisTemplate", "metadata": {"name": name}}
-        await self.client.create(ANALYSIS_TEMPLATES, self.namespace, {**body, "spec": spec})
-
-    async def get(self) -> Raw:
-        return await self.client.get(EXPERIMENTS, self.namespace, self.name)
-
-    async def phase(self, phase: str) -> Raw:
-        async def there() -> Raw | None:
-            found = await self.get()
-            return found if (found.get("status") or {}).get("phase") == phase else None
-
-        try:
-            found = await eventually(there, deadline=60, what=f"{self.name} {phase}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}: status is {(await self.get()).get('status')}") from error
-        assert found is not None
-        return found["status"]  # type: ignore[no-any-return]
-
-    async def replica_sets(self) -> list[Raw]:
-        found = await self.client.list(REPLICA_SETS, self.namespace)
-        return [one for one in found if one["metadata"]["name"].startswith(f"{self.name}-")]
-
-    async def has_pods(self, *available: int) -> None:
-        """Each ReplicaSet, by name, has so many available pods and wants no other number."""
-
-        async def so() -> bool:
-            sets = await self.replica_sets()
-            counts = [(one["spec"]["replicas"], one["status"].get("availableReplicas", 0)) for one in sets]
-            return counts == [(count, count) for count in available]
-
-        await eventually(so, deadline=60, what=f"pods {available} of {self.name}")
-
-    async def run(self, analysis: str, *, phase: str = "") -> Raw:
-        """The run of an analysis, once it is there, and in this phase."""
-
-        async def there() -> Raw | None:
-            found = await self.client.list(ANALYSIS_RUNS, self.namespace)
-            run = next((one for one in found if one["metadata"]["name"] == f"{self.name}-{analysis}"), None)
-            here = run is not None and (not phase or (run.get("status") or {}).get("phase") == phase)
-            return run if here else None
-
-        found = await eventually(there, deadline=60, what=f"run of {analysis}")
-        assert found is not None
-        return found
-
-    async def judge(self, analysis: str, phase: str, message: str = "") -> None:
-        await self.run(analysis)
-        body = {"status": {"phase": phase, "message": message}}
-        await self.client.patch(ANALYSIS_RUNS, self.namespace, f"{self.name}-{analysis}", body, field_manager="tests")
-
-    async def terminated(self, analysis: str) -> None:
-        async def so() -> bool:
-            return bool((await self.run(analysis))["spec"].get("terminate"))
-
-        await eventually(so, deadline=60, what=f"run of {analysis} is asked to end")
-
-    async def services(self) -> dict[str, Raw]:
-        found = await self.client.list(SERVICES, self.namespace)
-        return {one["metadata"]["name"]: one for one in found}
-
-    async def told(self, *reasons: str) -> None:
-        async def so() -> bool:
-            found = await self.client.list(EVENTS, self.namespace)
-            return set(reasons) <= {one["reason"] for one in found if one["involvedObject"]["name"] == self.name}
-
-        await eventually(so, deadline=60, what=f"events {reasons}")
 
 
 @pytest.fixture
@@ -129,13 +35,13 @@ def trial(client: Client, namespace: str) -> Trial:
 async def test_two_templates_and_their_analyses_pass(trial: Trial, settings: Settings) -> None:
     """§19: pods, Service, runs with arguments, the end by a required run, and what is left: nothing."""
     await trial.analysis_template("errors", "hash")
-    await trial.analysis_template("slow")
     hashed = [{"name": "hash", "value": "{{templates.two.podTemplateHash}}"}]
     analyses = [
         {"name": "errors", "templateName": "errors", "args": hashed, "requiredForCompletion": True},
         {"name": "slow", "templateName": "slow"},
     ]
-    async with running(settings):
+    async with metric_site() as site, running(settings):
+        await trial.analysis_template("slow", metric=site.metric("slow", interval="1s"))
         await trial.create(
             template("one", replicas=2, service={}),
             template("two", "app:v2"),
@@ -155,6 +61,7 @@ async def test_two_templates_and_their_analyses_pass(trial: Trial, settings: Set
         status = await trial.phase("Successful")
         assert status["message"] == "Required AnalysisRuns completed"
         await trial.terminated("slow")
+        await trial.run("slow", phase="Successful")
         await trial.has_pods(0, 0)
 
         async def cleaned() -> bool:
@@ -172,17 +79,18 @@ async def test_a_bad_verdict_a_late_pod_and_what_cannot_be_created(
 ) -> None:
     """§19: Failed by a run, Failed by the deadline, Error by the API server, Error by a missing template."""
     judged, late, refused, lost = (Trial(client, namespace, name) for name in ("judged", "late", "refused", "lost"))
-    await judged.analysis_template("errors")
     errors = [{"name": "errors", "templateName": "errors"}]
-    async with running(settings):
+    async with metric_site() as site, running(settings):
+        bad = site.metric("errors", "value/9", successCondition="result < 5", interval="1h")
+        await judged.analysis_template("errors", metric=bad)
         await judged.create(template("a"), analyses=errors, duration="1h", scaleDownDelaySeconds=0)
         await late.create(template("b", "app:broken"), progressDeadlineSeconds=2, scaleDownDelaySeconds=0)
         wrong = template("c")
         wrong["selector"] = {"matchLabels": {"app": "another"}}
         await refused.create(wrong, template("d"), scaleDownDelaySeconds=0)
         await lost.create(template("e"), analyses=[{"name": "x", "templateName": "nowhere"}], scaleDownDelaySeconds=0)
-        await judged.judge("errors", "Failed", "too many")
-        assert (await judged.phase("Failed"))["message"] == "too many"
+        text = 'Metric "m" assessed Failed due to failed (1) > failureLimit (0)'
+        assert (await judged.phase("Failed"))["message"] == text
         await judged.has_pods(0)
         message = "Template 'b' exceeded its progressDeadlineSeconds (2)"
         assert (await late.phase("Failed"))["message"] == message
@@ -195,22 +103,24 @@ async def test_a_bad_verdict_a_late_pod_and_what_cannot_be_created(
         assert (await lost.phase("Error"))["message"] == text
 
 
-async def test_it_goes_on_where_a_dead_controller_left_it(trial: Trial, settings: Settings) -> None:
-    """§19: between any two stages; ended by its duration and by `terminate`, each thing is there once."""
+async def test_it_goes_on_where_a_killed_controller_left_it(trial: Trial, kubeconfig: Path) -> None:
+    """§19: killed between stages; ended by `terminate`; each thing is there once."""
     await trial.analysis_template("errors")
     errors = [{"name": "errors", "templateName": "errors"}]
-    async with running(settings):
-        await trial.create(template("one", replicas=2), analyses=errors, scaleDownDelaySeconds=1)
-    async with running(settings):
-        await trial.phase("Running")
+    flags = ("--no-leader-elect",)
+    async with child(kubeconfig, trial.namespace, *flags) as first:
+        await trial.create(template("one", replicas=2, service={}), analyses=errors, scaleDownDelaySeconds=1)
+        await trial.has_replica_sets(1)
+        first.process.kill()
+        await first.ended()
+    async with child(kubeconfig, trial.namespace, *flags) as second:
         await trial.run("errors")
-    async with running(settings):
-        await trial.has_pods(2)
-        await trial.client.patch(
-            EXPERIMENTS, trial.namespace, trial.name, {"spec": {"terminate": True}}, field_manager="tests"
-        )
+        second.process.kill()
+        await second.ended()
+    patch = {"spec": {"terminate": True}}
+    await trial.client.patch(EXPERIMENTS, trial.namespace, trial.name, patch, field_manager="tests")
+    async with child(kubeconfig, trial.namespace, *flags):
         await trial.phase("Successful")
-    async with running(settings):
         await trial.terminated("errors")
         await trial.has_pods(0)
     assert len(await trial.replica_sets()) == 1
@@ -233,3 +143,89 @@ async def test_another_instance_leaves_it_alone(trial: Trial, settings: Settings
         await third.phase("Running")
         assert (await other.get()).get("status") in (None, {})
         assert HASH in (await trial.services())["mine"]["spec"]["selector"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The example package, whose router writes weights into a ConfigMap."""
+    site = tmp_path_factory.mktemp("site")
+    install_example(site)
+    with importing_from(site):
+        yield site
+
+
+async def edge(shown: Shown, **wanted: str | None) -> None:
+    """Wait until the router was told so."""
+
+    async def so() -> bool:
+        data = (await shown.client.get(CONFIG_MAPS, shown.namespace, "web-edge")).get("data") or {}
+        return all(data.get(key.replace("_", "-")) == value for key, value in wanted.items())
+
+    await eventually(so, deadline=60, what=f"the edge says {wanted}", ignore=(NotFound,))
+
+
+async def test_a_step_sends_traffic_to_its_experiment_and_takes_it_away(
+    client: Client, web: Shown, settings: Settings, site: Path
+) -> None:
+    """§15.1, §19: two versions beside the canary; it passes, and for the next version it fails."""
+    templates = [
+        {"name": "base", "specRef": "stable", "weight": 10},
+        {"name": "try", "specRef": "canary", "weight": 5, "service": {"name": "mine"}},
+    ]
+    args = [{"name": "new", "valueFrom": {"podTemplateHashValue": "Latest"}}]
+    analyses = [{"name": "errors", "templateName": "errors", "args": args, "requiredForCompletion": True}]
+    step = {"templates": templates, "analyses": analyses, "scaleDownDelaySeconds": 0}
+    made = rollout(steps=[{"setWeight": 25}, {"experiment": step}, {"setWeight": 50}, {"pause": {}}])
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    container["ports"] = [{"containerPort": 8080}]
+    made["spec"]["strategy"]["canary"] |= {
+        "trafficRouting": {"plugins": {"example/config-map": {"name": "web-edge"}}},
+        "canaryService": "web-canary",
+        "stableService": "web-stable",
+    }
+    for name in ("web-canary", "web-stable"):
+        spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+        await client.create(SERVICES, web.namespace, body)
+    first = Trial(client, web.namespace)
+    await first.analysis_template("errors", "new")
+    await client.create(ROLLOUTS, web.namespace, made)
+    async with running(replace(settings, plugin_seconds=20)):
+        await web.phase("Healthy")
+        await web.set_image("app:v2")
+        first.name = await _current_experiment(web, "-2-1")
+        await first.phase("Running")
+        besides = f'[{{"service": "{first.name}-base", "weight": 10}}, {{"service": "mine", "weight": 5}}]'
+        await edge(web, canary_weight="25", stable_weight="60", additional=besides)
+        new = (await web.get())["status"]["currentPodHash"]
+
+        async def recorded() -> bool:
+            weights = (await web.get())["status"]["canary"]["weights"]
+            return [one["weight"] for one in weights.get("additional", ())] == [10, 5]
+
+        await eventually(recorded, deadline=60, what="the weights in the status")
+        assert (await first.run("errors"))["spec"]["args"] == [{"name": "new", "value": new}]
+        await first.judge("errors", "Successful")
+        await web.phase("Paused", step=3)
+        await edge(web, canary_weight="50", stable_weight="50", additional=None)
+        assert "currentExperiment" not in (await web.get())["status"]["canary"]
+        await first.has_pods(0, 0)
+
+        await web.set_image("app:v3")
+        second = Trial(client, web.namespace, await _current_experiment(web, "-3-1"))
+        await second.judge("errors", "Failed", "too slow")
+        degraded = (await web.phase("Degraded"))["status"]
+        assert "Experiment analysis phase is error/failed: too slow" in degraded["message"]
+        await edge(web, canary_weight="0", stable_weight="100", additional=None)
+        await second.has_pods(0, 0)
+        events = await web.events()
+        assert {"ExperimentCreated", "AnalysisRunPending", "RolloutAborted"} <= set(events)
+
+
+async def _current_experiment(shown: Shown, suffix: str) -> str:
+    async def there() -> str:
+        name: str = (await shown.get())["status"]["canary"].get("currentExperiment") or ""
+        return name if name.endswith(suffix) else ""
+
+    found = await eventually(there, deadline=60, what=f"an experiment …{suffix}")
+    return str(found)

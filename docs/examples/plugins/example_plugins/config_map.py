@@ -33,7 +33,11 @@ class ConfigMapRouter:
         self._api = client.CoreV1Api()
 
     def route(self, request: RouteRequest) -> None:
-        """Every hash and weight in one write, so that `drain_first` needs nothing special."""
+        """Every hash and weight in one write, so that `drain_first` needs nothing special.
+
+        `additional`: what an experiment gets, as JSON; absent while nothing does.
+        """
+        besides = [{"service": one.service, "weight": one.weight} for one in request.additional]
         wanted = {
             "canary-service": request.canary.service,
             "canary-hash": request.canary.pod_hash,
@@ -41,6 +45,7 @@ class ConfigMapRouter:
             "stable-service": request.stable.service,
             "stable-hash": request.stable.pod_hash,
             "stable-weight": str(request.stable.weight),
+            "additional": json.dumps(besides) if besides else None,
         }
         self._write(request, wanted)
 
