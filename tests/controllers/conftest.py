@@ -11,6 +11,9 @@ from controllers.running import Shown
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
+from prometheus_server import prometheus_server
+
+__all__ = ["prometheus_server"]
 
 
 @pytest.fixture
