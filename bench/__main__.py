@@ -8,10 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.analysis import measure_analysis
 from bench.engine import measure_engine
 from bench.fleet import measure_fleet
 from bench.push import measure_push
-from bench.report import machine, print_engine, print_fleet, print_push, print_requests
+from bench.report import machine, print_analysis, print_engine, print_fleet, print_push, print_requests
 from bench.requests import keep, measure_requests
 from gitops_rollouts.errors import GorError
 
@@ -43,6 +44,11 @@ def main() -> int:
                 place.mkdir()
                 push = measure_push(place, options.objects, options.pushes, options.interval, options.kubeconfig)
                 print_push(asyncio.run(push))
+            if options.what in {"analysis", "all"}:
+                place = Path(folder) / "analysis"
+                place.mkdir()
+                runs = measure_analysis(place, options.runs, options.finished, options.kubeconfig)
+                print_analysis(asyncio.run(runs))
         except GorError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
@@ -51,12 +57,15 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "engine", "requests", "fleet", "push"], default="all")
+    measurements = ["all", "engine", "requests", "fleet", "push", "analysis"]
+    parser.add_argument("what", nargs="?", choices=measurements, default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
     parser.add_argument("--keep", action="store_true", help="compare later counts of requests with those of this run")
     parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")
     parser.add_argument("--pushes", type=int, default=20, help="how many pushes are timed")
     parser.add_argument("--interval", default="1s", help="how often the branch is polled")
+    parser.add_argument("--runs", type=int, default=2000, help="how many AnalysisRuns measure")
+    parser.add_argument("--finished", type=int, default=10_000, help="how many AnalysisRuns are over")
     parser.add_argument("--kubeconfig", type=Path, help="measure on this cluster instead of a fresh local one")
     return parser
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.analysis import AnalysisFigures
 from bench.child import Cost
 from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
@@ -85,6 +86,34 @@ def print_push(figures: PushFigures) -> None:
     console.print(f"first sync {figures.first_seconds:.1f} s, {len(figures.seconds)} pushes")
     console.print(_verbs("all pushes", figures.pushes))
     console.print(_verbs("rest", figures.rest))
+
+
+def print_analysis(figures: AnalysisFigures) -> None:
+    """How late measurements begin, what they cost, and what runs that are over cost."""
+    count = len(figures.late)
+    table = Table(title=f"{figures.runs} AnalysisRuns, {count} measurements in {figures.seconds:.0f} s")
+    for column in ("late: median", "p95", "max", "at once", "CPU s", "CPU ms each", "requests each", "peak MB"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{figures.quantile(0.5):.2f} s",
+        f"{figures.quantile(0.95):.2f} s",
+        f"{figures.quantile(1.0):.2f} s",
+        f"{figures.at_once}",
+        f"{figures.busy.cpu_seconds:.1f}",
+        f"{1000 * figures.busy.cpu_seconds / max(1, count):.1f}",
+        f"{figures.busy.requests.total() / max(1, count):.2f}",
+        f"{figures.busy.peak_bytes / 1e6:.0f}",
+    )
+    console = Console(width=110)
+    console.print(table)
+    console.print(_verbs("measuring", figures.busy))
+    started, idle = figures.started, figures.idle
+    console.print(
+        f"{figures.finished} runs that are over: {started.cpu_seconds:.1f} CPU s and"
+        f" {started.requests.total()} requests to start, {idle.peak_bytes / 1e6:.0f} MB peak;"
+        f" {figures.rest_seconds:.0f} s of rest: {idle.cpu_seconds:.2f} CPU s"
+    )
+    console.print(_verbs("at rest", idle))
 
 
 def _cost(cost: Cost) -> tuple[str, str, str]:

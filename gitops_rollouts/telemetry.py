@@ -237,7 +237,6 @@ class Metrics:
 
     def run_over(self, namespace: str, name: str) -> None:
         """Drop the series of an AnalysisRun's passes 65 s from now: it ended or was deleted."""
-        self._drop_gone()
         self._runs_over[namespace, name] = self._monotonic() + _GONE_SECONDS
 
     def rollout(self, namespace: str, name: str, facts: RolloutFacts) -> None:

@@ -133,10 +133,12 @@ class AnalysisRunController:
                 yield key
 
     def _forget(self, key: Key, uid: str) -> None:
+        if self._keys.pop(uid, None) is None:
+            # over before we saw it: there is nothing of it
+            return
         self.queue.forget(key)
         self._written.forget(key)
         self._prepared.pop(uid, None)
-        self._keys.pop(uid, None)
         self._calls.forget(uid)
         self._metrics.run_over(*key)
 

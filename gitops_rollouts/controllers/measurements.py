@@ -255,7 +255,8 @@ class MeasurementCalls:
             phase = ERROR
         if measurement.started_at is None:
             update["started_at"] = started
-        if phase in COMPLETED and measurement.finished_at is None:
+        if phase in COMPLETED:
+            # a provider is told one time only, that of the beginning
             update["finished_at"] = self._clock()
         return measurement.model_copy(update=update) if update else measurement
 

@@ -106,7 +106,8 @@ def result(*measurements: Measurement, **counters: Any) -> MetricResult:
 
 async def test_an_answer_is_kept_until_it_is_consumed(world: World) -> None:
     """A pass whose status write fails sees it again; one that is written already is dropped."""
-    world.site.answer = Measurement(phase="Successful", value="1")
+    # a provider is told when the call began: the end is ours to tell
+    world.site.answer = Measurement(phase="Successful", value="1", finished_at=NOW - timedelta(seconds=2))
     world.calls.begin(task())
     assert world.calls.busy("u") == {"m": "Measure"}
     answer = await world.answered()

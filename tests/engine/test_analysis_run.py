@@ -282,6 +282,22 @@ def test_measurements_are_trimmed_and_what_jobs_left_is_collected() -> None:
     assert not any(isinstance(action, CollectGarbage) for action in run.plan.actions)
 
 
+def test_old_measurements_lose_their_texts_before_the_object_gets_too_large() -> None:
+    """A status that can't be stored would keep a run from ever ending."""
+    run = lab(
+        metric("a", interval="5s"), metric("b", interval="5s"), measurementRetention=[{"metricName": ".*", "limit": 99}]
+    )
+    run.look()
+    for _ in range(40):
+        long = Measurement(phase=S, value="v" * 8000, message="m" * 2000, metadata={"k": "x" * 6000})
+        run.look(a=long, b=long).later(60).look()
+    measurements = run.result("a").measurements
+    assert (len(measurements), run.result("a").count) == (40, 40)
+    assert [len(one.value) for one in measurements][-8:] == [8000] * 8
+    assert [len(one.value) for one in measurements][:32] == [0] * 32
+    assert len(str(run.status.encode())) < 400_000
+
+
 @pytest.mark.parametrize("looked_at", [False, True])
 def test_a_spec_that_cannot_be_carried_out(looked_at: bool) -> None:
     """§17.2: Error at once, without completedAt; in the first pass without startedAt."""

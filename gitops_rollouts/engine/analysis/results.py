@@ -75,6 +75,23 @@ def _counted(old: MetricResult, measurement: Measurement) -> dict[str, int]:
     }
 
 
+def fitted(result: MetricResult, room: int) -> MetricResult:
+    """The result with no more than ``room`` characters of text in its measurements: old ones lose theirs first."""
+    kept: list[Measurement] = []
+    for measurement in reversed(result.measurements):
+        size = len(measurement.value) + len(measurement.message)
+        size += sum(len(key) + len(value) for key, value in measurement.metadata.items())
+        room -= size
+        if room >= 0 or measurement.phase not in COMPLETED:
+            kept.append(measurement)
+            continue
+        kept.append(measurement.model_copy(update={"value": "", "message": "", "metadata": {}}))
+        room += size
+    before = result.measurements[::-1]
+    same = all(new is old for new, old in zip(kept, before, strict=True))
+    return result if same else result.model_copy(update={"measurements": tuple(reversed(kept))})
+
+
 def broken(metric: Metric, result: MetricResult) -> Broken | None:
     """The limit that is broken; of several the last in the order failed, inconclusive, error."""
     found = None

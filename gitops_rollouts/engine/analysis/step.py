@@ -21,11 +21,14 @@ from gitops_rollouts.engine import moments
 from gitops_rollouts.engine.analysis import times, verdict
 from gitops_rollouts.engine.analysis.due import next_call
 from gitops_rollouts.engine.analysis.observed import Call, CollectGarbage, GiveUp, ObservedRun, RunAction, RunPlan
-from gitops_rollouts.engine.analysis.results import applied, assessed, in_flight
+from gitops_rollouts.engine.analysis.results import applied, assessed, fitted, in_flight
 from gitops_rollouts.engine.plan import DeleteRun, EmitEvent
 
 RETENTION: Final = 10
 """How many measurements of a metric are kept where nothing else is said."""
+MOST_KEPT: Final = 1000
+ROOM: Final = 256 * 1024
+"""Characters of text in all measurements of a run: an object can't be larger than a megabyte and a half."""
 _BAD: Final = frozenset({FAILED, ERROR, INCONCLUSIVE})
 _WARNED: Final = frozenset({FAILED, ERROR})
 
@@ -138,11 +141,10 @@ class _Pass:
         metrics = {metric.name: metric for metric in self._observed.metrics}
         for name, result in self._results.items():
             limit = self._observed.retention.get(name, 0)
-            limit = limit if limit > 0 else RETENTION
-            if len(result.measurements) <= limit:
-                continue
-            self._results[name] = result.model_copy(update={"measurements": result.measurements[-limit:]})
-            if name in metrics and times.leaves_something(metrics[name]):
+            limit = min(limit, MOST_KEPT) if limit > 0 else RETENTION
+            kept = result.model_copy(update={"measurements": result.measurements[-limit:]})
+            self._results[name] = fitted(kept, ROOM // len(self._results))
+            if len(result.measurements) > limit and name in metrics and times.leaves_something(metrics[name]):
                 yield CollectGarbage(name, limit)
 
     def _finish(self, actions: list[RunAction], events: tuple[EmitEvent, ...]) -> RunPlan:
