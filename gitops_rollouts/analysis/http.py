@@ -176,6 +176,8 @@ class Http:
 
     async def _once(self, request: Request, url: URL, headers: CIMultiDict[str], trace: SimpleNamespace) -> Answer:
         proxy = proxy_of(str(url), self._environ)
+        if proxy and not proxy.lower().startswith(("http://", "https://")):
+            raise MetricError(f"{shown(str(url))} can't be asked: the proxy of the environment is no HTTP proxy")
         response = await self._connected().request(
             request.method,
             url,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gitops_rollouts.analysis.conditions import compile_condition
+from gitops_rollouts.analysis.expressions import expression_problems
+from gitops_rollouts.api.analysis import parse_analysis_template
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
 from gitops_rollouts.api.validation import (
@@ -34,11 +36,11 @@ def _of_rollout(raw: Raw) -> list[FieldError]:
 
 
 def _of_template(raw: Raw) -> list[FieldError]:
-    return validate_template(raw) + _of_conditions(raw)
+    return validate_template(raw) + _of_conditions(raw) + _of_expressions(raw)
 
 
 def _of_run(raw: Raw) -> list[FieldError]:
-    return validate_run(raw) + _of_conditions(raw)
+    return validate_run(raw) + _of_conditions(raw) + _of_expressions(raw)
 
 
 def _of_conditions(raw: Raw) -> list[FieldError]:
@@ -50,6 +52,16 @@ def _of_conditions(raw: Raw) -> list[FieldError]:
         except ConditionError as error:
             errors.append(FieldError(path, error.message, source))
     return errors
+
+
+def _of_expressions(raw: Raw) -> list[FieldError]:
+    """JSONPaths and spans that can't be read (§18). A run has metrics where a template has them."""
+    metrics = enumerate(parse_analysis_template(raw).spec.metrics)
+    return [
+        FieldError(f"spec.metrics[{index}].{field}", message, text)
+        for index, metric in metrics
+        for field, text, message in expression_problems(metric)
+    ]
 
 
 _RULES: Final[Mapping[tuple[str, str], Callable[[Raw], list[FieldError]]]] = {

@@ -280,6 +280,20 @@ async def test_a_proxy_is_asked_for_what_the_environment_says() -> None:
             await http.send(Request("http://169.254.169.254/"))
         await http.close()
     assert proxy.seen[0].headers["Host"] == "nowhere.invalid"
+    http = Http(environ={"HTTP_PROXY": f"socks5://me:{SECRET}@127.0.0.1:1"})
+    with pytest.raises(MetricError, match="no HTTP proxy") as caught:
+        await http.send(Request("http://nowhere.invalid/x"))
+    await http.close()
+    assert SECRET not in str(caught.value)
+
+
+async def test_credentials_of_a_proxy_are_sent_to_it_alone() -> None:
+    async with serving(lambda seen: Reply("by proxy")) as proxy:
+        http = Http(environ={"HTTP_PROXY": proxy.url.replace("://", f"://me:{SECRET}@")})
+        await http.send(Request("http://nowhere.invalid/x"))
+        await http.close()
+    assert proxy.seen[0].headers["Proxy-Authorization"].startswith("Basic ")
+    assert "Authorization" not in proxy.seen[0].headers
 
 
 def test_shown_hides_what_may_be_secret() -> None:

@@ -26,7 +26,7 @@ from gitops_rollouts.api.analysis import (
     parse_analysis_run,
 )
 from gitops_rollouts.controllers.metric_jobs import MetricJobs
-from gitops_rollouts.errors import ConfigError, MetricError, NotFound
+from gitops_rollouts.errors import ConfigError, Forbidden, KubeUnreachable, MetricError, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, JOBS, PODS
 from gitops_rollouts.local.cluster import Cluster
@@ -182,6 +182,28 @@ async def test_an_image_that_can_not_be_had_is_inconclusive_and_the_job_is_left(
     assert ended.message.startswith("Pod ")
     assert ended.message.endswith(", container c has terminal error (ErrImagePull): no such image: tests:missing\n")
     assert await world.names() == {begun.metadata["job-name"]}
+
+
+async def test_a_job_goes_on_while_we_can_not_look_at_it_or_at_its_pods(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = world.order(metric("runs-forever"))
+    begun = await world.provider.run(order, NOW)
+
+    def refuse(name: str, error: Exception) -> None:
+        async def refusing(*_: Any, **__: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(world.client, name, refusing)
+
+    refuse("list", Forbidden("pods is forbidden"))
+    assert (await world.provider.resume(order, begun, NOW)).phase == RUNNING
+    refuse("get", KubeUnreachable("no answer"))
+    seen = await world.provider.resume(order, begun, NOW)
+    assert (seen.phase, seen.resume_at) == (RUNNING, NOW + timedelta(seconds=2))
+    refuse("get", Forbidden("jobs is forbidden"))
+    with pytest.raises(MetricError, match="jobs is forbidden"):
+        await world.provider.resume(order, begun, NOW)
 
 
 async def test_only_a_runs_own_jobs_are_adopted_read_or_deleted(world: World) -> None:

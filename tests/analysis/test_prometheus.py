@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gitops_rollouts.analysis.conditions import Vector
-from gitops_rollouts.analysis.http import Http
+from gitops_rollouts.analysis.http import Answer, Http
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Order
-from gitops_rollouts.analysis.providers.prometheus import ADDRESS_VARIABLE, Prometheus
+from gitops_rollouts.analysis.providers.prometheus import ADDRESS_VARIABLE, Prometheus, _reading
 from gitops_rollouts.analysis.reading import Reading
 from gitops_rollouts.api.analysis import FAILED, SUCCESSFUL, Metric
 from gitops_rollouts.errors import MetricError
@@ -154,9 +157,9 @@ async def test_the_time_asked_for_is_the_time_told(provider: Prometheus) -> None
     ],
 )  # fmt: skip
 async def test_what_can_not_be_asked_says_why(provider: Prometheus, more: dict[str, Any], told: str) -> None:
-    given = order("http://nowhere.invalid", **{"query": "up", **more})
+    wanted = order("http://nowhere.invalid", **{"query": "up", **more})
     with pytest.raises(MetricError, match=told) as caught:
-        await provider.run(given, datetime.now(UTC))
+        await provider.run(wanted, datetime.now(UTC))
     assert SECRET not in str(caught.value)
 
 
@@ -261,3 +264,26 @@ async def test_without_boto3_a_request_of_aws_prometheus_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "botocore.auth", None)
     with pytest.raises(MetricError, match=r"install gitops-rollouts\[aws\]"):
         await read(provider, order("http://aps-workspaces.invalid/"))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4) | st.just("1.5"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "values"]), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["scalar", "vector", "matrix", "string", None]), _JSON, _JSON, st.integers(100, 599))
+def test_whatever_is_answered_comes_to_a_reading_or_an_error(
+    kind: Any, result: Any, warnings: Any, status: int
+) -> None:
+    body = {"status": "success", "warnings": warnings, "data": {"resultType": kind, "result": result}}
+    try:
+        found = _reading(Answer(status, {}, json.dumps(body).encode(), "http://h/"))
+    except MetricError:
+        return
+    assert isinstance(found.result, float | Vector)
+    assert isinstance(found.value, str)

@@ -249,3 +249,39 @@ def test_templates_are_checked_with_their_conditions(repository: Path) -> None:
     assert line.startswith("envs/prod/errors.yaml:10: spec.metrics[0].successCondition: Invalid value: ")
     (line,) = told(TEMPLATE.replace("result <", "len(result) +"))
     assert "spec.metrics[0].successCondition: Invalid value: expected bool, but got int" in line
+
+
+SPANS = """\
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: spans, namespace: shop}
+spec:
+  metrics:
+    - name: rate
+      provider:
+        prometheus:
+          query: rate
+          rangeQuery: {start: now() - duration("1h"), end: now(), step: 1m}
+    - name: site
+      provider:
+        web:
+          url: http://site
+          jsonPath: "{.items[?(@.n>1)].x}"
+"""
+
+
+def test_spans_and_paths_of_metrics_are_checked(repository: Path) -> None:
+    """§18.2, §18.3: what no measurement could read is told with its line."""
+
+    def told(template: str) -> str:
+        (repository / "envs/prod/spans.yaml").write_text(template)
+        return gor("validate", "envs/prod", cwd=repository).stdout
+
+    assert told(SPANS) == ""
+    assert "spec.metrics[0].provider.prometheus.rangeQuery.start: Invalid value: " in told(
+        SPANS.replace("- dur", "- d")
+    )
+    assert "spec.metrics[0].provider.prometheus.rangeQuery.step: " in told(SPANS.replace("step: 1m", "step: often"))
+    broken = told(SPANS.replace(")].x", ".x"))
+    assert broken.startswith("envs/prod/spans.yaml:15: ")
+    assert "spec.metrics[1].provider.web.jsonPath: Invalid value: the JSONPath " in broken

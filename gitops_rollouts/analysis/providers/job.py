@@ -20,7 +20,15 @@ from gitops_rollouts.api.names import (
     ANALYSIS_RUN_UID,
     ARGO_API_VERSION,
 )
-from gitops_rollouts.errors import AlreadyExists, GorError, KubeUnreachable, MetricError, NotFound, TooManyRequests
+from gitops_rollouts.errors import (
+    AlreadyExists,
+    Forbidden,
+    GorError,
+    KubeUnreachable,
+    MetricError,
+    NotFound,
+    TooManyRequests,
+)
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import JOBS, PODS
 
@@ -147,7 +155,10 @@ class JobProvider:
     async def _never_starts(self, namespace: str, name: str, order: Order) -> str:
         """Which containers' images can't be had; "" if none, or if we may not see the pods."""
         client = await self._client()
-        pods = await client.list(PODS, namespace, f"{ANALYSIS_RUN_UID}={order.uid},job-name={name}")
+        try:
+            pods = await client.list(PODS, namespace, f"{ANALYSIS_RUN_UID}={order.uid},job-name={name}")
+        except Forbidden:
+            return ""
         told = [
             f"Pod {pod['metadata']['name']}, container {status.get('name')} has terminal error ({reason}): {message}\n"
             for pod in pods
