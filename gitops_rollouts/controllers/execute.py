@@ -245,6 +245,8 @@ class _Run:
             "reason": action.reason,
             "message": action.message,
         }
+        if action.run:
+            entry["run"] = action.run
         if action.evidence:
             entry["evidence"] = [each.encode() for each in action.evidence]
         known = read_outbox(self._live.outbox)

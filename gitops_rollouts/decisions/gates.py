@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from gitops_rollouts.api.analysis import INCONCLUSIVE as _INCONCLUSIVE
 from gitops_rollouts.api.rollout import Rollout, RolloutSpec
 from gitops_rollouts.api.steps import CanaryStep
 from gitops_rollouts.decisions.grammar import ACTIVE
@@ -14,7 +15,8 @@ Gate = int | Literal["active"]
 
 STEP_PAUSE: Final = "CanaryPauseStep"
 PROMOTION_PAUSE: Final = "BlueGreenPause"
-INCONCLUSIVE: Final = frozenset({"InconclusiveAnalysisRun", "InconclusiveExperiment"})
+_UNDECIDED: Final = "InconclusiveAnalysisRun"
+INCONCLUSIVE: Final = frozenset({_UNDECIDED, "InconclusiveExperiment"})
 """Reasons of pauses that no step asked for: an analysis didn't come to a verdict (docs/behaviour.md §11.7)."""
 
 
@@ -39,6 +41,14 @@ def asks_person(rollout: Mapping[str, Any]) -> bool:
     return isinstance(value, Mapping) and value.get("autoPromotionEnabled") is False
 
 
+def is_checked(rollout: Mapping[str, Any]) -> bool:
+    """Whether an analysis precedes blue-green's switch; without a verdict it asks a person (§1.1). Total."""
+    value: Any = rollout
+    for key in ("spec", "strategy", "blueGreen"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return isinstance(value, Mapping) and bool(value.get("prePromotionAnalysis"))
+
+
 def gates_of(spec: RolloutSpec) -> tuple[Gate, ...]:
     """The gates that every update comes to, in their order."""
     if spec.strategy.blue_green is not None:
@@ -47,13 +57,22 @@ def gates_of(spec: RolloutSpec) -> tuple[Gate, ...]:
 
 
 def gate_at(rollout: Rollout) -> Gate | None:
-    """The gate at which the Rollout stands; None: it goes on by itself, or something else holds it."""
+    """The gate at which the Rollout stands; None: it goes on by itself, or something else holds it.
+
+    A background analysis without a verdict makes a gate of any step, and of the end: the number of steps.
+    """
     spec, status = rollout.spec, rollout.status
     reasons = {pause.reason for pause in status.pause_conditions}
     if spec.strategy.blue_green is not None:
-        return ACTIVE if PROMOTION_PAUSE in reasons and has_active_gate(spec) else None
-    index = status.current_step_index
-    if index is None or not 0 <= index < len(spec.steps):
+        shown = status.blue_green
+        pre = None if shown.active_selector == status.current_pod_hash else shown.pre_promotion_analysis_run_status
+        undecided = _UNDECIDED in reasons and pre is not None and pre.status == _INCONCLUSIVE
+        return ACTIVE if undecided or (PROMOTION_PAUSE in reasons and has_active_gate(spec)) else None
+    index = status.current_step_index or 0
+    beside = status.canary.current_background_analysis_run_status
+    if beside is not None and beside.status == _INCONCLUSIVE and _UNDECIDED in reasons:
+        return index if 0 <= index <= len(spec.steps) else None
+    if status.current_step_index is None or not 0 <= index < len(spec.steps):
         return None
     return index if _waits(spec.steps[index], reasons) else None
 

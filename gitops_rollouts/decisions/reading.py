@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
-from gitops_rollouts.decisions.gates import asks_person
+from gitops_rollouts.decisions.gates import asks_person, is_checked
 from gitops_rollouts.decisions.grammar import Promote, format_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
@@ -218,6 +218,7 @@ class TargetReader:
             approved_through=lines.approved_through,
             full=lines.full,
             gated=attempt.blue_green and asks_person(item.raw),
+            checked=attempt.blue_green and is_checked(item.raw),
             abort=lines.abort,
             abort_commit=origin.commit,
             abort_by=origin.author,

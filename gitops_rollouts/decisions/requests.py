@@ -318,7 +318,7 @@ def _subjects(decisions: Iterable[str]) -> frozenset[Subject]:
 
 def _waits(state: InGit, intent: str, gate: Gate) -> bool:
     """Whether the tree still lacks this approval for this attempt."""
-    if not (state.gated if gate == ACTIVE else not state.attempt.blue_green):
+    if not (state.gated or state.checked if gate == ACTIVE else not state.attempt.blue_green):
         return False  # it never comes to this gate
     return state.attempt.intent.startswith(intent) and not state.approves(gate) and not state.recorded
 

@@ -84,6 +84,8 @@ class InGit:
     """It approves skipping everything that is left."""
     gated: bool = False
     """The manifest says that blue-green waits for a person: ``autoPromotionEnabled: false``."""
+    checked: bool = False
+    """The manifest has an analysis before blue-green's switch, which asks a person if it comes to no verdict."""
     abort: Abort | None = None
     """The abort in force for this attempt. A malformed one appears with ``at`` 0 and an empty ``id``."""
     abort_commit: str = ""

@@ -285,7 +285,8 @@ def _gate(view: View, wanted: Gate | None) -> Gate:
     if wanted is not None:
         if (wanted == ACTIVE) is not state.attempt.blue_green:
             raise DecisionError(f"{view.label} has another strategy in Git, so there is no gate {wanted}")
-        if isinstance(wanted, int) and not 0 <= wanted < len(spec.steps):
+        # past the last step, a background analysis without a verdict can keep an update from being promoted
+        if isinstance(wanted, int) and not 0 <= wanted <= len(spec.steps):
             raise DecisionError(f"{view.label} has {len(spec.steps)} steps in Git, so there is no step {wanted}")
         return wanted
     found = next_gate(view)

@@ -26,6 +26,7 @@ from gitops_rollouts.decisions.state import Attempt, InGit
 UNTOLD: Final = "Aborted"
 """The reason of an abort that no outbox entry explains."""
 _MAX_OUTBOX: Final = 64 * 1024
+_UID: Final = re.compile(r"[0-9A-Za-z-]{1,63}")
 _ID: Final = re.compile(r"d-[a-z2-7]{10}")
 
 
@@ -47,11 +48,13 @@ class WantAbort:
     """The id under which the tree was seen to hold it; empty if it never was."""
     evidence: tuple[Evidence, ...] = field(default=(), compare=False)
     """What the metrics came to, where they decided: told, but no part of the decision."""
+    run: str = ""
+    """The uid of the AnalysisRun that decided; empty if none did, or it isn't known."""
 
     @property
     def cause(self) -> str:
         """What makes this abort another than the one before it."""
-        return f"{self.reason}@{self.aborted_at}"
+        return self.run or f"{self.reason}@{self.aborted_at}"
 
     def id(self, subject: object) -> str:
         """The decision's id."""
@@ -158,6 +161,7 @@ def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | N
         actor=str(entry.get("actor") or "engine")[:100],
         told=told_id(entry),
         evidence=read_evidence(entry.get("evidence")),
+        run=_uid(entry.get("run")),
     )
 
 
@@ -183,6 +187,10 @@ def outbox_entry(text: str, aborted_at: str) -> dict[str, Any]:
 
 def _word(value: object) -> str:
     return value if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= 63 else ""
+
+
+def _uid(value: object) -> str:
+    return value if isinstance(value, str) and _UID.fullmatch(value) else ""
 
 
 def _request(rollout: Rollout, state: InGit, evidence: tuple[Evidence, ...]) -> WantRequest | None:

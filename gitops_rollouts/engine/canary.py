@@ -191,8 +191,8 @@ def _draft(scene: Scene, seen: _Seen) -> persist.Draft:
         update={"restarted_at": seen.restarted.restarted_at, "canary": seen.judged.into(canary)}
     )
     draft = _decided(scene, status, seen)
-    draft = replace(draft, events=seen.judged.events + seen.played.events + draft.events)
-    return current_runs.told(scene, draft, seen.judged.error)
+    emitted = seen.judged.events + seen.played.events + draft.events
+    return replace(draft, events=emitted, obstacle=seen.judged.error)
 
 
 def _decided(scene: Scene, status: RolloutStatus, seen: _Seen) -> persist.Draft:

@@ -11,7 +11,7 @@ from gitops_rollouts.api.analysis import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL
 from gitops_rollouts.api.analysis_refs import RolloutAnalysis
 from gitops_rollouts.api.names import CANCELLED
 from gitops_rollouts.api.status import AnalysisRunStatus, PauseCondition
-from gitops_rollouts.engine import conditions, events, moments, persist
+from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.new_runs import begin
 from gitops_rollouts.engine.observed import RunKind
 from gitops_rollouts.engine.plan import CreateRun, EmitEvent, Plan
@@ -20,8 +20,6 @@ from gitops_rollouts.engine.scene import INCONCLUSIVE as UNDECIDED
 
 GIVEN_UP: Final = "AnalysisFailed"
 """The reason of an abort that an analysis caused, as Git records it."""
-NOT_CREATED: Final = "AnalysisRunNotCreated"
-"""The type of the condition that says why a run can't begin; absent while nothing keeps one from it."""
 _TERMINATED: Final = "Run Terminated"
 _AGAIN: Final = timedelta(seconds=30)
 
@@ -71,6 +69,17 @@ def known(scene: Scene, kind: RunKind, stored: AnalysisRunStatus | None) -> Curr
     if run is None or run.metadata.deletion_timestamp is not None or _cancelled(run):
         return Current(kind)
     return Current(kind, _shown(scene, run), run)
+
+
+def all_known(scene: Scene) -> tuple[Current, ...]:
+    """All runs that the status names and that still have a say."""
+    canary, blue_green = scene.status.canary, scene.status.blue_green
+    return (
+        known(scene, "Step", canary.current_step_analysis_run_status),
+        known(scene, "Background", canary.current_background_analysis_run_status),
+        known(scene, "PrePromotion", blue_green.pre_promotion_analysis_run_status),
+        known(scene, "PostPromotion", blue_green.post_promotion_analysis_run_status),
+    )
 
 
 def _named(scene: Scene, name: str) -> Iterator[AnalysisRun]:
@@ -129,19 +138,6 @@ def changes(currents: tuple[tuple[Current, AnalysisRunStatus | None], ...]) -> t
         if current.phase and current.phase != before:
             found.append(events.run_changed(current.kind, current.name, current.phase, before))
     return tuple(found)
-
-
-def told(scene: Scene, draft: persist.Draft, error: str) -> persist.Draft:
-    """The status with why a run can't begin, and an event if that is new; without it if nothing is in the way."""
-    before = conditions.find(draft.status.conditions, NOT_CREATED)
-    if (before.message if before is not None else "") == error:
-        return draft
-    others = conditions.without(draft.status.conditions, NOT_CREATED)
-    if not error:
-        return replace(draft, status=draft.status.model_copy(update={"conditions": others}))
-    listed = conditions.with_condition(others, NOT_CREATED, "True", NOT_CREATED, error, scene.now)
-    status = draft.status.model_copy(update={"conditions": listed})
-    return replace(draft, status=status, events=(*draft.events, EmitEvent(NOT_CREATED, error, "Warning")))
 
 
 def look_again(plan: Plan, error: str) -> Plan:

@@ -19,12 +19,22 @@ _AGAIN: Final = timedelta(seconds=20)
 
 
 def check(observed: Observed, spec_errors: Sequence[FieldError], now: datetime) -> Plan | None:
-    """The whole pass of an invalid Rollout; None if it is valid.
+    """The whole pass of an invalid Rollout; None if it is valid, or if only `check_analyses` has a say in it.
 
     ``spec_errors``: what is wrong with the spec alone, in order; only if nothing is, what it refers to is looked at.
     The condition tells the first error, as clients know it; a warning event tells the others too.
     """
-    errors = spec_errors or _reference_errors(observed)
+    errors = spec_errors or _service_errors(observed)
+    return _told(observed.rollout, errors, now) if errors else None
+
+
+def check_analyses(observed: Observed, now: datetime) -> Plan | None:
+    """The same of a Rollout that is valid but for its analysis templates; None if they are fine.
+
+    Only for an update that goes forward: what goes back to a proven version needs no analysis and waits for none.
+    """
+    spec, templates = observed.rollout.spec, observed.templates
+    errors = check_templates_exist(spec, templates) or check_templates(spec, templates)
     return _told(observed.rollout, errors, now) if errors else None
 
 
@@ -45,19 +55,21 @@ def _told(rollout: Rollout, errors: Sequence[FieldError], now: datetime) -> Plan
     return Plan(status=status, events=(event,), look_again=_AGAIN)
 
 
-def _reference_errors(observed: Observed) -> list[FieldError]:
-    """Of Services and analysis templates: whether all of them exist, and only then what is in them."""
-    spec, services, templates = observed.rollout.spec, observed.services, observed.templates
-    named = named_services(spec)
+def _service_errors(observed: Observed) -> list[FieldError]:
+    """Whether all that is named exists, templates too, and only then what is in the Services."""
+    rollout, services, templates = observed.rollout, observed.services, observed.templates
+    named = named_services(rollout.spec)
     missing = [FieldError(path, f'service "{name}" not found', name) for path, name in named if name not in services]
-    missing += check_templates_exist(spec, templates)
     if missing:
-        return missing
-    errors = [error for path, name in named for error in _service_errors(observed.rollout, path, services[name])]
-    return errors + check_templates(spec, templates)
+        return missing + check_templates_exist(rollout.spec, templates)
+    errors = [error for path, name in named for error in _of_service(rollout, path, services[name])]
+    if not errors:
+        return []
+    unknown = check_templates_exist(rollout.spec, templates)
+    return unknown + errors if unknown else errors + check_templates(rollout.spec, templates)
 
 
-def _service_errors(rollout: Rollout, path: str, service: Service) -> list[FieldError]:
+def _of_service(rollout: Rollout, path: str, service: Service) -> list[FieldError]:
     errors = check_service_selector(rollout.spec.template, path, service.name, service.selector)
     if service.managed_by is not None and service.managed_by != rollout.metadata.name:
         errors.append(FieldError(path, f'Service "{service.name}" is managed by another Rollout', service.name))

@@ -18,6 +18,8 @@ from gitops_rollouts.engine.scene import Scene
 REQUESTED = "Requested"
 IN_GIT = "InGit"
 BY_METRICS: Final = ("AnalysisFailed", "ExperimentFailed")
+NOT_CREATED: Final = "AnalysisRunNotCreated"
+"""The type of the condition that says why a run can't begin; absent while nothing keeps one from it."""
 BEGUN_ANEW: Final[Mapping[str, Any]] = {
     "pause_conditions": (),
     "controller_pause": False,
@@ -43,6 +45,8 @@ class Draft:
     """That in one word, for the record in Git (docs/decisions.md §4)."""
     culprit: AnalysisRun | None = None
     """The run that failed, if one did: the cause and the evidence of the decision."""
+    obstacle: str | None = None
+    """Why an analysis that is needed can't begin, "" if nothing is in the way; None: this pass doesn't know."""
     resumed: bool = False
     """Somebody ended a pause and this pass could not act on it yet: remember that in ``controllerPause`` (§10)."""
 
@@ -118,7 +122,8 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
     new = _with_pauses(scene, new, keep_flag=not full or draft.resumed)
     judged = conditions.judge(scene, new, abort_message=text)
     emitted += judged.events
-    new = new.model_copy(update={"conditions": judged.conditions})
+    emitted += _obstacle_events(scene, draft)
+    new = new.model_copy(update={"conditions": _with_obstacle(scene, draft, judged.conditions)})
     new = with_phase(scene, new)
     if full and not new.abort:
         emitted += _pause_events(scene.status.pause_conditions, new.pause_conditions)
@@ -158,6 +163,26 @@ def _evidence(scene: Scene, new: RolloutStatus) -> tuple[Evidence, ...]:
     } | {status.canary.current_experiment for status in (scene.status, new)}
     found = scene.observed.evidence
     return worst_first(each for name in sorted(names) for each in found.get(name, ()))
+
+
+def _with_obstacle(scene: Scene, draft: Draft, listed: conditions.Conditions) -> conditions.Conditions:
+    if draft.obstacle is None:
+        return listed
+    if not draft.obstacle:
+        return conditions.without(listed, NOT_CREATED)
+    new = draft.obstacle != _obstacle(scene)
+    return conditions.with_condition(listed, NOT_CREATED, "True", NOT_CREATED, draft.obstacle, scene.now, refresh=new)
+
+
+def _obstacle_events(scene: Scene, draft: Draft) -> tuple[EmitEvent, ...]:
+    if not draft.obstacle or draft.obstacle == _obstacle(scene):
+        return ()
+    return (EmitEvent(NOT_CREATED, draft.obstacle, "Warning"),)
+
+
+def _obstacle(scene: Scene) -> str:
+    told = conditions.find(scene.status.conditions, NOT_CREATED)
+    return "" if told is None else told.message
 
 
 def _told(scene: Scene, new: RolloutStatus) -> tuple[Action, ...]:

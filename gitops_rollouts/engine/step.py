@@ -12,6 +12,7 @@ from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import (
     canary,
     conditions,
+    current_runs,
     gates,
     intent,
     invalid,
@@ -25,6 +26,7 @@ from gitops_rollouts.engine.blue_green import passes as blue_green
 from gitops_rollouts.engine.observed import Observed
 from gitops_rollouts.engine.plan import Action, EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
+from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import Scene, hash_of, revision_of
 from gitops_rollouts.engine.specs import SpecFacts, spec_facts
 
@@ -55,7 +57,9 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
     else:
         new = revisions.find(rollout, claimed.owned)
     if new is None:
-        return _held_without(observed, claimed, now) if leave.edited else revisions.create(observed, claimed, now)
+        if leave.edited:
+            return _held_without(observed, claimed, now)
+        return invalid.check_analyses(observed, now) or revisions.create(observed, claimed, now)
     if rollout.spec.replicas is None:
         return Plan(actions=(*claimed.actions, PatchRollout(replicas=1)))
     status = _within(rollout.status, None) if leave.edited else _as_meant(rollout, facts.step_hash)
@@ -73,8 +77,16 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
         leave=leave,
     )
     scene = replace(scene, leave=replace(leave, anew=intent.is_new(scene)))
-    plan = _pass(gates.obey(scene))
+    scene = gates.obey(scene)
+    plan = (None if _goes_back(scene) else invalid.check_analyses(observed, now)) or _pass(scene)
     return replace(plan, actions=(*claimed.actions, *plan.actions))
+
+
+def _goes_back(scene: Scene) -> bool:
+    """Whether this pass needs no analysis: nothing unproven goes forward in it, or it is about to be given up."""
+    if scene.leave.edited or scene.promoted or scene.aborted or skips_steps(scene):
+        return True
+    return any(current.failed for current in current_runs.all_known(scene))
 
 
 def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:

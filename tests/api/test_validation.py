@@ -307,27 +307,10 @@ def test_a_referred_workload_needs_neither_selector_nor_template() -> None:
     assert unsupported_yet(raw) == []
 
 
-def test_what_is_not_built_yet_is_refused() -> None:
+def test_analyses_and_experiments_are_carried_out() -> None:
     analysed = {"activeService": "a", "prePromotionAnalysis": {}, "postPromotionAnalysis": {}}
-    assert [error.path for error in unsupported_yet(rollout(strategy={"blueGreen": analysed}))] == [
-        "spec.strategy.blueGreen.prePromotionAnalysis",
-        "spec.strategy.blueGreen.postPromotionAnalysis",
-    ]
-    assert unsupported_yet(rollout(strategy={"blueGreen": {"activeService": "a"}})) == []
-    steps = ("analysis",)
-    canary = {
-        "analysis": {},
-        "steps": [{step: {}} for step in steps],
-    }
-    refused = unsupported_yet(rollout(canary))
-    assert [error.path for error in refused] == [
-        *(f"spec.strategy.canary.{key}" for key in canary if key != "steps"),
-        *(f"spec.strategy.canary.steps[{index}].{step}" for index, step in enumerate(steps)),
-    ]
-    assert refused[0].render() == (
-        "spec.strategy.canary.analysis: Forbidden: "
-        "background analysis is not supported by this version of gitops-rollouts yet"
-    )
+    assert unsupported_yet(rollout(strategy={"blueGreen": analysed})) == []
+    assert unsupported_yet(rollout({"analysis": {}, "steps": [{"experiment": {}}, {"analysis": {}}]})) == []
 
 
 def test_of_the_routers_only_plugins_are_built_yet() -> None:

@@ -287,6 +287,29 @@ def test_a_step_without_a_verdict_is_a_gate(kind: dict[str, Any], reason: str, g
     assert gate_at(parse_rollout(raw)) == gate
 
 
+@pytest.mark.parametrize(("index", "gate"), [(0, 0), (1, 1), (2, 2), (3, None), (None, 0)])
+def test_a_background_analysis_without_a_verdict_is_a_gate_anywhere(index: int | None, gate: int | None) -> None:
+    """§1.1: of the step where it is, and of the end."""
+    status = {
+        "currentStepIndex": index,
+        "canary": {"currentBackgroundAnalysisRunStatus": {"name": "run", "status": "Inconclusive"}},
+        **waiting("InconclusiveAnalysisRun"),
+    }
+    steps = [] if index is None else [{"setWeight": 20}, {"setWeight": 60}]
+    raw = {"spec": {"strategy": {"canary": {"steps": steps}}}, "status": status}
+    assert gate_at(parse_rollout(raw)) == gate
+
+
+@pytest.mark.parametrize(("active", "gate"), [("old", "active"), ("new", None)])
+def test_an_analysis_before_the_switch_without_a_verdict_is_the_gate(active: str, gate: str | None) -> None:
+    """§1.1: whether or not blue-green asks a person otherwise; after the switch there is nothing to approve."""
+    run = {"name": "run", "status": "Inconclusive"}
+    shown = {"activeSelector": active, "prePromotionAnalysisRunStatus": run}
+    status = {"currentPodHash": "new", "blueGreen": shown, **waiting("InconclusiveAnalysisRun")}
+    raw = {"spec": {"strategy": {"blueGreen": {"activeService": "a"}}}, "status": status}
+    assert gate_at(parse_rollout(raw)) == gate
+
+
 def test_weights_are_percent_of_the_routers_total() -> None:
     """docs/behaviour.md §2.6: with maxTrafficWeight 1000, setWeight 200 is a fifth."""
     canary = {

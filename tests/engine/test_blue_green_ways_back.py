@@ -402,7 +402,9 @@ def test_a_failed_check_after_the_switch() -> None:
     world.pass_time(100)
     assert world.sizes() == {"web:v1": 3, "web:v2": 3}
     assert deadline(world, "web:v1") is None
-    assert [name.rpartition("-")[2] for name in world.runs.created] == ["post"]
+    (name,) = world.runs.created
+    assert name.endswith("-2-post")
+    assert world.status["blueGreen"]["postPromotionAnalysisRunStatus"] == {"name": name, "status": "Running"}
     world.runs.say("PostPromotion", "Failed", "errors")
     world.settle()
     assert shown(world) == {"active": "web:v1", "preview": "web:v2"}

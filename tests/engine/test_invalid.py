@@ -137,7 +137,8 @@ def test_templates_are_looked_for_with_the_services_and_looked_into_after_them()
 
     def says(templates: Raw, **live: Service) -> tuple[str, str]:
         known = {TemplateKey(False, name): parse_analysis_template({"spec": templates[name]}) for name in templates}
-        return texts(invalid.check(Observed(rollout, services=live, templates=known), [], START))
+        observed = Observed(rollout, services=live, templates=known)
+        return texts(invalid.check(observed, [], START) or invalid.check_analyses(observed, START))
 
     absent = f"{path}: Invalid value: \"smoke\": AnalysisTemplate 'smoke' not found"
     first, all_of_them = says({})

@@ -6,18 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
-from gitops_rollouts.api.steps import StepKind
-from gitops_rollouts.api.strategy import BlueGreenStrategy, CanaryStrategy
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
-_BLUE_GREEN: Final[tuple[tuple[str, str, Callable[[BlueGreenStrategy], object]], ...]] = (
-    ("prePromotionAnalysis", "analysis", lambda blue_green: blue_green.pre_promotion_analysis),
-    ("postPromotionAnalysis", "analysis", lambda blue_green: blue_green.post_promotion_analysis),
-)
-_CANARY: Final[tuple[tuple[str, str, Callable[[CanaryStrategy], object]], ...]] = (
-    ("analysis", "background analysis", lambda canary: canary.analysis),
-)
 _ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
     ("istio", lambda routing: routing.istio),
     ("nginx", lambda routing: routing.nginx),
@@ -28,32 +19,19 @@ _ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
     ("traefik", lambda routing: routing.traefik),
     ("apisix", lambda routing: routing.apisix),
 )
-_STEPS: Final[Mapping[StepKind, str]] = {
-    "analysis": "an analysis step",
-}
 
 
 def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
     """What the spec asks for and this version can't do."""
     spec = (rollout if isinstance(rollout, Rollout) else parse_rollout(rollout)).spec
     errors: list[FieldError] = []
-    blue_green = spec.strategy.blue_green
-    if blue_green is not None:
-        errors += [
-            _refuse(f"spec.strategy.blueGreen.{key}", what) for key, what, asked in _BLUE_GREEN if asked(blue_green)
-        ]
     canary = spec.strategy.canary
     if canary is None:
         return errors
-    errors += [_refuse(f"spec.strategy.canary.{key}", what) for key, what, asked in _CANARY if asked(canary)]
     routing = canary.traffic_routing
     if routing is not None:
         path = "spec.strategy.canary.trafficRouting"
         errors += [_refuse(f"{path}.{key}", "this router") for key, asked in _ROUTERS if asked(routing) is not None]
-    for index, step in enumerate(canary.steps):
-        what = _STEPS.get(step.kind)
-        if what is not None:
-            errors.append(_refuse(f"spec.strategy.canary.steps[{index}].{step.kind}", what))
     return errors
 
 

@@ -86,8 +86,8 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     actions += dressed.late + analysis.actions(scene, runs)
     status = _fresh(scene, roles, shown).model_copy(update={"restarted_at": restarted.restarted_at})
     draft = _draft(scene, roles, _Told(status, sized, runs, paused))
-    draft = replace(draft, events=analysis.changes(scene, runs) + draft.events)
-    plan = persist.finish(scene, current_runs.told(scene, draft, runs.error), actions)
+    draft = replace(draft, events=analysis.changes(scene, runs) + draft.events, obstacle=runs.error)
+    plan = persist.finish(scene, draft, actions)
     waits = (plan.look_again, sized.look_again, paused.look_again, restarted.look_again, dressed.look_again)
     return current_runs.look_again(replace(plan, look_again=moments.soonest(*waits)), runs.error)
 
