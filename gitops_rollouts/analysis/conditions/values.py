@@ -98,7 +98,7 @@ def from_json(value: Any) -> Any:
         try:
             return float(value)
         except OverflowError:
-            return math.copysign(math.inf, value)
+            return math.inf if value > 0 else -math.inf
     if isinstance(value, (list, tuple)):
         return [from_json(item) for item in value]
     if isinstance(value, dict):

@@ -16,7 +16,7 @@ from gitops_rollouts.analysis.http import Http, Request
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.providers.refusing import refuse_status
-from gitops_rollouts.analysis.reading import Reading, list_text, short
+from gitops_rollouts.analysis.reading import Reading, as_float, list_text, short
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.metric_providers import InfluxdbMetric
 from gitops_rollouts.errors import MetricError
@@ -24,6 +24,8 @@ from gitops_rollouts.errors import MetricError
 DEFAULT_SECRET: Final = "influxdb"  # noqa: S105  a name
 _TIMEOUT_SECONDS: Final = 30.0
 _KEYS: Final = ("address", "authToken", "org")
+_ERROR_IN_MIDSTREAM: Final = ["error", "reference"]
+"""The header of an error that comes after records: it has neither annotations nor their column."""
 _TRUE: Final = ("true", "t", "1")
 _FALSE: Final = ("false", "f", "0")
 
@@ -85,7 +87,7 @@ def _values(text: str) -> Iterator[Any]:
                 table.types = row
             elif row[0] == "#default":
                 table.defaults = row
-        elif table.header is None:
+        elif table.header is None or row == _ERROR_IN_MIDSTREAM:
             table.header = row
         else:
             yield _value(table, table.header, row)
@@ -134,7 +136,7 @@ def _typed(cell: str, kind: str) -> Any:
 
 def _whole(number: int) -> int | float:
     """A condition's ints have 64 bits."""
-    return number if -(2**63) <= number < 2**63 else float(number)
+    return number if -(2**63) <= number < 2**63 else (as_float(number) or 0)
 
 
 def _boolean(cell: str) -> bool:

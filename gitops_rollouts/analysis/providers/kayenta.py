@@ -125,7 +125,7 @@ def _side(side: KayentaScopeDetail, span: tuple[datetime, datetime] | None) -> d
 
 
 def _id(value: Any, what: str) -> str:
-    if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID:
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isascii() and value.isprintable():
         return value
     raise MetricError(f"Kayenta answered without {what}")
 

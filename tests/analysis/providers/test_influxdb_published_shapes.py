@@ -88,6 +88,8 @@ def test_defaults_stand_for_empty_cells_and_short_rows() -> None:
         ("#datatype,string,long\n#default,,\n,result,_value\n", 200, "no values found"),
         ("#datatype,string,string\n#group,true,true\n#default,,\n,error,reference\n,failed to read: x,897\n", 200,
          "InfluxDB could not answer the query: failed to read: x"),
+        (TABLES + "error,reference\r\nengine: context deadline exceeded,\r\n", 200,
+         "InfluxDB could not answer the query: engine: context deadline exceeded"),
         ("#datatype,string,long\n,result,_value\n,r,many\n", 200,
          "InfluxDB answered 'many' where it announced a long"),
         ("#datatype,string,boolean\n,result,_value\n,r,maybe\n", 200,
