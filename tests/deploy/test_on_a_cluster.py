@@ -212,6 +212,65 @@ def test_the_roles_are_enough_to_run(installed: Cluster, as_engine: Path, namesp
     assert "orbidden" not in log.read_text()
 
 
+RESULT_OF_JOB = {
+    "name": "job",
+    "provider": {
+        "job": {
+            "spec": {
+                "backoffLimit": 0,
+                "template": {
+                    "metadata": {"labels": {"gitops-rollouts.io/job-result": "{{args.result}}"}},
+                    "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "tests:v1"}]},
+                },
+            }
+        }
+    },
+}
+FROM_SECRET = {"name": "result", "valueFrom": {"secretKeyRef": {"name": "expected", "key": "result"}}}
+
+
+def test_the_roles_are_enough_for_runs_and_experiments_and_secrets_need_a_binding(
+    installed: Cluster, as_engine: Path, namespace: str, tmp_path: Path
+) -> None:
+    """docs/behaviour.md §17.1: a Job with an argument from a Secret; §19: pods, Service and analysis."""
+    api = installed.api_server()
+    argo = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}"
+    head = {"apiVersion": "argoproj.io/v1alpha1", "metadata": {"name": "x"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "expected"}}
+    api.request("POST", f"/api/v1/namespaces/{namespace}/secrets", secret | {"stringData": {"result": "succeeded"}})
+    measured = {"metrics": [RESULT_OF_JOB], "args": [FROM_SECRET]}
+    api.request("POST", f"{argo}/analysistemplates", head | {"kind": "AnalysisTemplate", "spec": measured})
+    pod = {"name": "c", "image": "web:v1", "ports": [{"containerPort": 80}]}
+    template = {
+        "name": "one",
+        "selector": {"matchLabels": {"app": "one"}},
+        "service": {},
+        "template": {"metadata": {"labels": {"app": "one"}}, "spec": {"containers": [pod]}},
+    }
+    analysis = {"name": "a", "templateName": "x", "requiredForCompletion": True}
+    experiment = {"templates": [template], "analyses": [analysis], "scaleDownDelaySeconds": 0}
+
+    def phase(plural: str) -> str:
+        return str((api.request("GET", f"{argo}/{plural}/x").get("status") or {}).get("phase"))
+
+    with engine(as_engine, tmp_path) as log:
+        api.request("POST", f"{argo}/analysisruns", head | {"kind": "AnalysisRun", "spec": measured})
+        wait_for(lambda: phase("analysisruns") == "Error", 60, what="the run that may not read its Secret")
+        assert "expected" in api.request("GET", f"{argo}/analysisruns/x")["status"]["message"]
+        binding = yaml.safe_load((DEPLOY / "examples/analysis-secrets/binding.yaml").read_text())
+        binding["metadata"]["namespace"] = namespace
+        api.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)
+        api.request("POST", f"{argo}/experiments", head | {"kind": "Experiment", "spec": experiment})
+        wait_for(lambda: phase("experiments") == "Successful", 120, what="the Experiment")
+
+        def cleaned() -> bool:
+            return not api.request("GET", f"/api/v1/namespaces/{namespace}/services")["items"]
+
+        wait_for(cleaned, 60, what="its Service goes")
+    told = [line for line in log.read_text().splitlines() if "orbidden" in line and "secrets" not in line]
+    assert told == []
+
+
 @pytest.fixture
 def allowed_to_apply(installed: Cluster, namespace: str) -> None:
     """The example binding, in the test's namespace alone."""
