@@ -258,6 +258,41 @@ def _signature(seen: Seen, url: str) -> str:
     return str(signer.signature(signer.string_to_sign(request, canonical), request))
 
 
+_ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>session</SessionToken>
+<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+
+
+async def test_a_role_is_assumed_once_with_the_published_shapes_of_sts(
+    provider: Prometheus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    sts = Reply(_ASSUMED, headers={"Content-Type": "text/xml"})
+    async with serving(lambda seen: sts if seen.path == "/" else Reply.of(EMPTY)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
+        arn = "arn:aws:iam::123456789012:role/metrics"
+        given = order(
+            f"{server.url}/aps-workspaces/ws-1", authentication={"sigv4": {"region": "eu-west-1", "roleArn": arn}}
+        )
+        await read(provider, given)
+        await read(provider, given)
+        asked, first, second = server.seen
+        assert (asked.form["Action"], asked.form["RoleArn"]) == ("AssumeRole", arn)
+        for signed in (first, second):
+            assert "Credential=ASIAROLE/" in signed.headers["Authorization"]
+            assert signed.headers["X-Amz-Security-Token"] == "session"
+        denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>m</Message></Error></ErrorResponse>"
+        sts.body, sts.status = denied, 403
+        other = order(
+            f"{server.url}/aps-workspaces/ws-1", authentication={"sigv4": {"region": "eu-west-1", "roleArn": arn + "2"}}
+        )
+        with pytest.raises(MetricError, match="can't be signed: AWS answered AccessDenied"):
+            await read(provider, other)
+
+
 async def test_without_boto3_a_request_of_aws_prometheus_says_what_to_install(
     provider: Prometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
