@@ -38,7 +38,7 @@ from gitops_rollouts.errors import ConditionError
 
 _ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "%", "**"})
 _TEXT: Final = frozenset({"contains", "startsWith", "endsWith", "matches"})
-_ORDER: Final = frozenset({"<", ">", "<=", ">="})
+_KNOWN: Final = {"map": frozenset({"index"}), "reduce": frozenset({"index", "acc"})}
 
 
 def check(node: Node, names: Mapping[str, Kind], functions: frozenset[str]) -> Kind:
@@ -47,13 +47,13 @@ def check(node: Node, names: Mapping[str, Kind], functions: frozenset[str]) -> K
 
 
 class _Check:
-    """One walk over a tree. ``_items``: the types of the items of open closures, and whether each has an #acc."""
+    """One walk over a tree. ``_items``: what the items of open closures are, and what else each knows."""
 
     def __init__(self, names: Mapping[str, Kind], functions: frozenset[str]) -> None:
         self._names = names
         self._functions = functions
         self._variables: dict[str, Kind] = {}
-        self._items: list[tuple[Kind, bool]] = []
+        self._items: list[tuple[Kind, frozenset[str]]] = []
 
     def kind(self, node: Node) -> Kind:
         return _VISIT[type(node)](self, node)
@@ -73,12 +73,10 @@ class _Check:
         raise ConditionError(f"unknown name {node.name}", at=node.at)
 
     def _pointer(self, node: Pointer) -> Kind:
-        item, accumulates = self._items[-1]
-        if node.name == "acc":
-            if not accumulates:
-                raise ConditionError("#acc is known in reduce only", at=node.at)
-            return ANY
-        return INT if node.name == "index" else item
+        item, known = self._items[-1]
+        if node.name and node.name not in known:
+            raise ConditionError(f"#{node.name} isn't known here", at=node.at)
+        return {"": item, "index": INT, "acc": ANY}[node.name]
 
     def _unary(self, node: Unary) -> Kind:
         kind = self.kind(node.operand)
@@ -218,7 +216,7 @@ class _Check:
         if not kinds.may_be_list(base) and base != STRING:
             raise ConditionError(f"cannot slice {base}", at=node.at)
         for end in (node.low, node.high):
-            if end is not None and (kind := self.kind(end)) not in (INT, ANY):
+            if end is not None and (kind := self.kind(end)) not in (INT, ANY) and base != ANY:
                 raise ConditionError(f"a slice goes from integer to integer, not to a {kind}", at=end.at)
         return base
 
@@ -234,7 +232,7 @@ class _Check:
         found: list[Kind] = []
         for index, argument in enumerate(node.arguments):
             if isinstance(argument, Closure):
-                self._items.append((found[0].item if found else ANY, node.name == "reduce"))
+                self._items.append((found[0].item if found else ANY, _KNOWN.get(node.name, frozenset())))
                 kind = self.kind(argument.body)
                 self._items.pop()
             else:

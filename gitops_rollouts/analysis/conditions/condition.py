@@ -31,10 +31,7 @@ class Condition:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        try:
-            self._tree: Node = parse(source)
-        except ConditionError as error:
-            raise placed(error, source) from None
+        self._tree = _parsed(source)
         self._types: dict[Kind, Kind | ConditionError] = {}
 
     def check(self, kind: Kind = ANY) -> Kind:
@@ -42,9 +39,9 @@ class Condition:
         found = self._types.get(kind)
         if found is None:
             try:
-                found = check(self._tree, {"result": kind}, _ALL_FUNCTIONS)
+                found = _checked(self._tree, self.source, {"result": kind}, _ALL_FUNCTIONS)
             except ConditionError as error:
-                found = placed(error, self.source)
+                found = error
             self._types[kind] = found
         if isinstance(found, ConditionError):
             raise ConditionError(found.message, at=found.at)
@@ -105,12 +102,27 @@ def evaluate_duration(source: str) -> timedelta:
 
 
 def _expression(source: str, now: datetime | None) -> Any:
+    tree = _parsed(source)
+    _checked(tree, source, {}, _OWN_FUNCTIONS)
+    return _evaluated(tree, source, {}, Setting(now=times.from_datetime(now) if now else None))
+
+
+def _parsed(source: str) -> Node:
     try:
-        tree = parse(source)
-        check(tree, {}, _OWN_FUNCTIONS)
+        return parse(source)
     except ConditionError as error:
         raise placed(error, source) from None
-    return _evaluated(tree, source, {}, Setting(now=times.from_datetime(now) if now else None))
+    except RecursionError:
+        raise ConditionError("the condition nests too deeply") from None
+
+
+def _checked(tree: Node, source: str, names: Mapping[str, Kind], functions: frozenset[str]) -> Kind:
+    try:
+        return check(tree, names, functions)
+    except ConditionError as error:
+        raise placed(error, source) from None
+    except RecursionError:
+        raise ConditionError("the condition nests too deeply") from None
 
 
 def _evaluated(tree: Node, source: str, names: Mapping[str, Any], setting: Setting) -> Any:

@@ -32,7 +32,15 @@ from gitops_rollouts.analysis.conditions.tree import (
     Slice,
     Unary,
 )
-from gitops_rollouts.analysis.conditions.values import Groups, Vector, is_list, map_key, truncated, type_name
+from gitops_rollouts.analysis.conditions.values import (
+    TEXT_A_STEP,
+    Groups,
+    Vector,
+    is_list,
+    map_key,
+    truncated,
+    type_name,
+)
 from gitops_rollouts.errors import ConditionError
 
 _ENV: Final = "$env"
@@ -131,6 +139,7 @@ class Evaluation:
             return left if left is not None else self.value(node.right)
         right = self.value(node.right)
         self.budget.at = node.at
+        self._look_through(left, right)
         return _BINARY[name](left, right, self.budget)
 
     def _compared(self, node: Compared) -> bool:
@@ -247,7 +256,14 @@ class Evaluation:
             return function.run(self, node)
         found = [self.value(argument) for argument in node.arguments]
         self.budget.at = node.at
+        self._look_through(*found)
         return function.run(self, found)
+
+    def _look_through(self, *operands: Any) -> None:
+        """Long texts cost more than short ones."""
+        for operand in operands:
+            if isinstance(operand, str) and len(operand) >= TEXT_A_STEP:
+                self.budget.visit(len(operand) // TEXT_A_STEP)
 
     def _method(self, node: Method) -> Any:
         base = self.value(node.base)
@@ -257,12 +273,15 @@ class Evaluation:
 
 
 def _matches(left: Any, right: Any, budget: Budget) -> bool:
+    if left is None or right is None:
+        return False
     text, pattern = operators.text_pair("matches", left, right)
     return bool(patterns.compiled(pattern, budget.at).search(text))
 
 
 def _text(name: str, test: Callable[[str, str], bool]) -> Callable[[Any, Any, Budget], bool]:
-    return lambda left, right, _: test(*operators.text_pair(name, left, right))
+    """Nothing contains nil, and nil nothing."""
+    return lambda left, right, _: None not in (left, right) and test(*operators.text_pair(name, left, right))
 
 
 _BINARY: Final[dict[str, Callable[[Any, Any, Budget], Any]]] = {

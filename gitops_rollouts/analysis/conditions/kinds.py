@@ -87,7 +87,9 @@ def united(one: Kind, other: Kind) -> Kind:
     """The type of what may be either."""
     if other in (one, NIL):
         return one
-    return other if one == NIL else ANY
+    if one == NIL:
+        return other
+    return one if one.name == other.name == "array" and FLOATS not in (one, other) else ANY
 
 
 def numeric(kind: Kind) -> bool:
@@ -156,7 +158,7 @@ def comparable(left: Kind, right: Kind) -> bool:
         return True
     if left.name == right.name == "array":
         return True
-    return left.name == right.name == "map" and left.text_keys == right.text_keys
+    return left.name == right.name == "map" and left.text_keys == right.text_keys and GROUPS not in (left, right)
 
 
 def may_be_list(kind: Kind) -> bool:

@@ -47,7 +47,8 @@ def ordered(name: str, left: Any, right: Any) -> bool:
 
 def same(left: Any, right: Any, budget: Budget) -> bool:
     """``==``: counts what has to be compared."""
-    budget.visit(size(left, budget.visits) - 1)
+    if not is_number(left):
+        budget.visit(size(left, budget.visits))
     return equal(left, right)
 
 
@@ -161,6 +162,8 @@ def contained(item: Any, container: Any, budget: Budget) -> bool:
         budget.visit(len(container))
         return any(same(item, other, budget) for other in container)
     if isinstance(container, dict):
+        if item is None:
+            return map_key(None) in container
         if type(container) is dict and not isinstance(item, str):
             raise TypeError(f"a key must be a string, and this is a {type_name(item)}")
         return map_key(item) in container

@@ -178,6 +178,7 @@ class _Parser:
                 self._take()
                 self._deeper()
                 left = self._pipe(left)
+                coalesced = False
                 continue
             negated = self._negated()
             if negated:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import re2
 
 from gitops_rollouts.errors import ConditionError
 
-_MAX_MEMORY = 1 << 20
+_MAX_MEMORY: Final = 1 << 20
+MAX_PATTERN: Final = 4096
 
 
 def compiled(pattern: str, at: int) -> Any:
     """The pattern, ready to search with. One that RE2 refuses is a `ConditionError`."""
+    if len(pattern) > MAX_PATTERN:
+        raise ConditionError(f"a pattern is longer than {MAX_PATTERN} characters", at=at)
     found = _compile(pattern)
     if isinstance(found, str):
         raise ConditionError(f"the pattern can't be read: {found}", at=at)

@@ -30,6 +30,8 @@ LAYOUTS: Final = (
 )
 """What date() reads if it is told no layout."""
 SECOND: Final = 1_000_000_000
+MAX_LAYOUT: Final = 256
+_MAX_NAME: Final = 64
 _MAX_SPAN: Final = 2**63 - 1
 _UNITS: Final = {
     "ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND,
@@ -81,7 +83,9 @@ def duration(text: str) -> Span:
         whole, fraction, size = int(found[1] or 0), found[2] or found[3] or "", _UNITS[found[4]]
         total += whole * size + (int(fraction) * size // 10 ** len(fraction) if fraction else 0)
         at = found.end()
-    if not rest or total > _MAX_SPAN:
+        if at > _MAX_NAME:
+            break
+    if not rest or at < len(rest) or total > _MAX_SPAN:
         raise ValueError(f'invalid duration "{text[:40]}", it reads like 1h30m')
     return Span(-total if text[0] == "-" else total)
 
@@ -92,6 +96,8 @@ def zone(name: str) -> Zone:
     if name in ("", "UTC", "Local"):
         return UTC
     try:
+        if len(name) > _MAX_NAME:
+            raise ValueError
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"unknown time zone {name[:60]}") from None
@@ -177,6 +183,8 @@ def _chunks(layout: str) -> tuple[tuple[str, str], ...]:
 
 def parsed(text: str, layouts: tuple[str, ...], place: Zone | None) -> Moment:
     """The date that a text is by the first of these layouts that fits. ValueError: none does."""
+    if max(len(layout) for layout in layouts) > MAX_LAYOUT:
+        raise ValueError(f"a layout is longer than {MAX_LAYOUT} characters")
     for layout in layouts:
         fields = _read(text, layout)
         if fields is not None and (moment := _moment(fields, place or UTC)) is not None:
@@ -273,7 +281,9 @@ def _month_length(year: int, month: int) -> int:
 
 
 def formatted(moment: Moment, layout: str) -> str:
-    """The date by a layout."""
+    """The date by a layout. ValueError: that is too long."""
+    if len(layout) > MAX_LAYOUT:
+        raise ValueError(f"a layout is longer than {MAX_LAYOUT} characters")
     shown, shift = clock(moment), offset(moment)
     return "".join(
         literal + (_written(chunk, shown, shift, moment.zone) if chunk else "") for literal, chunk in _chunks(layout)

@@ -11,7 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gitops_rollouts.errors import ConditionError
+
 MIN_INT: Final = -(2**63)
+MAX_NESTING: Final = 100
+TEXT_A_STEP: Final = 64
+"""Characters of a text that cost as much to look at as an item of a list."""
 
 
 class Vector(tuple[float, ...]):
@@ -90,8 +95,11 @@ _GO_NAMES: Final = {
 }
 
 
-def from_json(value: Any) -> Any:
-    """JSON as conditions see it: every number is a float, and what JSON can't hold is a string."""
+def from_json(value: Any, depth: int = 0) -> Any:
+    """JSON as conditions see it: every number is a float, and what JSON can't hold is a string.
+
+    A `ConditionError` if it nests deeper than `MAX_NESTING`.
+    """
     if value is None or isinstance(value, (bool, str, float)):
         return value
     if isinstance(value, int):
@@ -99,10 +107,12 @@ def from_json(value: Any) -> Any:
             return float(value)
         except OverflowError:
             return math.inf if value > 0 else -math.inf
+    if depth >= MAX_NESTING:
+        raise ConditionError(f"the JSON nests deeper than {MAX_NESTING} levels")
     if isinstance(value, (list, tuple)):
-        return [from_json(item) for item in value]
+        return [from_json(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {str(key): from_json(item) for key, item in value.items()}
+        return {str(key): from_json(item, depth + 1) for key, item in value.items()}
     return str(value)
 
 
@@ -187,17 +197,21 @@ def sort_key_class(value: Any) -> type | None:
 
 
 def size(value: Any, most: int) -> int:
-    """How many items a value holds, all the way down; counting stops beyond ``most``.
+    """What it costs to walk a value: its items, all the way down; counting stops beyond ``most``.
 
     A list may hold the same list twice and that one another twice, so that few items are many.
     """
+    if isinstance(value, str):
+        return 1 + len(value) // TEXT_A_STEP
     if not is_list(value) and not isinstance(value, dict):
         return 1
     waiting, count = [value], 0
     while waiting and count <= most:
         one = waiting.pop()
         count += 1
-        if isinstance(one, dict):
+        if isinstance(one, str):
+            count += len(one) // TEXT_A_STEP
+        elif isinstance(one, dict):
             waiting.extend(one.values())
         elif isinstance(one, Vector):
             count += len(one)

@@ -96,7 +96,6 @@ DIFFERENT = {
     "len": "the name of a function is no value",
     "type(len)": "the name of a function is no value",
     "{(1+1): 2}": "told before it is evaluated",
-    'join([1,2],",")': "told before it is evaluated",
     "result[0] && true": "an operand of and that is no bool is told at once",
     "result.a && true": "an operand of and that is no bool is told at once",
     "result.a && result.b": "an operand of and that is no bool is told at once",

@@ -19,7 +19,7 @@ from gitops_rollouts.analysis.conditions.functions.function import (
     text,
 )
 from gitops_rollouts.analysis.conditions.functions.lists import listed, ordering
-from gitops_rollouts.analysis.conditions.kinds import ANY, BOOL, GROUPS, INT, NIL, NUMBERS, Kind, list_of
+from gitops_rollouts.analysis.conditions.kinds import ANY, BOOL, GROUPS, INT, NIL, Kind, list_of
 from gitops_rollouts.analysis.conditions.tree import Call
 from gitops_rollouts.analysis.conditions.values import Groups, Vector, is_number, map_key
 
@@ -148,15 +148,14 @@ def _mapped(kinds: Sequence[Kind]) -> Kind:
 
 
 def _summed(kinds: Sequence[Kind]) -> Kind:
-    kind = kinds[1] if len(kinds) > 1 else kinds[0].item
-    return kind if kind in NUMBERS else ANY
+    return kinds[1] if len(kinds) > 1 else kinds[0].item
 
 
-def _a_key(kind: Kind) -> bool:
+def _a_value(kind: Kind) -> bool:
     return kind != NIL
 
 
-_TESTS: Final = (a_list, anything)
+_TESTS: Final = (a_list, _a_value)
 
 
 def _choosing(run: Callable[[Machine, Call], Any], returns: Callable[[Sequence[Kind]], Kind]) -> Function:
@@ -176,7 +175,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "count": Function(_count, _TESTS, always(INT), optional=1, closes=True, chooses=True),
     "map": Function(_map, _TESTS, _mapped, closes=True),
     "sum": Function(_sum, _TESTS, _summed, optional=1, closes=True),
-    "reduce": Function(_reduce, (a_list, anything, anything), always(ANY), optional=1, closes=True),
-    "groupBy": Function(_group_by, (a_list, _a_key), always(GROUPS), closes=True),
-    "sortBy": Function(_sort_by, (a_list, anything, a_text), same, optional=1, closes=True),
+    "reduce": Function(_reduce, (a_list, _a_value, anything), always(ANY), optional=1, closes=True),
+    "groupBy": Function(_group_by, _TESTS, always(GROUPS), closes=True),
+    "sortBy": Function(_sort_by, (a_list, _a_value, a_text), same, optional=1, closes=True),
 }

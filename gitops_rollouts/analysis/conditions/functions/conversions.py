@@ -21,6 +21,7 @@ _FLOAT = re.compile(
 )
 _HEX_FLOAT = re.compile(r"[+-]?0x[0-9a-f]*\.?[0-9a-f]*p[+-]?[0-9]{1,5}", re.ASCII | re.IGNORECASE)
 _MAX_DIGITS: Final = 400
+_WRITING: Final = 4
 _TYPE_NAMES: Final = {
     "<nil>": "nil", "float64": "float", "[]interface {}": "array", "[]float64": "array", "[]uint8": "array",
     "*time.Location": "time.Location",
@@ -89,7 +90,7 @@ def _to_json(machine: Machine, given: list[Any]) -> str:
 
 
 def _made(machine: Machine, value: Any, write: Any) -> str:
-    machine.budget.visit(size(value, machine.budget.visits))
+    machine.budget.visit(_WRITING * size(value, machine.budget.visits))
     made: str = write(value)
     machine.budget.make(len(made) + 1)
     return made

@@ -10,6 +10,9 @@ from gitops_rollouts.analysis.conditions.functions.function import Function, Mac
 from gitops_rollouts.analysis.conditions.kinds import DURATION, LOCATION, TIME, Kind
 from gitops_rollouts.analysis.conditions.values import Moment, Span, Zone
 
+_READING: Final = 20
+"""A date costs as much to read as so many simple steps."""
+
 
 def _now(machine: Machine, given: list[Any]) -> Moment:
     if machine.setting.now is None:
@@ -22,7 +25,8 @@ def _duration(_: Machine, given: list[Any]) -> Span:
     return times.duration(text(given[0]))
 
 
-def _date(_: Machine, given: list[Any]) -> Moment:
+def _date(machine: Machine, given: list[Any]) -> Moment:
+    machine.budget.visit(_READING)
     given = list(given)
     zone = given.pop(0) if isinstance(given[0], Zone) else None
     words = [text(value) for value in given]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cmp_to_key
 from typing import Any, Final
 
@@ -18,10 +18,9 @@ from gitops_rollouts.analysis.conditions.functions.function import (
     anything,
     integer,
     item,
-    same,
     text,
 )
-from gitops_rollouts.analysis.conditions.kinds import BYTES, INT, LIST, STRING, Kind
+from gitops_rollouts.analysis.conditions.kinds import ANY, BYTES, FLOAT, FLOATS, INT, LIST, STRING, Kind
 from gitops_rollouts.analysis.conditions.values import (
     Vector,
     is_list,
@@ -65,9 +64,11 @@ def _get(_: Machine, given: list[Any]) -> Any:
     if isinstance(base, dict):
         return base.get(key) if isinstance(key, str) else None
     index = truncated(key) if isinstance(key, float) else key
-    if is_list(base) and type(index) is int and -len(base) <= index < len(base):
-        return base[index]
-    return None
+    if not is_list(base):
+        return None
+    if type(index) is not int:
+        raise TypeError(f"an item of a list has an integer for its index, not a {type_name(key)}")
+    return base[index] if -len(base) <= index < len(base) else None
 
 
 def _take(machine: Machine, given: list[Any]) -> Any:
@@ -88,15 +89,17 @@ def _concat(machine: Machine, given: list[Any]) -> list[Any]:
 
 
 def _flatten(machine: Machine, given: list[Any]) -> list[Any]:
-    return list(_flat(machine, given[0]))
+    found: list[Any] = []
+    _flatten_into(found, machine, given[0])
+    return found
 
 
-def _flat(machine: Machine, value: Any) -> Iterator[Any]:
+def _flatten_into(found: list[Any], machine: Machine, value: Any) -> None:
     for each in _copied(machine, value):
         if is_list(each):
-            yield from _flat(machine, each)
+            _flatten_into(found, machine, each)
         else:
-            yield each
+            found.append(each)
 
 
 def _uniq(machine: Machine, given: list[Any]) -> list[Any]:
@@ -138,6 +141,14 @@ def _sort(machine: Machine, given: list[Any]) -> list[Any]:
     return [items[place] for place in ordering(machine, items, text(given[1]) if len(given) > 1 else "asc")]
 
 
+def _taken(kinds: Sequence[Kind]) -> Kind:
+    return kinds[0] if kinds[0] == FLOATS else LIST
+
+
+def _end(kinds: Sequence[Kind]) -> Kind:
+    return FLOAT if kinds[0] == FLOATS else ANY
+
+
 def _has_length(kind: Kind) -> bool:
     return a_list(kind) or kind.name == "map" or kind == STRING
 
@@ -152,10 +163,10 @@ def _sortable(kind: Kind) -> bool:
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
     "len": Function(_len, (_has_length,), always(INT)),
-    "first": Function(_first, (a_list,), item),
-    "last": Function(_last, (a_list,), item),
+    "first": Function(_first, (a_list,), _end),
+    "last": Function(_last, (a_list,), _end),
     "get": Function(_get, (_indexable, anything), item),
-    "take": Function(_take, (a_list, an_int), same),
+    "take": Function(_take, (a_list, an_int), _taken),
     "reverse": Function(_reverse, (a_list,), always(LIST)),
     "concat": Function(_concat, (a_list,), always(LIST), repeats=True),
     "flatten": Function(_flatten, (a_list,), always(LIST)),

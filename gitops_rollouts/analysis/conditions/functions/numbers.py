@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gitops_rollouts.analysis.conditions.functions.function import Function, Machine, a_number, always, same
 from gitops_rollouts.analysis.conditions.kinds import ANY, BYTES, FLOAT, NUMBERS, Kind, may_be_list
-from gitops_rollouts.analysis.conditions.values import is_list, is_number, type_name, wrapped
+from gitops_rollouts.analysis.conditions.values import Vector, is_list, is_number, type_name, wrapped
 
 
 def _number(value: Any) -> int | float:
@@ -18,33 +18,30 @@ def _number(value: Any) -> int | float:
     raise TypeError(f"expected a number, but got {type_name(value)}")
 
 
-def _flat(machine: Machine, given: Any) -> Iterator[int | float]:
+def _flat(machine: Machine, given: Any) -> list[int | float]:
+    """All numbers, lists taken apart."""
     machine.budget.visit(len(given))
+    if isinstance(given, Vector):
+        return list(given)
+    found: list[int | float] = []
     for value in given:
         if is_list(value):
-            yield from _flat(machine, value)
+            found += _flat(machine, value)
         else:
-            yield _number(value)
+            found.append(_number(value))
+    return found
 
 
 def _min(machine: Machine, given: list[Any]) -> Any:
-    found = None
-    for number in _flat(machine, given):
-        if found is None or number < found:
-            found = number
-    return found
+    return min(_flat(machine, given), default=None)
 
 
 def _max(machine: Machine, given: list[Any]) -> Any:
-    found = None
-    for number in _flat(machine, given):
-        if found is None or number > found:
-            found = number
-    return found
+    return max(_flat(machine, given), default=None)
 
 
 def _mean(machine: Machine, given: list[Any]) -> float:
-    numbers = [float(number) for number in _flat(machine, given)]
+    numbers = _flat(machine, given)
     total = 0.0
     for number in numbers:
         total += number
@@ -52,12 +49,15 @@ def _mean(machine: Machine, given: list[Any]) -> float:
 
 
 def _median(machine: Machine, given: list[Any]) -> float:
-    found = (float(number) for number in _flat(machine, given))
-    numbers = sorted(found, key=lambda number: (not math.isnan(number), number))
-    if not numbers:
+    """A NaN is less than any number."""
+    numbers = [float(number) for number in _flat(machine, given)]
+    machine.budget.visit(len(numbers))
+    ordered = sorted(number for number in numbers if not math.isnan(number))
+    ordered = [math.nan] * (len(numbers) - len(ordered)) + ordered
+    if not ordered:
         return 0.0
-    middle = len(numbers) // 2
-    return numbers[middle] if len(numbers) % 2 else (numbers[middle - 1] + numbers[middle]) / 2
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _abs(_: Machine, given: list[Any]) -> int | float:
@@ -91,7 +91,7 @@ def _foldable(kind: Kind) -> bool:
 
 
 def _extreme(kinds: Sequence[Kind]) -> Kind:
-    return kinds[0] if kinds[0] in NUMBERS else ANY
+    return kinds[0] if all(kind in NUMBERS for kind in kinds) else ANY
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {

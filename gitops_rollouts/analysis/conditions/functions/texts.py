@@ -15,30 +15,41 @@ from gitops_rollouts.analysis.conditions.functions.function import (
     integer,
     text,
 )
-from gitops_rollouts.analysis.conditions.kinds import BOOL, INT, STRING, STRINGS
+from gitops_rollouts.analysis.conditions.kinds import BOOL, FLOATS, INT, STRING, STRINGS, Kind
 from gitops_rollouts.analysis.conditions.values import is_list, truncated, type_name
 
 _SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _ONE_TO_ONE: Final = {"İ": "i"}
 
 
-def _upper(_: Machine, given: list[Any]) -> str:
+def _upper(machine: Machine, given: list[Any]) -> str:
+    machine.budget.make(len(text(given[0])) + 1)
+    if given[0].isascii():
+        return str(given[0].upper())
+    machine.budget.visit(len(given[0]))
     return "".join(upper if len(upper := char.upper()) == 1 else char for char in text(given[0]))
 
 
-def _lower(_: Machine, given: list[Any]) -> str:
+def _lower(machine: Machine, given: list[Any]) -> str:
+    machine.budget.make(len(text(given[0])) + 1)
+    if given[0].isascii():
+        return str(given[0].lower())
+    machine.budget.visit(len(given[0]))
     return "".join(_ONE_TO_ONE.get(char, lower if len(lower := char.lower()) == 1 else char) for char in text(given[0]))
 
 
-def _trim(_: Machine, given: list[Any]) -> str:
+def _trim(machine: Machine, given: list[Any]) -> str:
+    machine.budget.make(len(text(given[0])) + 1)
     return text(given[0]).strip(text(given[1]) if len(given) > 1 else _SPACE)
 
 
-def _trim_prefix(_: Machine, given: list[Any]) -> str:
+def _trim_prefix(machine: Machine, given: list[Any]) -> str:
+    machine.budget.make(len(text(given[0])) + 1)
     return text(given[0]).removeprefix(text(given[1]) if len(given) > 1 else " ")
 
 
-def _trim_suffix(_: Machine, given: list[Any]) -> str:
+def _trim_suffix(machine: Machine, given: list[Any]) -> str:
+    machine.budget.make(len(text(given[0])) + 1)
     return text(given[0]).removesuffix(text(given[1]) if len(given) > 1 else " ")
 
 
@@ -115,8 +126,8 @@ def _join(machine: Machine, given: list[Any]) -> str:
     return joined
 
 
-def _joinable(kind: Any) -> bool:
-    return a_list(kind) and a_text(kind.item)
+def _joinable(kind: Kind) -> bool:
+    return a_list(kind) and kind != FLOATS
 
 
 _ONE: Final = (a_text,)
