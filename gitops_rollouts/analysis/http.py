@@ -28,7 +28,7 @@ LARGEST_ANSWER: Final = 8 * 1024 * 1024
 """Bytes, after decompression."""
 LONGEST_SECONDS: Final = 600.0
 _CONNECT_SECONDS: Final = 10.0
-_CONNECTIONS: Final = 640
+_CONNECTIONS: Final = 900
 """More than there are measurements at once (controllers/measurements.py): those wait for their turn, not here."""
 _IDLE_SECONDS: Final = 15.0
 _REDIRECTS: Final = 5

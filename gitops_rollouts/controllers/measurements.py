@@ -23,8 +23,8 @@ from gitops_rollouts.engine.analysis.observed import MetricAnswer, Operation
 from gitops_rollouts.errors import LeadershipLost, MetricError
 from gitops_rollouts.kube.lease import Fence
 
-AT_ONCE: Final = 512
-AT_ONCE_OF_ONE_ADDRESS: Final = 384
+AT_ONCE: Final = 896
+AT_ONCE_OF_ONE_ADDRESS: Final = 640
 CALL_SECONDS: Final = 900.0
 """A provider has its own, shorter limits; this one is for those that forget themselves."""
 _TERMINATE_SECONDS: Final = 60.0
