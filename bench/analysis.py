@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.child import Cost, gor_run
-from bench.control_plane import Raw, control_plane, each, until
+from bench.control_plane import Raw, control_plane, each, until, until_gone
 from bench.slow_server import SlowServer, slow_server
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, NAMESPACES
@@ -57,7 +57,7 @@ async def measure_analysis(folder: Path, runs: int, finished: int, kubeconfig: P
             await asyncio.sleep(WINDOW_SECONDS)
             late, at_once = sorted(server.late), server.most_open
             busy = (await gor.cost()).since(before)
-        await client.delete(NAMESPACES, None, _NAMESPACE)
+        await until_gone(client, _NAMESPACE)
         print(f"{finished} runs that are over", flush=True)
         await _create(client, _FINISHED, [_over(f"run-{index:05}") for index in range(finished)])
         async with gor_run(used, folder) as gor:
@@ -66,7 +66,7 @@ async def measure_analysis(folder: Path, runs: int, finished: int, kubeconfig: P
             before = await gor.cost()
             await asyncio.sleep(REST_SECONDS)
             idle = (await gor.cost()).since(before)
-        await client.delete(NAMESPACES, None, _FINISHED)
+        await until_gone(client, _FINISHED)
     return AnalysisFigures(runs, WINDOW_SECONDS, busy, late, at_once, finished, started, REST_SECONDS, idle)
 
 

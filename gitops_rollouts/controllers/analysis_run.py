@@ -43,7 +43,8 @@ from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS
 from gitops_rollouts.telemetry import Metrics
 
-RUN_WORKERS: Final = 16
+RUN_WORKERS: Final = 32
+"""Most of a pass is one request to the API server, whose time under load then limits how many runs are served."""
 ANSWERS_SECONDS: Final = 0.05
 """Metrics of one run are often answered together: one status write tells of all."""
 
