@@ -268,8 +268,9 @@ def task_of(
     status = status or live.run.status
     before = next((result for result in status.metric_results if result.name == name), None)
     operation = "Measure" if call is None else call.operation
-    order = _order(live, metric, status, taken_of(before))
-    return Task(operation, order, replace(order, metric=shown), Hider((secrets or {}).values()), before)
+    taken = taken_of(before)
+    order, hidden = _order(live, metric, status, taken), _order(live, shown, status, taken)
+    return Task(operation, order, hidden, Hider((secrets or {}).values()), before)
 
 
 def _order(live: LiveRun, metric: Metric, status: RunStatus, taken: int) -> Order:
