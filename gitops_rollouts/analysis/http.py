@@ -22,10 +22,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gitops_rollouts.analysis.addresses import REFUSAL, guarded_socket, is_metadata, proxy_of
+from gitops_rollouts.analysis.resolver import Resolver
 from gitops_rollouts.errors import MetricError
 
 LARGEST_ANSWER: Final = 8 * 1024 * 1024
 """Bytes, after decompression."""
+BIG_ANSWER: Final = 256 * 1024
+"""Larger ones are best read beside the event loop."""
 LONGEST_SECONDS: Final = 600.0
 _CONNECT_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 900
@@ -92,6 +95,7 @@ class Http:
         self._allow_metadata = allow_metadata
         self._environ = os.environ if environ is None else environ
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: Resolver | None = None
         self._verified: ssl.SSLContext | None = None
 
     async def send(self, request: Request) -> Answer:
@@ -114,6 +118,9 @@ class Http:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
     async def _follow(self, request: Request) -> Answer:
         url = self._address(request.url)
@@ -202,9 +209,11 @@ class Http:
         if self._session is None:
             noting = aiohttp.TraceConfig()
             noting.on_connection_reuseconn.append(_note_reuse)
+            self._resolver = Resolver()
             connector = aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
                 keepalive_timeout=_IDLE_SECONDS,
+                resolver=self._resolver,
                 socket_factory=None if self._allow_metadata else guarded_socket,
             )
             self._session = aiohttp.ClientSession(

@@ -38,6 +38,8 @@ class Tokens:
         self._http = http
         self._clock = clock
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
+        self._failed: OrderedDict[_Key, tuple[float, str]] = OrderedDict()
+        """When the server last gave no token, and why."""
         self._asking: dict[_Key, asyncio.Lock] = {}
 
     async def header(self, given: OAuth2, *, insecure: bool, seconds: float) -> tuple[str, str] | None:
@@ -46,13 +48,13 @@ class Tokens:
             return None
         if not given.client_id or not given.client_secret:
             raise MetricError("missing mandatory parameter in metric for OAuth2 setup")
-        key = _key(given, insecure)
+        key, began = _key(given, insecure), self._clock()
         lock = self._asking.setdefault(key, asyncio.Lock())
         try:
             async with lock:
                 held = self._held.get(key)
                 if held is None or held.until <= self._clock():
-                    held = await self._ask(given, insecure, seconds)
+                    held = await self._ask_once(key, given, insecure, seconds, began)
                     self._held[key] = held
                 self._held.move_to_end(key)
         finally:
@@ -65,6 +67,21 @@ class Tokens:
     def refused(self, given: OAuth2, *, insecure: bool) -> None:
         """The server didn't take the token: the next measurement gets a new one."""
         self._held.pop(_key(given, insecure), None)
+
+    async def _ask_once(self, key: _Key, given: OAuth2, insecure: bool, seconds: float, began: float) -> _Held:
+        """A token; what others were told while we waited for them counts for us, too."""
+        failed = self._failed.get(key)
+        if failed is not None and failed[0] >= began:
+            raise MetricError(failed[1])
+        try:
+            held = await self._ask(given, insecure, seconds)
+        except MetricError as error:
+            self._failed[key] = (self._clock(), str(error))
+            while len(self._failed) > _MANY:
+                self._failed.popitem(last=False)
+            raise
+        self._failed.pop(key, None)
+        return held
 
     async def _ask(self, given: OAuth2, insecure: bool, seconds: float) -> _Held:
         """By a header, as RFC 6749 §2.3.1 prefers it, else by the form, as some servers want it."""

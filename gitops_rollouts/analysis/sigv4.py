@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from gitops_rollouts.analysis.http import Request, shown
@@ -13,6 +14,9 @@ from gitops_rollouts.errors import MetricError
 _SERVICE: Final = "aps"
 _SESSION_NAME: Final = "gitops-rollouts"
 _MANY: Final = 50
+_THREADS: Final = 4
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 10
 _LEFT_OUT: Final = frozenset({"User-Agent"})
 
 _Key = tuple[str, str, str]
@@ -25,11 +29,17 @@ class Signer:
     """
 
     def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sigv4")
         self._found: OrderedDict[_Key, tuple[Any, str]] = OrderedDict()
 
     async def signed(self, given: Sigv4, request: Request) -> Request:
         """The request with its signature. Raises `MetricError`: no extra, no credentials, no region, no such role."""
-        return await asyncio.to_thread(self._signed, given, request)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(request.seconds):
+                return await loop.run_in_executor(self._threads, self._signed, given, request)
+        except TimeoutError:
+            raise MetricError(f"no credentials of AWS within {request.seconds:g} seconds") from None
 
     def _signed(self, given: Sigv4, request: Request) -> Request:
         try:
@@ -46,7 +56,7 @@ class Signer:
             frozen = credentials.get_frozen_credentials()
             signing = AWSRequest(request.method, request.url, dict(request.headers), request.body or b"")
             SigV4Auth(frozen, _SERVICE, region).add_auth(signing)
-        except (BotoCoreError, ClientError, ValueError) as error:
+        except (BotoCoreError, ClientError, ValueError, RuntimeError, OSError) as error:
             raise MetricError(f"the request of {shown(request.url)} can't be signed: {_why(error)}") from None
         headers = tuple((key, value) for key, value in signing.headers.items() if key not in _LEFT_OUT)
         return Request(
@@ -64,7 +74,8 @@ class Signer:
 
 def _find(given: Sigv4) -> tuple[Any, str]:
     """Credentials that renew themselves, and the region."""
-    from botocore.credentials import (  # noqa: PLC0415  optional
+    from botocore.config import Config  # noqa: PLC0415  optional
+    from botocore.credentials import (  # noqa: PLC0415
         AssumeRoleCredentialFetcher,
         DeferredRefreshableCredentials,
     )
@@ -78,8 +89,9 @@ def _find(given: Sigv4) -> tuple[Any, str]:
     if credentials is None:
         raise MetricError("sigv4 needs credentials of AWS, and none were found")
     if given.role_arn:
+        limits = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 2})
         fetcher = AssumeRoleCredentialFetcher(
-            lambda service, **options: session.create_client(service, region_name=region, **options),
+            lambda service, **options: session.create_client(service, region_name=region, config=limits, **options),
             credentials,
             given.role_arn,
             extra_args={"RoleSessionName": _SESSION_NAME},

@@ -7,6 +7,7 @@ import gzip
 import itertools
 import socket
 import ssl
+import threading
 from ipaddress import ip_network
 
 import pytest
@@ -233,6 +234,23 @@ async def test_a_name_that_resolves_to_metadata_is_refused_where_the_connection_
     monkeypatch.setattr(socket, "getaddrinfo", rebound)
     with pytest.raises(MetricError, match=r"innocent\.example is a link-local or cloud metadata address: not asked"):
         await http.send(Request("http://innocent.example/", seconds=5))
+
+
+async def test_silent_name_servers_hold_up_metrics_alone(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller's own look-ups have threads of their own."""
+    answered, real = threading.Event(), socket.getaddrinfo
+
+    def silent(host: str, *args: object, **more: object) -> object:
+        if host.endswith(".silent"):
+            answered.wait(30)
+        return real("127.0.0.1" if host.endswith(".silent") else host, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    asking = [http.send(Request(f"http://{number}.silent:1/", seconds=0.3)) for number in range(50)]
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert all("within 0.3 seconds" in str(one) for one in told)
+    assert await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("localhost", 80), 5)
+    answered.set()
 
 
 async def test_metadata_may_be_allowed(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:

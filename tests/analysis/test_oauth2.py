@@ -85,6 +85,18 @@ async def test_no_token_is_an_error_without_a_secret(http: Http, reply: Reply, t
     assert SECRET not in str(caught.value)
 
 
+async def test_all_who_wait_for_one_server_learn_of_its_failure_at_once(http: Http) -> None:
+    tokens = Tokens(http)
+    async with serving(lambda seen: Reply(status=503, after=0.2)) as server:
+        asking = [tokens.header(grant(server.url), insecure=False, seconds=5) for _ in range(20)]
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert {str(one) for one in told} == {f"no token from {server.url}/: it answered 503"}
+        assert len(server.seen) == 1
+        with pytest.raises(MetricError, match="503"):
+            await tokens.header(grant(server.url), insecure=False, seconds=5)
+    assert len(server.seen) == 2
+
+
 async def test_half_a_grant_is_an_error_and_none_is_none(http: Http) -> None:
     assert await Tokens(http).header(OAuth2(), insecure=False, seconds=1) is None
     for missing in ("client_id", "client_secret"):

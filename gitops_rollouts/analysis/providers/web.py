@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from gitops_rollouts.analysis.http import Answer, Http, Request
+from gitops_rollouts.analysis.http import BIG_ANSWER, Answer, Http, Request
 from gitops_rollouts.analysis.jsonpath import PathError, find
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Order
@@ -21,8 +21,6 @@ from gitops_rollouts.errors import MetricError
 
 _TIMEOUT_SECONDS: Final = 10.0
 _WHOLE: Final = "{$}"
-_BIG: Final = 256 * 1024
-"""Larger answers are read beside the event loop."""
 
 
 class Web(AtOnce):
@@ -45,7 +43,7 @@ class Web(AtOnce):
             self._tokens.refused(oauth2, insecure=metric.insecure)
         if not answer.ok:
             raise MetricError(f"received non 2xx response code: {answer.status}")
-        if len(answer.body) > _BIG:
+        if len(answer.body) > BIG_ANSWER:
             return await asyncio.to_thread(_reading, answer, metric.json_path or _WHOLE)
         return _reading(answer, metric.json_path or _WHOLE)
 
