@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gitops_rollouts.api import names
+from gitops_rollouts.api.analysis import AnalysisRunSpec, AnalysisTemplateSpec, RunStatus
+from gitops_rollouts.api.experiment import ExperimentSpec, ExperimentStatus
 from gitops_rollouts.api.meta import Model
 from gitops_rollouts.api.rollout import RolloutSpec
 from gitops_rollouts.api.status import RolloutStatus
@@ -22,7 +24,7 @@ from gitops_rollouts.api.validation import unsupported_yet
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/compatibility.md"
 STATES = ("yes", "refused", "kept", "no")
-ROW = re.compile(r"^\| `((?:spec|status)[^`]*)` \| ([^|]*) \| ([^|]*) \|", re.M)
+ROW = re.compile(r"^\| `((?:[A-Z][A-Za-z]*\.)?(?:spec|status)[^`]*)` \| ([^|]*) \| ([^|]*) \|", re.M)
 
 
 class Field(NamedTuple):
@@ -72,6 +74,18 @@ def fields(model: type[BaseModel], path: str) -> Iterator[Field]:
 
 SPEC = list(fields(RolloutSpec, "spec"))
 STATUS = list(fields(RolloutStatus, "status"))
+OTHERS = [
+    field
+    for path, model in (
+        ("AnalysisTemplate.spec", AnalysisTemplateSpec),
+        ("AnalysisRun.spec", AnalysisRunSpec),
+        ("AnalysisRun.status", RunStatus),
+        ("Experiment.spec", ExperimentSpec),
+        ("Experiment.status", ExperimentStatus),
+    )
+    for field in fields(model, path)
+]
+"""Those of a ClusterAnalysisTemplate are those of an AnalysisTemplate."""
 ROWS = {path: (state.strip(), tests) for path, state, tests in ROW.findall(PAGE.read_text())}
 
 
@@ -84,11 +98,11 @@ def row_of(path: str) -> tuple[str, str] | None:
 
 
 def test_every_field_has_a_row() -> None:
-    assert [field.path for field in (*SPEC, *STATUS) if row_of(field.path) is None] == []
+    assert [field.path for field in (*SPEC, *STATUS, *OTHERS) if row_of(field.path) is None] == []
 
 
 def test_every_row_is_of_a_field() -> None:
-    known = {field.path for field in (*SPEC, *STATUS)}
+    known = {field.path for field in (*SPEC, *STATUS, *OTHERS)}
     assert [path for path in ROWS if path.removesuffix(".*") not in known] == []
     assert {state for state, _ in ROWS.values()} <= set(STATES)
 

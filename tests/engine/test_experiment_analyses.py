@@ -44,6 +44,7 @@ def test_runs_are_created_once_everything_is_available() -> None:
     assert run["spec"]["dryRun"] == [{"metricName": "errors"}, {"metricName": "other"}]
     assert run["spec"]["measurementRetention"] == [{"metricName": "errors", "limit": 5}]
     assert bench.entries()["errors"] == {"name": "errors", "analysisRun": "trial-errors", "phase": "Pending"}
+    assert [one["name"] for one in bench.status["analysisRuns"]] == ["errors", "slow"]
     bench.judge("trial-errors", "Running")
     bench.once()
     assert bench.entries()["errors"]["phase"] == "Running"

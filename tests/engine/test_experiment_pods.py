@@ -32,6 +32,10 @@ def test_each_stage_takes_a_pass() -> None:
     bench.pods(one=2, two=0)
     bench.once()
     assert (bench.phase, bench.states()) == ("Pending", {"one": "Running", "two": "Progressing"})
+    counts = bench.status["templateStatuses"]
+    of_pods = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    assert [[one[key] for key in of_pods] for one in counts] == [[2, 2, 2, 2], [1, 1, 0, 0]]
+    assert [one["type"] for one in bench.status["conditions"]] == ["Progressing"]
     bench.pods(two=1)
     bench.wait(5)
     bench.once()
