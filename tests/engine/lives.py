@@ -140,7 +140,7 @@ class RoughWorld(World):
         if self.routed:
             last = self.routed[-1]
             for place in (last.canary, last.stable, *last.additional):
-                pod_hash = self.hash_behind(place.service) if place.service else place.pod_hash
+                pod_hash = self.hash_behind(place.service) if place.service in self.services else place.pod_hash
                 shares[pod_hash] = shares.get(pod_hash, 0) + place.weight
         return shares
 

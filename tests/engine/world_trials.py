@@ -7,6 +7,13 @@ from typing import Any
 from engine.world_runs import Runs
 from gitops_rollouts.api.experiment import Experiment, parse_experiment
 
+_OF_TRIAL = "trial-"
+
+
+def is_of_trial(pod_hash: str) -> bool:
+    """Whether these are an Experiment's pods."""
+    return pod_hash.startswith(_OF_TRIAL)
+
 
 class Trials(Runs):
     """``ends["Experiment"]``: how every one ends as soon as it is let; all of a test are of that kind."""
@@ -27,7 +34,7 @@ class Trials(Runs):
                 "name": template["name"],
                 "status": "Running",
                 **(
-                    {"serviceName": f"{name}-{template['name']}", "podTemplateHash": f"h-{template['name']}"}
+                    {"serviceName": f"{name}-{template['name']}", "podTemplateHash": f"{_OF_TRIAL}{template['name']}"}
                     if "service" in template
                     else {}
                 ),

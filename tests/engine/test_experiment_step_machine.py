@@ -1,0 +1,135 @@
+"""Random lives of a routed canary with experiments: good, bad, undecided, lost, cancelled (docs/behaviour.md §19)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from engine.lives import Glance, live
+from engine.test_routed_machine import RoutedLife
+from engine.world_trials import is_of_trial
+from gitops_rollouts.api.analysis import COMPLETED
+from gitops_rollouts.engine.observed import Authority
+
+BESIDES = [{"name": "base", "specRef": "stable", "weight": 10}, {"name": "try", "specRef": "canary", "weight": 30}]
+TRY = {"experiment": {"templates": BESIDES}}
+DARK = {"experiment": {"templates": [{"name": "dark", "specRef": "canary"}], "duration": "5s"}}
+STEPS: list[list[dict[str, Any]]] = [
+    [{"setWeight": 20}, TRY, {"setWeight": 60}, {"pause": {}}],
+    [TRY, {"pause": {}}, DARK, {"setWeight": 50}],
+    [{"setWeight": 80}, TRY],
+]
+PHASES = ["Pending", "Running", "Running", "Successful", "Successful", "Failed", "Error", "Inconclusive"]
+
+
+class TryingLife(RoutedLife):
+    """The same life as that of any routed canary, with steps that try versions side by side."""
+
+    versions = 0
+
+    @rule(steps=st.sampled_from(STEPS))
+    def steps_with_experiments(self, steps: list[dict[str, Any]]) -> None:
+        self.world.set_steps(steps)
+
+    @rule(
+        steps=st.sampled_from(STEPS),
+        phases=st.lists(st.sampled_from(PHASES), min_size=1, max_size=5),
+        then=st.sampled_from(["", "", "abort", "promote", "resume"]),
+    )
+    def an_update_with_experiments(self, steps: list[dict[str, Any]], phases: list[str], then: str) -> None:
+        """Phase by phase some way towards a version that never was; then something else."""
+        world = self.world
+        world.heal()
+        self.heal_more()
+        world.trials.ends.clear()
+        if world.authority is not None:
+            world.authority = Authority("prod", fresh=True, applied=True, approved_through=9)
+        world.wait()
+        world.set_steps(steps)
+        world.edit(paused=False, replicas=3)
+        self.versions += 1
+        world.set_image(f"web:n{self.versions}")
+        self.passes_and_pods(12)
+        for phase in phases:
+            self.an_experiment_moves(phase)
+            self.passes_and_pods(4)
+            world.wait(31)
+            self.passes_and_pods(2)
+        if then:
+            deeds = {
+                "abort": lambda: world.patch_status(abort=True),
+                "promote": self.promote_fully,
+                "resume": self.resume,
+            }
+            deeds[then]()
+            self.passes_and_pods(2)
+
+    @rule(phase=st.sampled_from(PHASES))
+    def an_experiment_moves(self, phase: str) -> None:
+        if self.world.trials.under_way():
+            self.world.trials.say("Experiment", phase, "so")
+
+    @rule()
+    def an_experiment_is_deleted(self) -> None:
+        if self.world.trials.kept:
+            self.world.trials.kept.popitem()
+
+    @rule()
+    def a_client_ends_them(self) -> None:
+        for raw in self.world.trials.under_way():
+            raw["spec"]["terminate"] = True
+
+    # --- what must hold
+
+    def check(self, before: Glance, after: Glance) -> None:
+        """As if the experiments' share were stable's, which keeps the pods for it; and what is said of them."""
+        super().check(_without(before), _without(after))
+        named = before.status.get("canary", {}).get("currentExperiment")
+        if any(map(is_of_trial, after.told)) and after.told != before.told:
+            assert named in self.world.trials.kept, (before, after)
+        going = self.world.trials.wanted()
+        assert len(going) <= 2, going
+        index = before.status.get("currentStepIndex")
+        steps = self.world.raw["spec"]["strategy"]["canary"].get("steps", [])
+        same = all(
+            before.status.get(key) == after.status.get(key) for key in ("currentPodHash", "currentStepHash", "stableRS")
+        )
+        if not same or index is None or not 0 <= index < len(steps) - 1 or "experiment" not in steps[index]:
+            return
+        if after.status.get("currentStepIndex") == index + 1 and self.world.authority is None:
+            found = [raw["status"].get("phase") for raw in self.world.trials.kept.values()]
+            assert "Successful" in found, (before.status, after.status)
+
+    def check_end(self) -> None:
+        super().check_end()
+        assert all(raw["status"].get("phase") in COMPLETED for raw in self.world.trials.kept.values())
+        assert not any(map(is_of_trial, self.world.told()))
+
+    def heal_more(self) -> None:
+        super().heal_more()
+        self.world.trials.ends["Experiment"] = ("Successful", "")
+
+
+def _without(seen: Glance) -> Glance:
+    def told(shares: dict[str, int]) -> dict[str, int]:
+        kept = {pod_hash: share for pod_hash, share in shares.items() if not is_of_trial(pod_hash)}
+        besides = sum(shares.values()) - sum(kept.values())
+        return kept | ({seen.stable: kept.get(seen.stable, 0) + besides} if besides else {})
+
+    return replace(seen, told=told(seen.told), told_by_service=told(seen.told_by_service))
+
+
+def test_random_lives() -> None:
+    """§15.1, §19."""
+    live(TryingLife, 30, 25)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_many_random_lives() -> None:
+    """§15.1, §19."""
+    live(TryingLife, 1500, 40)
