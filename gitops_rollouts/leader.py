@@ -218,6 +218,7 @@ class Leader:
             ExperimentExecutor(client, fence, self.emit),
             self.emit,
             clock,
+            metrics,
             experiment_queue,
             instance_id=settings.instance_id,
             resync_seconds=settings.resync_seconds,

@@ -25,7 +25,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from gitops_rollouts.run_series import NAMED, Facts, RunSeries
+from gitops_rollouts.run_series import NAMED, Facts, Kind, PassSeries, RunSeries
 
 LogFormat = Literal["text", "json"]
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -133,8 +133,8 @@ _GONE_SECONDS: Final = 65.0
 """So long a deleted Rollout's series stay: the last scrape still sees how it ended."""
 _QUEUE_SECONDS: Final = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
 _GO_ARCH: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-_RUN_ERROR: Final = "analysis_run_reconcile_error"
-_COUNTERS_WITHOUT_TOTAL: Final = ("rollout_reconcile_error", _RUN_ERROR)
+_ROLLOUT_ERROR: Final = "rollout_reconcile_error"
+_RUN_KINDS: Final[tuple[Kind, ...]] = ("analysis_run", "experiment")
 
 
 class Metrics:
@@ -164,12 +164,8 @@ class Metrics:
             "rollout_reconcile", "Seconds of a pass.", NAMED, buckets=_RECONCILE, registry=registry
         )
         # a Counter's name would end in _total; `text` calls it one
-        self._reconcile_error = Gauge(_COUNTERS_WITHOUT_TOTAL[0], "Passes that failed.", NAMED, registry=registry)
-        self._run_reconcile = Histogram(
-            "analysis_run_reconcile", "Seconds of a pass.", NAMED, buckets=_RECONCILE, registry=registry
-        )
-        self._run_error = Gauge(_RUN_ERROR, "Passes that failed.", NAMED, registry=registry)
-        self._runs_over: dict[tuple[str, str], float] = {}
+        self._reconcile_error = Gauge(_ROLLOUT_ERROR, "Passes that failed.", NAMED, registry=registry)
+        self._run_passes = {kind: PassSeries(kind, registry, _RECONCILE) for kind in _RUN_KINDS}
         self._events = Counter("rollout_events", "Events sent.", [*NAMED, "type", "reason"], registry=registry)
         self._duration = Histogram(
             "rollout_duration_seconds", "Updates, start to end.", ["status"], buckets=_DURATION, registry=registry
@@ -215,13 +211,13 @@ class Metrics:
         """The Prometheus text format."""
         self._drop_gone()
         text = generate_latest(self.registry)
-        for name in map(str.encode, _COUNTERS_WITHOUT_TOTAL):
+        for name in map(str.encode, (_ROLLOUT_ERROR, *(each.failures for each in self._run_passes.values()))):
             text = text.replace(b"# TYPE %b gauge" % name, b"# TYPE %b counter" % name)
         return text
 
-    def watch_runs(self, runs: Facts, templates: Facts) -> Collector:
-        """Where to ask for AnalysisRuns and analysis templates; hand what it returns to `unwatch_runs`."""
-        collector = RunSeries(runs, templates)
+    def watch_runs(self, runs: Facts, templates: Facts, experiments: Facts) -> Collector:
+        """Where to ask for AnalysisRuns, templates and Experiments; hand what it returns to `unwatch_runs`."""
+        collector = RunSeries(runs, templates, experiments)
         self.registry.register(collector)
         return collector
 
@@ -229,15 +225,15 @@ class Metrics:
         """They are no longer watched."""
         self.registry.unregister(collector)
 
-    def run_reconciled(self, namespace: str, name: str, seconds: float, *, failed: bool) -> None:
-        """A pass over an AnalysisRun ended."""
-        self._run_reconcile.labels(namespace, name).observe(seconds)
-        if failed:
-            self._run_error.labels(namespace, name).inc()
+    def run_reconciled(
+        self, namespace: str, name: str, seconds: float, *, failed: bool, kind: Kind = "analysis_run"
+    ) -> None:
+        """A pass over an AnalysisRun or an Experiment ended."""
+        self._run_passes[kind].add(namespace, name, seconds, failed=failed)
 
-    def run_over(self, namespace: str, name: str) -> None:
-        """Drop the series of an AnalysisRun's passes 65 s from now: it ended or was deleted."""
-        self._runs_over[namespace, name] = self._monotonic() + _GONE_SECONDS
+    def run_over(self, namespace: str, name: str, kind: Kind = "analysis_run") -> None:
+        """Drop the series of its passes 65 s from now: it ended or was deleted."""
+        self._run_passes[kind].over(namespace, name, self._monotonic() + _GONE_SECONDS)
 
     def rollout(self, namespace: str, name: str, facts: RolloutFacts) -> None:
         """Set the series of one Rollout; those of an earlier phase go."""
@@ -271,11 +267,8 @@ class Metrics:
         for key in [key for key, due in self._gone.items() if due <= now]:
             del self._gone[key]
             self._drop(*key)
-
-        for key in [key for key, due in self._runs_over.items() if due <= now]:
-            del self._runs_over[key]
-            for metric in (self._run_reconcile, self._run_error):
-                _remove(metric, key)
+        for series in self._run_passes.values():
+            series.drop(now)
 
     def _drop(self, namespace: str, name: str) -> None:
         facts = self._seen.pop((namespace, name), None)

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from gitops_rollouts.analysis.registry import Providers, context
 from gitops_rollouts.controllers.analysis_run import ANSWERS_SECONDS, AnalysisRunController
-from gitops_rollouts.controllers.facts import facts_of_runs, facts_of_templates
+from gitops_rollouts.controllers.facts import facts_of_experiments, facts_of_runs, facts_of_templates
 from gitops_rollouts.controllers.measurements import MeasurementCalls
 from gitops_rollouts.controllers.metric_jobs import MetricJobs
 from gitops_rollouts.controllers.passes import Key
@@ -69,7 +69,7 @@ class Analyses:
         )
         self._metrics = metrics
         self._series: Collector | None = metrics.watch_runs(
-            lambda: facts_of_runs(caches), lambda: facts_of_templates(caches)
+            lambda: facts_of_runs(caches), lambda: facts_of_templates(caches), lambda: facts_of_experiments(caches)
         )
 
     def _look_at(self, uid: str) -> None:

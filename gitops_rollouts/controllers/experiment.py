@@ -16,6 +16,7 @@ from gitops_rollouts.controllers.run_caches import LiveExperiment
 from gitops_rollouts.engine.experiments.step import step
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import CreateRefused, KubeError, KubeUnreachable, NameTaken, RoutingError
+from gitops_rollouts.telemetry import Metrics
 
 WORKERS: Final = 8
 
@@ -29,6 +30,7 @@ class ExperimentController:
         executor: ExperimentExecutor,
         emit: Emit,
         clock: Callable[[], datetime],
+        metrics: Metrics,
         queue: DelayQueue[Key],
         *,
         instance_id: str = "",
@@ -40,6 +42,7 @@ class ExperimentController:
         self._executor = executor
         self._emit = emit
         self._clock = clock
+        self._metrics = metrics
         self._instance_id = instance_id
         self._written = Written(caches.positions)
         self._taken_runs: dict[Key, set[str]] = {}
@@ -51,7 +54,7 @@ class ExperimentController:
             resync_seconds=resync_seconds,
             every=self._ours,
             failed=self._failed,
-            timed=lambda _key, _seconds, _failed: None,
+            timed=self._timed,
         )
 
     async def run(self) -> None:
@@ -103,7 +106,16 @@ class ExperimentController:
         self.queue.forget(key)
         self._written.forget(key)
         self._taken_runs.pop(key, None)
-        self._uids.pop(key, None)
+        if self._uids.pop(key, None) is not None:
+            self._metrics.run_over(*key, kind="experiment")
+
+    def _timed(self, key: Key, seconds: float, failed: bool) -> None:
+        live = self._caches.get(key)
+        if live is None or key not in self._uids:
+            return
+        self._metrics.run_reconciled(*key, seconds, failed=failed, kind="experiment")
+        if live.experiment.status.completed:
+            self._metrics.run_over(*key, kind="experiment")
 
     def _failed(self, key: Key, error: KubeError | RoutingError) -> None:
         live = self._caches.get(key)

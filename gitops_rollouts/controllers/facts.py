@@ -115,6 +115,12 @@ def facts_of_runs(caches: RunCaches) -> Iterator[RunFacts]:
         yield RunFacts(namespace, name, live.run.status.phase, metrics)
 
 
+def facts_of_experiments(caches: RunCaches) -> Iterator[RunFacts]:
+    """Every Experiment."""
+    for (namespace, name), live in caches.experiments.items():
+        yield RunFacts(namespace, name, live.experiment.status.phase)
+
+
 def facts_of_templates(caches: RunCaches) -> Iterator[RunFacts]:
     """Every analysis template, the cluster's too."""
     for informer in (caches.templates, caches.cluster_templates):

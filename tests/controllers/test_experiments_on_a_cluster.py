@@ -119,10 +119,14 @@ async def test_it_goes_on_where_a_killed_controller_left_it(trial: Trial, kubeco
         await second.ended()
     patch = {"spec": {"terminate": True}}
     await trial.client.patch(EXPERIMENTS, trial.namespace, trial.name, patch, field_manager="tests")
-    async with child(kubeconfig, trial.namespace, *flags):
+    async with child(kubeconfig, trial.namespace, *flags) as third:
         await trial.phase("Successful")
         await trial.terminated("errors")
         await trial.has_pods(0)
+        named = f'name="trial",namespace="{trial.namespace}"'
+        assert await third.metric(f'experiment_info{{{named},phase="Successful"}}') == 1.0
+        assert await third.metric(f'experiment_phase{{{named},phase="Running"}}') == 0.0
+        assert (await third.metric(f"experiment_reconcile_count{{{named}}}") or 0) > 0
     assert len(await trial.replica_sets()) == 1
     assert len(await trial.client.list(ANALYSIS_RUNS, trial.namespace)) == 1
 
