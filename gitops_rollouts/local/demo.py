@@ -21,11 +21,15 @@ from gitops_rollouts.api.crd import crds
 from gitops_rollouts.errors import DemoFailed, GorError, KubeError
 from gitops_rollouts.local.api_server import ApiServer
 from gitops_rollouts.local.cluster import Cluster, clusters_folder
+from gitops_rollouts.local.demo_metrics import PrometheusChild, ShopMetrics, has_prometheus
 from gitops_rollouts.local.git_server import GitServer
 
 Say = Callable[[str], None]
 
 CLUSTER_NAME: Final = "demo"
+SHOP: Final = "shop"
+"""The namespace of the environment whose requests are counted."""
+ADDRESS_VARIABLE: Final = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"
 _SYNC: Final = """\
 ---
 apiVersion: gitops-rollouts.io/v1alpha1
@@ -61,7 +65,11 @@ class Demo:
         self.clone = self.folder / "shop"
         self.log = self.folder / "gor-run.log"
         self.remote = ""
+        self.prometheus_url = ""
+        """Empty: none is installed here."""
         self._git_server: GitServer | None = None
+        self._metrics: ShopMetrics | None = None
+        self._prometheus: PrometheusChild | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Demo:
@@ -87,6 +95,7 @@ class Demo:
         self.folder.mkdir(parents=True)
         self.cluster.up(tied=True)
         self._install_crds()
+        self._start_metrics()
         self.say("Serving a copy of the sample repository …")
         self._git_server = GitServer(self.folder / "remotes")
         self._git_server.start()
@@ -103,7 +112,7 @@ class Demo:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # a Ctrl-C is ours alone: we end it in good order
-                env=os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")},
+                env=os.environ | self.environment | {"XDG_CACHE_HOME": str(self.folder / "cache")},
             )  # fmt: skip
 
     def _close(self) -> None:
@@ -116,7 +125,36 @@ class Demo:
                 self._process.wait()
         if self._git_server is not None:
             self._git_server.stop()
+        if self._prometheus is not None:
+            self._prometheus.close()
+        if self._metrics is not None:
+            self._metrics.close()
         self.cluster.down()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells `gor` where Prometheus is."""
+        return {ADDRESS_VARIABLE: self.prometheus_url} if self.prometheus_url else {}
+
+    def _start_metrics(self) -> None:
+        self._metrics = ShopMetrics(self.api(), SHOP)
+        self._metrics.start()
+        if not has_prometheus():
+            self.say("Prometheus is not installed here: the demo's own metrics service stands in for it, and the")
+            self.say("analysis asks that by the web provider (without-prometheus/analysis.yaml of the sample) …")
+            return
+        self.say("Starting Prometheus, which scrapes the shop …")
+        self._prometheus = PrometheusChild(self.folder / "prometheus", self._metrics.port)
+        self._prometheus.wait(self.wait)
+        self.prometheus_url = self._prometheus.url
+
+    def _ask_the_metrics_service(self) -> None:
+        """Put the template for the web provider in the place of that for Prometheus."""
+        if self._metrics is None or self.prometheus_url:
+            return
+        text = (self.clone / "without-prometheus/analysis.yaml").read_text()
+        asked = text.replace("http://metrics.example.com", self._metrics.url)
+        (self.clone / "envs/prod/analysis.yaml").write_text(asked)
 
     def _install_crds(self) -> None:
         api = self.api()
@@ -134,6 +172,7 @@ class Demo:
 
     def _first_push(self) -> None:
         shutil.copytree(self.sample, self.clone)
+        self._ask_the_metrics_service()
         self.git("init", "-q", "-b", "main")
         self.git("remote", "add", "origin", self.remote)
         self.git("add", "-A")
@@ -146,6 +185,10 @@ class Demo:
         if subprocess.run(argv, cwd=self.clone, capture_output=True, timeout=60, check=False).returncode == 0:
             return ""
         return "\n  export " + " ".join(f"{key}={value}" for key, value in _PERSON.items())
+
+    def _metrics_hint(self) -> str:
+        """The line that lets `gor analysis test` ask the same Prometheus."""
+        return "".join(f"\n  export {key}={value}" for key, value in self.environment.items())
 
     def settle(self) -> None:
         """Wait until every environment runs and Git records it, then bring the clone up to date."""
@@ -177,7 +220,8 @@ class Demo:
 
     def gor(self, *argv: str) -> str:
         """Run a ``gor`` command against the demo's cluster; returns what it prints. Raises `DemoFailed`."""
-        env = os.environ | _PERSON | {"KUBECONFIG": str(self.cluster.kubeconfig), "NO_COLOR": "1", "COLUMNS": "110"}
+        plain = {"KUBECONFIG": str(self.cluster.kubeconfig), "NO_COLOR": "1", "COLUMNS": "110"}
+        env = os.environ | _PERSON | self.environment | plain
         done = subprocess.run(
             [*_GOR, *argv], cwd=self.clone, env=env, capture_output=True, text=True, timeout=60, check=False
         )
@@ -213,7 +257,7 @@ class Demo:
             remote=self.remote,
             kubeconfig=shlex.quote(str(self.cluster.kubeconfig)),
             log=self.log,
-            shell=_path_hint() + self._identity_hint(),
+            shell=_path_hint() + self._identity_hint() + self._metrics_hint(),
         ).splitlines():
             self.say(line)
         try:
@@ -247,6 +291,7 @@ Everything runs. In a second terminal:
   git commit -am 'web: v2' && git push        # a rollout starts, and stops at its gate
   gor get rollout web -n shop --watch         # watch it; Ctrl-C ends that
   gor why web -n shop                         # what is happening, why, and what comes next
+  sed -i 's|web:v2|web:faulty|' envs/prod/web.yaml    # later: a version whose metrics are bad
   git fetch && git branch -r                  # the promotion is a branch: merge it and push, or
   gor promote web -n shop                     # write the same line by command
   git pull                                    # after each step: the engine commits too

@@ -1,4 +1,4 @@
-"""The demo played by itself: push, gate, merge, completion, a broken version, its verdict, revert, blue-green.
+"""The demo played by itself: push, analysis, gate, merge, completion, a bad version, its verdict, revert, blue-green.
 
 Each act does what a person would do with git, waits for what the cluster and the branch must show, and prints both.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 from gitops_rollouts.api.names import OWN_PREFIX
 from gitops_rollouts.errors import DemoFailed
-from gitops_rollouts.local.demo import Demo
+from gitops_rollouts.local.demo import SHOP, Demo
 
-_PROD = "shop"
+_PROD = SHOP
 _STAGING = "shop-staging"
 _PATIENCE = 45.0
 
@@ -31,10 +31,14 @@ class Story:
         """All acts, in order."""
         acts: tuple[tuple[str, Callable[[], None]], ...] = (
             ("First deploy: both environments come up at v1", self.first_deploy),
-            ("git push of a new image: one pod gets it, then the gate", self.release),
+            ("git push of a new image: one pod gets it, its metrics are looked at, then the gate", self.release),
             ("The promotion is a branch with one line: merge it", self.promote),
             ("Completion: v2 serves everybody, and Git says so", self.complete),
-            ("A broken image: taken back, and the verdict is a commit", self.break_it),
+            ("The template by itself: what it asks, and what it says of v2", self.ask_metrics),
+            (
+                "A release that answers with errors: its metric takes it back, and the verdict is a commit",
+                self.break_it,
+            ),
             ("git revert: Git and the cluster agree again", self.revert),
             ("Blue-green: the back office comes up beside itself, and one line switches it", self.blue_green),
             ("Staging, by kustomize: no gate, the record stands in an overlay", self.staging),
@@ -72,11 +76,20 @@ class Story:
         self.shell("git", "show", "--format=%B", "-U0", "--stat", "HEAD")
         self.show_cluster(_PROD)
 
+    def ask_metrics(self) -> None:
+        version = str(self.demo.rollout(_PROD)["status"]["stableRS"])
+        given = ("-a", "service=web", "-a", f"version={version}")
+        self.shell("gor", "analysis", "test", "error-rate", "-n", _PROD, *given, "--count", "1")
+
     def break_it(self) -> None:
-        self.change("envs/prod/web.yaml", "web:v2", "web:broken", "web: the new checkout")
-        self.reach(_PROD, "broken", "Degraded")
+        self.change("envs/prod/web.yaml", "web:v2", "web:faulty", "web: the new checkout")
+        self.reach(_PROD, "faulty", "Degraded")
         self.commit_on_branch("abort", "the verdict")
         self.show_commits()
+        self.shell("git", "show", "-s", "--format=%B", "HEAD")
+        told = self.demo.git("show", "-s", "--format=%(trailers:key=Rollout-Evidence,valueonly)", "HEAD")
+        if not re.search(r"error-rate Failed .* last=\S*0\.\d", told):
+            raise DemoFailed(f"the verdict doesn't name the metric and its value: {told!r}")
         self.demo.wait(lambda: self.sizes(_PROD) == {"v2": 5}, "v2 to have all pods back", _PATIENCE)
         self.show_cluster(_PROD)
         self.shell("gor", "why", "web", "-n", _PROD)
