@@ -200,6 +200,14 @@ def _measured(seen: RolloutView, now: datetime) -> Iterator[str]:
             yield f"{_sentence_case(what)} ended {run.phase}{': ' if said else ''}{said}."
 
 
+def _judged(seen: RolloutView) -> bool:
+    """Whether `_measured` has told why the present version was taken back."""
+    runs = (*seen.runs, *(run for each in seen.experiments for run in each.runs))
+    return seen.message.startswith("RolloutAborted") and "analysis" in seen.message and any(
+        run.phase in _NOT_GOOD and run.pod_hash in ("", seen.rollout.status.current_pod_hash) for run in runs
+    )
+
+
 def _told(evidence: Evidence, now: datetime) -> str:
     try:
         at = parse_time(evidence.at)
@@ -387,7 +395,7 @@ def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
             # the cluster knows of an abort from Git only who did it, which was told above; why is in its commit
             commit = git.commits.get("abort") if git else None
             cause = commit.reason.rstrip(".") if commit else ""
-        said = f"The reason: {cause}. " if cause else ""
+        said = f"The reason: {cause}. " if cause and not _judged(seen) else ""
         yield f"{said}It stays so until another version is {what}; {again}."
     else:
         ways = f"It goes on by itself once the new pods are available; {_command(seen, 'abort')} goes back."
