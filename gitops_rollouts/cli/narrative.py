@@ -10,22 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gitops_rollouts.api import names
-from gitops_rollouts.api.analysis import ERROR, FAILED, INCONCLUSIVE, RUNNING
-from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.gitsync import GitSync
-from gitops_rollouts.api.meta import parse_time
 from gitops_rollouts.cli.output import age, short_duration
-from gitops_rollouts.cli.run_view import RunView
+from gitops_rollouts.cli.run_narrative import is_judged, measured
 from gitops_rollouts.cli.traffic_view import plugin_of_step, plugin_text
 from gitops_rollouts.cli.view import RolloutView, images
-from gitops_rollouts.decisions.evidence import harmless, sentence
 from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
 from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import BLUE_GREEN
-from gitops_rollouts.decisions.message import MAX_WHY
 from gitops_rollouts.decisions.state import InGit
-
-_NOT_GOOD = (FAILED, ERROR, INCONCLUSIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ def explain(seen: RolloutView, git: FromGit | None, now: datetime) -> str:
         *_serves(seen),
         *_kept(seen, now),
         *_decision(seen, git, now),
-        *_measured(seen, now),
+        *measured(seen, now),
         *_trouble(seen, now),
         *_next(seen, git, now),
     ]
@@ -179,52 +172,6 @@ def _decision(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator
         commit = git.commits.get("stable")
         noted = f" ({_note(commit, '', now)})" if commit else ""
         yield f"Git records {_wanted(seen)} as stable{noted}."
-
-
-def _measured(seen: RolloutView, now: datetime) -> Iterator[str]:
-    """The metrics that stopped the present version, in words; and the runs that it waits for."""
-    status = seen.rollout.status
-    if status.current_pod_hash and status.current_pod_hash == status.stable_rs:
-        return
-    runs = [run for run in seen.runs if run.pod_hash == status.current_pod_hash]
-    newest = list({run.role: run for run in reversed(runs)}.values())
-    tried = next((each for each in seen.experiments if each.pod_hash == status.current_pod_hash), None)
-    for run in (*reversed(newest), *(tried.runs if tried is not None else ())):
-        what = f"analysis {run.name}" + (f" ({run.role})" if run.role else "")
-        if run.phase == RUNNING and not status.abort:
-            yield f"{_sentence_case(what)} is under way{_so_far(run)}."
-        elif run.phase in _NOT_GOOD:
-            said = "; ".join(_told(each, now) for each in run.evidence if each.phase in _NOT_GOOD)
-            # a run that couldn't be begun has no metric to blame
-            said = said or harmless(run.run.status.message.partition(': "Error Message: ')[0], MAX_WHY)
-            yield f"{_sentence_case(what)} ended {run.phase}{': ' if said else ''}{said}."
-
-
-def _judged(seen: RolloutView) -> bool:
-    """Whether `_measured` has told why the present version was taken back."""
-    runs = (*seen.runs, *(run for each in seen.experiments for run in each.runs))
-    return seen.message.startswith("RolloutAborted") and "analysis" in seen.message and any(
-        run.phase in _NOT_GOOD and run.pod_hash in ("", seen.rollout.status.current_pod_hash) for run in runs
-    )
-
-
-def _told(evidence: Evidence, now: datetime) -> str:
-    try:
-        at = parse_time(evidence.at)
-    except ValueError:
-        return sentence(evidence)
-    return f"{sentence(evidence)} ({age(at, now)} ago)"
-
-
-def _so_far(run: RunView) -> str:
-    """``: error-rate 3 of 4 measurements good``; "" before the first one."""
-    counts = [(each, each.measured) for each in run.evidence if each.measured]
-    said = ", ".join(f"{each.metric} {each.successful} of {of} good" for each, of in counts)
-    return f": {said}" if said else ""
-
-
-def _sentence_case(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _approved(seen: RolloutView, line: Promote) -> str:
@@ -395,7 +342,7 @@ def _next_of_degraded(seen: RolloutView, git: FromGit | None) -> Iterator[str]:
             # the cluster knows of an abort from Git only who did it, which was told above; why is in its commit
             commit = git.commits.get("abort") if git else None
             cause = commit.reason.rstrip(".") if commit else ""
-        said = f"The reason: {cause}. " if cause and not _judged(seen) else ""
+        said = f"The reason: {cause}. " if cause and not is_judged(seen) else ""
         yield f"{said}It stays so until another version is {what}; {again}."
     else:
         ways = f"It goes on by itself once the new pods are available; {_command(seen, 'abort')} goes back."
