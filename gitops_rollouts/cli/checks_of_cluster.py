@@ -12,6 +12,7 @@ from gitops_rollouts.api.crd import crds
 from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.cli.checks import Check
+from gitops_rollouts.cli.checks_of_analysis import analysis_checks
 from gitops_rollouts.cli.checks_of_plugins import plugin_checks
 from gitops_rollouts.cli.connection import connect
 from gitops_rollouts.cli.output import age
@@ -58,7 +59,8 @@ async def _checks(client: Client, own: str, instance: str) -> AsyncIterator[Chec
         yield await _definition(client, definition)
     yield await _rights(client, own)
     yield await _leader(client, own, instance)
-    for check in (*await plugin_checks(client, own), *await _gitsyncs(client)):
+    analyses = await analysis_checks(client, allowed)
+    for check in (*await plugin_checks(client, own), *analyses, *await _gitsyncs(client)):
         yield check
 
 

@@ -257,6 +257,10 @@ def test_the_roles_are_enough_for_runs_and_experiments_and_secrets_need_a_bindin
         api.request("POST", f"{argo}/analysisruns", head | {"kind": "AnalysisRun", "spec": measured})
         wait_for(lambda: phase("analysisruns") == "Error", 60, what="the run that may not read its Secret")
         assert "expected" in api.request("GET", f"{argo}/analysisruns/x")["status"]["message"]
+        doctor = [sys.executable, "-m", "gitops_rollouts.cli.main", "doctor", "--kubeconfig", str(as_engine)]
+        done = subprocess.run(doctor, capture_output=True, text=True, check=False, timeout=120)
+        (line,) = [line for line in done.stdout.splitlines() if "analyses" in line]
+        assert f"take Secrets, which this identity may not read, in {namespace}" in line
         binding = yaml.safe_load((DEPLOY / "examples/analysis-secrets/binding.yaml").read_text())
         binding["metadata"]["namespace"] = namespace
         api.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)
