@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gitops_rollouts.analysis.job_place import KUBECONFIG_VARIABLE, NAMESPACE_VARIABLE, JobPlace
 from gitops_rollouts.analysis.provider import Order
@@ -276,6 +279,28 @@ def test_a_long_name_of_a_metric_is_cut_so_that_the_jobs_name_fits() -> None:
         assert made.startswith(f"{uid}.{name[:20] if len(name) > 20 else name}")
         assert made.endswith(f".{taken + 1}")
         assert "-." not in made
+
+
+@given(st.text(min_size=1, max_size=80), st.integers(0, 10**6), st.booleans())
+def test_whatever_a_metric_is_called_its_jobs_name_is_one(name: str, taken: int, distinct: bool) -> None:
+    order = Order("ns", "run", "12345678-1234-1234-1234-123456789012", Metric(name=name), None, taken)
+    made = job_name(order, distinct=distinct)
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", made), made
+    assert len(made) <= 63
+
+
+async def test_metrics_whose_names_are_cut_to_the_same_have_jobs_of_their_own(world: World) -> None:
+    """Only what no Job can be called is changed in a name."""
+    names = [f"checkout-success-rate-of-{region}" for region in ("Europe", "Asia")]
+    begun = [await world.provider.run(world.order(metric(name=name)), NOW) for name in names]
+    again = [await world.provider.run(world.order(metric(name=name)), NOW) for name in names]
+    assert begun == again
+    assert len(await world.names()) == 2
+    assert begun[0].metadata["job-name"] == f"{world.uid}.checkout-success-rate-of.1"
+    assert begun[1].metadata["job-name"].startswith(f"{world.uid}.checkout-succes-")
+    odd = await world.provider.run(world.order(metric(name="Success Rate_5xx")), NOW)
+    assert odd.metadata["job-name"] == f"{world.uid}.success-rate-5xx.1"
+    assert (await world.end(world.order(metric(name=names[1])), begun[1])).phase == SUCCESSFUL
 
 
 def _is(condition: Any) -> Any:

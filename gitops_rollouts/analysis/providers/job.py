@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -37,6 +39,7 @@ JOB_NAMESPACE: Final = "job-namespace"
 _LONGEST_NAME: Final = 63
 _LONGEST_MESSAGE: Final = 1024
 _AT_LEAST: Final = timedelta(seconds=2)
+_UNFIT: Final = re.compile(r"[^a-z0-9.-]|\.(?=[.-])|-(?=\.)")
 _NEVER_STARTS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 
 
@@ -50,21 +53,32 @@ class JobProvider:
 
     async def run(self, order: Order, now: datetime) -> Measurement:
         """Create the Job, or find the one that an earlier call for this measurement created."""
-        client, job = await self._client(), job_of(order, self._place)
+        client = await self._client()
+        for distinct in (False, True):
+            job = job_of(order, self._place, distinct=distinct)
+            namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+            if await self._is_there(client, job, order):
+                metadata = {JOB_NAME: name, JOB_NAMESPACE: namespace}
+                return Measurement(phase=RUNNING, started_at=now, resume_at=now, metadata=metadata)
+        raise MetricError(f"the Job {name!r} in the namespace {namespace} exists and belongs to another metric")
+
+    async def _is_there(self, client: Client, job: Raw, order: Order) -> bool:
+        """Create the Job or adopt it; False: another metric of this run has it. Raises `MetricError`."""
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
         try:
             try:
                 await client.create(JOBS, namespace, job)
             except AlreadyExists:
-                if not self._is_ours(await client.get(JOBS, namespace, name), order):
+                found = await client.get(JOBS, namespace, name)
+                if not self._is_ours(found, order):
                     text = (
                         f"the Job {name!r} in the namespace {namespace} exists and doesn't belong to this AnalysisRun"
                     )
                     raise MetricError(text) from None
+                return bool(_metric(found) == order.metric.name)
         except GorError as error:
             raise _metric_error(error) from error
-        metadata = {JOB_NAME: name, JOB_NAMESPACE: namespace}
-        return Measurement(phase=RUNNING, started_at=now, resume_at=now, metadata=metadata)
+        return True
 
     async def resume(self, order: Order, measurement: Measurement, now: datetime) -> Measurement:
         """Whether the Job has ended, and how."""
@@ -169,22 +183,24 @@ class JobProvider:
         return "".join(told)[:_LONGEST_MESSAGE]
 
 
-def job_name(order: Order) -> str:
-    """``<uid of the run>.<metric>.<n>``, the metric's name cut so that all of it fits (docs/behaviour.md §6)."""
+def job_name(order: Order, *, distinct: bool = False) -> str:
+    """``<uid of the run>.<metric>.<n>``, the metric's name cut so that all of it fits (docs/behaviour.md §6).
+
+    What no name of a Job can hold is written as ``-``. ``distinct``: with a hash, where two metrics come to one name.
+    """
     number = str(order.taken + 1)
-    room = _LONGEST_NAME - len(order.uid) - len(number) - 2
-    metric = order.metric.name
-    if len(metric) > room:
-        metric = metric[: max(0, room)].rstrip("-.")
-    return f"{order.uid}.{metric}.{number}"
+    end = f"-{hashlib.sha256(order.metric.name.encode(errors='replace')).hexdigest()[:8]}" if distinct else ""
+    room = max(1, _LONGEST_NAME - len(order.uid) - len(number) - 2 - len(end))
+    metric = _UNFIT.sub("-", order.metric.name.lower()).strip("-.")[:room].rstrip("-.")
+    return f"{order.uid}.{metric or 'metric'}{end}.{number}"
 
 
-def job_of(order: Order, place: JobPlace) -> Raw:
-    """The Job of the next measurement. Raises `MetricError` if its spec can't be one."""
+def job_of(order: Order, place: JobPlace, *, distinct: bool = False) -> Raw:
+    """The Job of the next measurement, see `job_name`. Raises `MetricError` if its spec can't be one."""
     given = order.metric.provider.job or JobMetric()
     spec = copy.deepcopy(given.spec)
     meta: Raw = {
-        "name": job_name(order),
+        "name": job_name(order, distinct=distinct),
         "namespace": place.namespace_of(order.namespace),
         "labels": {**given.metadata.labels, ANALYSIS_RUN_UID: order.uid},
         "annotations": {
