@@ -9,10 +9,19 @@ import tempfile
 from pathlib import Path
 
 from bench.analysis import measure_analysis
+from bench.conditions import measure_conditions
 from bench.engine import measure_engine
 from bench.fleet import measure_fleet
 from bench.push import measure_push
-from bench.report import machine, print_analysis, print_engine, print_fleet, print_push, print_requests
+from bench.report import (
+    machine,
+    print_analysis,
+    print_conditions,
+    print_engine,
+    print_fleet,
+    print_push,
+    print_requests,
+)
 from bench.requests import keep, measure_requests
 from gitops_rollouts.errors import GorError
 
@@ -28,6 +37,8 @@ def main() -> int:
         try:
             if options.what in {"engine", "all"}:
                 print_engine(measure_engine())
+            if options.what in {"conditions", "all"}:
+                print_conditions(measure_conditions())
             if options.what in {"requests", "all"}:
                 place = Path(folder) / "requests"
                 place.mkdir()
@@ -57,7 +68,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    measurements = ["all", "engine", "requests", "fleet", "push", "analysis"]
+    measurements = ["all", "engine", "conditions", "requests", "fleet", "push", "analysis"]
     parser.add_argument("what", nargs="?", choices=measurements, default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
     parser.add_argument("--keep", action="store_true", help="compare later counts of requests with those of this run")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench.analysis import AnalysisFigures
 from bench.child import Cost
+from bench.conditions import ConditionFigure
 from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
 from bench.push import PushFigures
@@ -39,6 +40,16 @@ def print_engine(figures: list[EngineFigure]) -> None:
         numbers = (f"{figure.microseconds:.0f}", f"{figure.yardstick:.1f}", f"{figure.ratio:.1f}")
         table.add_row(figure.moment, *numbers)
     Console(width=110).print(table)
+
+
+def print_conditions(figures: list[ConditionFigure]) -> None:
+    """One row a condition."""
+    table = Table(title="a condition: reading it, which happens once, and evaluating it")
+    for column in ("", "condition", "reading µs", "evaluating µs"):
+        table.add_column(column, justify="right" if column.endswith("µs") else "left")
+    for figure in figures:
+        table.add_row(figure.what, figure.source, f"{figure.reading:.0f}", f"{figure.evaluating:.1f}")
+    Console(width=140).print(table)
 
 
 def print_requests(found: list[Requests]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gitops_rollouts.analysis.conditions import kinds
-from gitops_rollouts.analysis.conditions.functions import FUNCTIONS
+from gitops_rollouts.analysis.conditions.functions import FUNCTIONS, environment
 from gitops_rollouts.analysis.conditions.functions.function import Function
 from gitops_rollouts.analysis.conditions.kinds import ANY, BOOL, ENVIRONMENT, INT, NIL, STRING, Kind
 from gitops_rollouts.analysis.conditions.methods import METHODS
@@ -194,7 +194,11 @@ class _Check:
         base, key = self.kind(node.base), self.kind(node.key)
         named = node.key.value if isinstance(node.key, Literal) else None
         if base == ENVIRONMENT:
-            return self._names.get(named, ANY) if isinstance(named, str) else ANY
+            if not isinstance(named, str):
+                return ANY
+            if named not in self._names and named not in environment.FUNCTIONS and not node.optional:
+                raise ConditionError(f"unknown name {named}", at=node.at)
+            return self._names.get(named, ANY)
         if base == ANY:
             return ANY
         if base.name in {"map", "array"} or base == kinds.BYTES:

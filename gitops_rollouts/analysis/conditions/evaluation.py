@@ -106,16 +106,20 @@ class Evaluation:
 
     def _pointer(self, node: Pointer) -> Any:
         item, index, accumulated = self._pointers[-1]
-        return {"": item, "index": index, "acc": accumulated}[node.name]
+        if not node.name:
+            return item
+        return index if node.name == "index" else accumulated
 
     def _unary(self, node: Unary) -> Any:
         operand = self.value(node.operand)
         if node.operator == "not":
             return not self._bool(operand)
-        return operators.negated(operand) if node.operator == "-" else operators.unchanged(operand)
+        return operators.negated(operand) if node.operator == "-" else operand
 
     def _binary(self, node: Binary) -> Any:
         """A chain of operators is a tree that leans to the left; it is walked in a loop, not by recursion."""
+        if type(node.left) is not Binary:
+            return self._apply(node, self.value(node.left))
         spine = [node]
         while isinstance(spine[-1].left, Binary):
             spine.append(spine[-1].left)
@@ -131,16 +135,22 @@ class Evaluation:
 
     def _apply(self, node: Binary, left: Any) -> Any:
         name = node.operator
-        if name == "and":
-            return self._bool(left) and self._bool(self.value(node.right))
-        if name == "or":
-            return self._bool(left) or self._bool(self.value(node.right))
-        if name == "??":
-            return left if left is not None else self.value(node.right)
+        compute = _BINARY.get(name)
+        if compute is None:
+            return self._lazily(node, left)
         right = self.value(node.right)
         self.budget.at = node.at
-        self._look_through(left, right)
-        return _BINARY[name](left, right, self.budget)
+        if type(left) is str or type(right) is str:
+            self._look_through(left, right)
+        return compute(left, right, self.budget)
+
+    def _lazily(self, node: Binary, left: Any) -> Any:
+        """The right side only if it matters."""
+        if node.operator == "??":
+            return left if left is not None else self.value(node.right)
+        if self._bool(left) == (node.operator == "or"):
+            return left
+        return self._bool(self.value(node.right))
 
     def _compared(self, node: Compared) -> bool:
         left = self.value(node.first)

@@ -37,6 +37,8 @@ def mismatch(name: str, left: Any, right: Any) -> TypeError:
 
 def ordered(name: str, left: Any, right: Any) -> bool:
     """``<`` and the like: of numbers, texts, dates or durations."""
+    if type(left) is float and type(right) in (float, int):
+        return _ORDER[name](left, right)
     kind = sort_key_class(left)
     if kind is None or kind is not sort_key_class(right):
         raise mismatch(name, left, right)
@@ -146,14 +148,6 @@ def negated(value: Any) -> int | float:
     if not is_number(value):
         raise TypeError(f"invalid operation: - {type_name(value)}")
     return _number(-value)
-
-
-def unchanged(value: Any) -> int | float:
-    """``+``, of a number."""
-    if not is_number(value):
-        raise TypeError(f"invalid operation: + {type_name(value)}")
-    number: int | float = value
-    return number
 
 
 def contained(item: Any, container: Any, budget: Budget) -> bool:

@@ -121,7 +121,7 @@ class _Parser:
         first = self._token.at
         nodes = [self._expression()]
         while self._took(";"):
-            if self._token.kind == END or self._is("}") or self._is(")"):
+            if self._token.kind == END:
                 break
             nodes.append(self._expression())
         return nodes[0] if len(nodes) == 1 else Sequence(first, tuple(nodes))
@@ -305,6 +305,8 @@ class _Parser:
                 found.append(self._expression())
             if not self._is(")"):
                 self._expect(",")
+                if name in TAKES_CLOSURE and self._is(")"):
+                    raise self._unexpected()
         return tuple(found)
 
     def _closure(self) -> Node:

@@ -152,15 +152,15 @@ def _quoted(source: str, at: int, quote: str) -> tuple[str, int]:
             parts.append(char)
             at += 1
             continue
-        code, at = _escape(source, at)
+        code, at = _escape(source, at, quote)
         is_text = code <= 0x10FFFF and not 0xD800 <= code < 0xE000
         parts.append(chr(code) if is_text else "\ufffd")
 
 
-def _escape(source: str, at: int) -> tuple[int, int]:
+def _escape(source: str, at: int, quote: str) -> tuple[int, int]:
     """The code that the escape at this backslash stands for, and where it ends."""
     char = source[at + 1 : at + 2]
-    if char in _PLAIN_ESCAPES:
+    if char in _PLAIN_ESCAPES and (char not in "\"'" or char == quote):
         return ord(_PLAIN_ESCAPES[char]), at + 2
     if char in _HEX_LENGTH:
         if char == "u" and source[at + 2 : at + 3] == "{":
@@ -171,7 +171,12 @@ def _escape(source: str, at: int) -> tuple[int, int]:
             end = at + 2 + _HEX_LENGTH[char]
             digits = source[at + 2 : end]
         short = end - at - 2 < _HEX_LENGTH[char] and "{" not in source[at + 2 : at + 3]
-        if re.fullmatch("[0-9a-fA-F]{1,8}", digits) and not short and len(source) >= end:
+        if (
+            re.fullmatch("[0-9a-fA-F]{1,8}", digits)
+            and not short
+            and len(source) >= end
+            and int(digits, 16) <= 0x10FFFF
+        ):
             return int(digits, 16), end
     elif re.fullmatch("[0-3][0-7]{2}", source[at + 1 : at + 4]):
         return int(source[at + 1 : at + 4], 8), at + 4
@@ -193,5 +198,5 @@ def _quoted_bytes(source: str, at: int, quote: str) -> tuple[bytes, int]:
             continue
         if source[at + 1 : at + 2] in ("u", "U"):
             raise ConditionError("bytes have no \\u escapes, use \\x", at=at)
-        code, at = _escape(source, at)
+        code, at = _escape(source, at, quote)
         parts.append(code)
