@@ -74,9 +74,12 @@ def project_run(raw: Raw) -> LiveRun:
 
 
 def project_experiment(raw: Raw) -> LiveExperiment:
-    """Keep an Experiment."""
-    status = raw.get("status")
-    return LiveExperiment(parse_experiment(raw), status if isinstance(status, dict) else {})
+    """Keep an Experiment; of a completed one no pod templates, since it makes no more pods."""
+    experiment, status = parse_experiment(raw), raw.get("status")
+    if experiment.status.completed:
+        bare = tuple(one.model_copy(update={"template": {}}) for one in experiment.spec.templates)
+        experiment = experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"templates": bare})})
+    return LiveExperiment(experiment, status if isinstance(status, dict) else {})
 
 
 class Owned(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,7 +79,8 @@ def ended(scene: Scene, current: str) -> tuple[Action, ...]:
     """Those that nobody waits for are asked to end, and those beyond the limits are deleted (§17.5, §17.7)."""
     if scene.leave.edited:
         return ()
-    surplus = no_longer_kept(scene, scene.observed.experiments, frozenset({current} - {""}))
+    needed = {one.metadata.name for one in scene.observed.experiments if _proves_a_step(scene, one)}
+    surplus = no_longer_kept(scene, scene.observed.experiments, needed | {current})
     gone = {meta.name for meta in surplus}
     cancelled = tuple(
         TerminateRun(KIND, one.metadata.name, one.metadata.uid)
@@ -86,6 +88,24 @@ def ended(scene: Scene, current: str) -> tuple[Action, ...]:
         if one.metadata.name not in gone | {current} and not (one.status.completed or one.spec.terminate)
     )
     return (*cancelled, *(DeleteRun(KIND, meta.name, meta.uid) for meta in surplus))
+
+
+def said_yes(scene: Scene, index: int) -> bool:
+    """Whether an Experiment of this step has said yes to the new version, which is why an update may be past it."""
+    name = f"{scene.observed.rollout.metadata.name}-{scene.pod_hash}-"
+    of_step = re.compile(rf"{re.escape(name)}[0-9]+-{index}(-[0-9]+)?")
+    return any(
+        of_step.fullmatch(one.metadata.name) and _counts(one) and _said(scene, one).successful
+        for one in scene.observed.experiments
+    )
+
+
+def _proves_a_step(scene: Scene, experiment: Experiment) -> bool:
+    """Whether Git's engine needs it still: it is why the running update could pass a step."""
+    if scene.observed.authority is None or scene.promoted or scene.aborted:
+        return False
+    version = experiment.metadata.labels.get(POD_TEMPLATE_HASH)
+    return version == scene.pod_hash and experiment.status.phase == SUCCESSFUL
 
 
 def _counts(experiment: Experiment) -> bool:

@@ -13,7 +13,7 @@ from gitops_rollouts.api import analysis
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, current_runs, desired, scaling, traffic
+from gitops_rollouts.engine import conditions, current_runs, desired, experiment_steps, scaling, traffic
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
@@ -153,13 +153,14 @@ def _approved_pause(scene: Scene, authority: Authority, status: RolloutStatus) -
 def _passed_gate(scene: Scene, authority: Authority) -> int | None:
     """The first gate before the current step that the tree doesn't approve.
 
-    An analysis that has said yes is none.
+    An analysis or an experiment that has said yes is none.
     """
     if skips_steps(scene):
         return None
     index = scene.status.current_step_index or 0
     for gate, step in enumerate(scene.steps[:index]):
         waits = step.is_indefinite_pause or (step.analysis is not None and not _measured(scene, gate))
+        waits = waits or (step.experiment is not None and not experiment_steps.said_yes(scene, gate))
         if waits and not approves(authority, gate):
             return gate
     return None

@@ -183,7 +183,7 @@ class Observed:
     analysis_runs: tuple[AnalysisRun, ...] = ()
     """Those that this Rollout controls; of finished ones no metrics and no measurements."""
     experiments: tuple[Experiment, ...] = ()
-    """Those that this Rollout controls; of finished ones no templates."""
+    """Those that this Rollout controls; of finished ones no pod templates."""
     evidence: Mapping[str, tuple[Evidence, ...]] = field(default_factory=dict)
     """What the metrics came to, of the AnalysisRuns and Experiments that ended without a yes; by their names."""
     taken_runs: frozenset[str] = frozenset()

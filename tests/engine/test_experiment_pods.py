@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 from datetime import timedelta
+from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from engine.bench import Bench, manifest, template
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.engine.experiments.step import step
 from gitops_rollouts.engine.plan import CreateReplicaSet
 
 HASH = "rollouts-pod-template-hash"
@@ -320,3 +324,35 @@ def test_a_spec_that_cannot_be_carried_out(templates: list[dict], spec: dict, me
     bench.edit(templates=[template("one")], analyses=[])
     bench.run()
     assert (bench.phase, bench.condition("InvalidSpec")) == ("Running", {})
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("2026-01-01T00:00:00Z"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "status", "phase", "metadata", "labels", "spec", HASH]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(
+    status=st.dictionaries(
+        st.sampled_from(["phase", "availableAt", "templateStatuses", "analysisRuns", "conditions"]), ANYTHING
+    ),
+    spec=st.dictionaries(
+        st.sampled_from(["templates", "duration", "analyses", "progressDeadlineSeconds", "scaleDownDelaySeconds"]),
+        ANYTHING,
+        max_size=2,
+    ),
+    pods=ANYTHING,
+)
+def test_any_experiment_gets_a_plan(status: dict[str, Any], spec: dict[str, Any], pods: Any) -> None:
+    """§1: total. A malformed object never raises."""
+    bench = Bench(manifest({**template("one", service={}), "template": pods}, template("two")))
+    bench.raw["status"] = status
+    bench.edit(**spec)
+    assert step(bench.observe(), bench.now) is not None

@@ -9,7 +9,7 @@ import pytest
 from engine.routed_world import RoutedWorld, routed
 from engine.test_canary_runs import updating
 from gitops_rollouts.api.names import CANCELLED
-from gitops_rollouts.engine.observed import Authority
+from gitops_rollouts.engine.observed import Authority, Service
 
 HASH = "rollouts-pod-template-hash"
 TEMPLATES: list[dict[str, Any]] = [
@@ -303,3 +303,30 @@ def test_while_git_is_stale_no_experiment_begins_and_one_that_runs_goes_on() -> 
     world.authority = Authority("prod", fresh=True, applied=False)
     world.settle()
     assert (named(world), list(besides(world).values()), world.trials.terminated) == (name, [10, 20], [])
+
+
+def test_where_git_decides_a_client_can_skip_no_experiment() -> None:
+    """docs/decisions.md §1.1: back to the step that nothing has said yes to; one that has isn't deleted meanwhile."""
+    world = trying(
+        [{"setWeight": 20}, STEPS[1], {"pause": {}}],
+        authority=Authority("prod", fresh=True, applied=True),
+        spec={"analysis": {"successfulRunHistoryLimit": 0}},
+    )
+    name = named(world)
+    world.patch_status(currentStepIndex=2)
+    world.settle()
+    assert (world.status["currentStepIndex"], named(world), world.trials.terminated) == (1, name, [])
+    world.trials.say("Experiment", "Successful")
+    world.settle()
+    assert (world.status["currentStepIndex"], world.status["phase"]) == (2, "Paused")
+    assert name in world.trials.kept
+
+
+def test_a_canary_that_becomes_blue_green_leaves_no_experiment_running() -> None:
+    """§17.5."""
+    world = trying()
+    name = named(world)
+    world.services["active"] = Service("active", {"app": "web"})
+    world.edit(strategy={"blueGreen": {"activeService": "active"}})
+    world.settle()
+    assert world.trials.kept[name]["spec"]["terminate"] is True

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gitops_rollouts.api.analysis import AnalysisRun
 from gitops_rollouts.api.status import AnalysisRunStatus, PauseCondition
-from gitops_rollouts.engine import current_runs, run_history
+from gitops_rollouts.engine import current_runs, experiment_steps, run_history
 from gitops_rollouts.engine.blue_green.roles import Roles
 from gitops_rollouts.engine.blue_green.sizes import Sized
 from gitops_rollouts.engine.current_runs import Current
@@ -91,7 +91,9 @@ def actions(scene: Scene, found: Analyses) -> tuple[Action, ...]:
     left = frozenset({speaks.name} if found.side is not None else ())
     deleted = run_history.outdated(scene, frozenset({found.pre.name, found.post.name}))
     gone = frozenset(action.name for action in deleted)
-    return (*created, *run_history.cancelled(scene, left, gone), *deleted)
+    # what a canary's steps have left behind
+    tried = experiment_steps.ended(scene, "")
+    return (*created, *run_history.cancelled(scene, left, gone), *deleted, *tried)
 
 
 def changes(scene: Scene, found: Analyses) -> tuple[EmitEvent, ...]:

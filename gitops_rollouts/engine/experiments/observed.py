@@ -28,6 +28,7 @@ class ObservedExperiment:
     """One Experiment and all that its rules look at."""
 
     experiment: Experiment
+    """If it is completed, without pod templates."""
     replica_sets: tuple[ReplicaSet, ...] = ()
     """Those that the Experiment controls."""
     services: Mapping[str, NamedService] = field(default_factory=dict)
