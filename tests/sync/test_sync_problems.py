@@ -19,6 +19,19 @@ from waiting import eventually
 pytestmark = pytest.mark.cluster
 
 
+TEMPLATE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: errors}
+spec:
+  args: [{name: most}]
+  metrics:
+    - name: rate
+      successCondition: result < 5
+      provider: {prometheus: {address: "http://prometheus", query: "rate{{args.most}}"}}
+"""
+
+
 async def image(bench: Bench) -> str:
     live = await bench.rollout()
     assert live is not None
@@ -34,12 +47,13 @@ async def test_bad_files_are_one_problem_each_and_the_rest_syncs(bench: Bench) -
     name = await bench.sync()
     typo = bench.manifest(name="typo").replace("setWeight", "setWeigth")
     rule = bench.manifest(name="rule").replace("setWeight: 20", "setWeight: 200")
-    later = bench.manifest(name="later").replace("- setWeight: 20", "- analysis: {templates: [{templateName: t}]}")
+    errors = TEMPLATE.replace("result <", "result <<")
     files: dict[str, str | bytes | None] = {
         "envs/prod/web.yaml": bench.manifest(),
         "envs/prod/typo.yaml": typo,
         "envs/prod/rule.yaml": rule,
-        "envs/prod/later.yaml": later,
+        "envs/prod/errors.yaml": errors,
+        "envs/prod/latency.yaml": TEMPLATE.replace("errors", "latency"),
         "envs/prod/twice.yaml": bench.config_map("t") + "---\n" + bench.config_map("t"),
         "envs/prod/brackets.yaml": "[" * 30_000 + "]" * 30_000,
         "envs/prod/unknown.yaml": "apiVersion: example.org/v9\nkind: Flux\nmetadata: {name: f}\n",
@@ -50,7 +64,7 @@ async def test_bad_files_are_one_problem_each_and_the_rest_syncs(bench: Bench) -
     assert await problems(bench, name) == {
         "envs/prod/typo.yaml": ("spec.strategy.canary.steps[0].setWeigth", 19),
         "envs/prod/rule.yaml": ("spec.strategy.canary.steps[0].setWeight", 19),
-        "envs/prod/later.yaml": ("spec.strategy.canary.steps[0].analysis", 19),
+        "envs/prod/errors.yaml": ("spec.metrics[0].successCondition", 8),
         "envs/prod/twice.yaml": ("metadata.name", 6),
         "envs/prod/brackets.yaml": ("", 1),
         "envs/prod/unknown.yaml": ("kind", 2),
