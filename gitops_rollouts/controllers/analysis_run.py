@@ -263,24 +263,23 @@ def task_of(
     call: Call | None = None,
 ) -> Task:
     """A call of the provider of one metric; ``secrets`` None: they can't be read."""
-    shown = next(metric for metric in prepared.metrics if metric.name == name)
-    metric = with_secrets(live.run.spec, name, secrets) if prepared.secrets and secrets else shown
+    index, shown = next((i, metric) for i, metric in enumerate(prepared.metrics) if metric.name == name)
+    metric = with_secrets(live.run.spec, index, shown, secrets) if prepared.secrets and secrets else shown
     status = status or live.run.status
     before = next((result for result in status.metric_results if result.name == name), None)
     operation = "Measure" if call is None else call.operation
-    taken = taken_of(before)
-    order, hidden = _order(live, metric, status, taken), _order(live, shown, status, taken)
-    return Task(operation, order, hidden, Hider((secrets or {}).values()), before)
+    hider = Hider((secrets or {}).values())
+
+    def asked(filled: Metric) -> Order:
+        body = _body(live, prepared, index, filled, status) if filled.provider.plugin else None
+        meta = live.metadata
+        return Order(meta.namespace, meta.name, meta.uid, filled, status.started_at, taken_of(before), body)
+
+    return Task(operation, asked(metric), asked(shown), hider, before)
 
 
-def _order(live: LiveRun, metric: Metric, status: RunStatus, taken: int) -> Order:
-    meta = live.metadata
-    body = _body(live, metric, status) if metric.provider.plugin else None
-    return Order(meta.namespace, meta.name, meta.uid, metric, status.started_at, taken, body)
-
-
-def _body(live: LiveRun, metric: Metric, status: RunStatus) -> Raw:
-    """The whole run for a plugin, with this metric's arguments filled in."""
-    metrics = tuple(metric if one.name == metric.name else one for one in live.run.spec.metrics)
+def _body(live: LiveRun, prepared: Prepared, index: int, metric: Metric, status: RunStatus) -> Raw:
+    """The whole run for a plugin, with this metric's arguments filled in; the others' from Secrets stay hidden."""
+    metrics = (*prepared.metrics[:index], metric, *prepared.metrics[index + 1 :])
     spec = live.run.spec.model_copy(update={"metrics": metrics})
     return live.run.model_copy(update={"spec": spec, "status": status}).encode()

@@ -62,10 +62,10 @@ def prepare(live: LiveRun) -> Prepared:
     )
 
 
-def with_secrets(spec: AnalysisRunSpec, name: str, secrets: SecretValues) -> Metric:
-    """One metric with the values from Secrets filled in. Raises TemplateError."""
-    values = values_of(spec.args, secrets)
-    return next(resolve_metric(metric, values) for metric in spec.metrics if metric.name == name)
+def with_secrets(spec: AnalysisRunSpec, index: int, shown: Metric, secrets: SecretValues) -> Metric:
+    """One metric with the values from Secrets filled in; its name stays as it is shown. Raises TemplateError."""
+    metric = resolve_metric(spec.metrics[index], values_of(spec.args, secrets))
+    return metric.model_copy(update={"name": shown.name})
 
 
 def _resolved(spec: AnalysisRunSpec, secrets: SecretValues | None) -> tuple[Metric, ...]:

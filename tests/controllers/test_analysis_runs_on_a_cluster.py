@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controllers.child import child
-from controllers.metric_site import ShownRun, metric_site
+from controllers.metric_site import Raw, ShownRun, metric_site
 from controllers.running import running
 from gitops_rollouts.api.names import INSTANCE_ID
 from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import SECRETS
+from gitops_rollouts.kube.resources import JOBS, SECRETS
 from gitops_rollouts.leader import Settings
 from waiting import eventually
 
@@ -114,6 +115,46 @@ async def test_secrets_are_read_for_the_run_and_shown_to_nobody(
         wanted = "Unable to resolve metric arguments: key 'other' does not exist in secret 'creds'"
         assert lost["message"] == wanted
         assert site.asked == {"known": 1}
+
+
+def _job(name: str, result: str, **metric: Any) -> Raw:
+    """A metric whose pods end as they are told to."""
+    labels = {"gitops-rollouts.io/job-result": result}
+    pods = {
+        "metadata": {"labels": labels},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "t"}]},
+    }
+    job = {"spec": {"backoffLimit": 0, "template": pods}}
+    return {"name": name, "provider": {"job": job}, **metric}
+
+
+async def test_jobs_are_followed_to_their_end_and_ended_with_their_run(
+    client: Client, settings: Settings, runs: ShownRun
+) -> None:
+    """§17.3: a measurement in flight, one whose run fails meanwhile, and the Jobs of measurements that aren't kept."""
+    async with metric_site() as site, running(settings):
+        keep = [{"metricName": "checks", "limit": 1}]
+        checks = _job("{{args.what}}", "succeeded", count=2, interval="1s")
+        await runs.create("good", checks, measurementRetention=keep, args=[{"name": "what", "value": "checks"}])
+        await runs.create("bad", _job("checks", "failed"))
+        late = site.metric("cut", "value/0", name="late", successCondition="result == 1", initialDelay="3s")
+        await runs.create("cut", _job("forever", "runs-forever"), late)
+
+        (good,) = (await runs.ended("good", "Successful"))["metricResults"]
+        assert (good["name"], good["count"], len(good["measurements"])) == ("checks", 2, 1)
+        (bad,) = (await runs.ended("bad", "Failed"))["metricResults"]
+        assert bad["measurements"][0]["metadata"]["job-name"]
+        cut = await runs.ended("cut", "Failed")
+        forever = cut["metricResults"][0]
+        assert (forever["phase"], forever["measurements"][0]["message"]) == ("Inconclusive", "Metric Terminated")
+        assert cut["message"].startswith('Metric "late" assessed Failed')
+
+        async def collected() -> bool:
+            left = {job["metadata"]["name"] for job in await client.list(JOBS, runs.namespace)}
+            kept = {result["measurements"][0]["metadata"]["job-name"] for result in (good, bad)}
+            return left == kept
+
+        await eventually(collected, deadline=60, what="the Jobs that nobody keeps to go")
 
 
 async def test_a_leader_killed_in_the_middle_loses_no_measurement(
