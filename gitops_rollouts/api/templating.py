@@ -17,8 +17,8 @@ from gitops_rollouts.errors import TemplateError
 REDACTED: Final = "*****"
 """What stands for a Secret's value wherever a person may read it."""
 _TAG: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_LATEST: Final = "Latest"
-_STABLE: Final = "Stable"
+HASHES: Final = ("Latest", "Stable")
+"""What ``podTemplateHashValue`` may ask for."""
 
 
 def rollout_arguments(
@@ -28,7 +28,7 @@ def rollout_arguments(
 
     One without a value is the empty text, which counts as given. Raises TemplateError if a field isn't there.
     """
-    hashes = {_LATEST: latest_hash, _STABLE: stable_hash}
+    hashes = dict(zip(HASHES, (latest_hash, stable_hash), strict=True))
 
     def value_of(argument: AnalysisRunArgument) -> str:
         source = argument.value_from

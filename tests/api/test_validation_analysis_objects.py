@@ -199,9 +199,13 @@ def test_an_experiment_step_must_say_which_version_and_for_how_long() -> None:
         "templates": [{"name": "a", "specRef": "canary"}, {"name": "a", "specRef": "Stable"}],
         "analyses": [{"name": "x", "templateName": "t"}, {"name": "x", "templateName": "u"}],
     }
-    raw = {"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {"experiment": step}]}}}}
+    beside = {"args": [{"name": "a"}, {"name": "b", "valueFrom": {"podTemplateHashValue": "newest"}}]}
+    canary = {"analysis": beside, "steps": [{"setWeight": 5}, {"experiment": step}]}
+    raw = {"spec": {"strategy": {"canary": canary}}}
     path = "spec.strategy.canary.steps[1].experiment"
     assert [error.render() for error in validate_steps(raw)] == [
+        'spec.strategy.canary.analysis.args[1].valueFrom.podTemplateHashValue: Unsupported value: "newest": '
+        'supported values: "Latest", "Stable"',
         f"{path}.duration: Invalid value: \"1 hour\": invalid duration '1 hour'",
         f'{path}.templates[1].specRef: Unsupported value: "Stable": supported values: "stable", "canary"',
         f'{path}.templates[1].name: Duplicate value: "a"',

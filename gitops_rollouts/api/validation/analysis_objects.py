@@ -13,14 +13,15 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from gitops_rollouts.api.analysis import AnalysisTemplate, Argument, Metric, parse_analysis_run, parse_analysis_template
+from gitops_rollouts.api.analysis_refs import AnalysisRunArgument
 from gitops_rollouts.api.analysis_templates import TemplateKey, flatten, key_of, secret_of, supply
 from gitops_rollouts.api.durations import parse_go_duration
 from gitops_rollouts.api.experiment import parse_experiment
 from gitops_rollouts.api.meta import IntOrString
 from gitops_rollouts.api.metric_rules import is_integer
 from gitops_rollouts.api.rollout import parse_rollout
-from gitops_rollouts.api.templating import resolve_metric, substitute, values_of
-from gitops_rollouts.api.validation.analysis import Known, NamedAnalysis
+from gitops_rollouts.api.templating import HASHES, resolve_metric, substitute, values_of
+from gitops_rollouts.api.validation.analysis import Known, NamedAnalysis, named_analyses
 from gitops_rollouts.api.validation.errors import FieldError, duplicate, forbidden, unsupported
 from gitops_rollouts.api.validation.experiment import check_experiment
 from gitops_rollouts.api.validation.metric_providers import provider_problems
@@ -102,9 +103,12 @@ def validate_experiment(raw: Mapping[str, Any]) -> list[FieldError]:
 
 
 def validate_steps(raw: Mapping[str, Any]) -> list[FieldError]:
-    """What of a Rollout's experiment steps would only fail, or never end, once the step is there."""
+    """What of a Rollout's analyses and experiment steps would only fail, or never end, once they are there."""
+    spec = parse_rollout(raw).spec
     errors: list[FieldError] = []
-    for index, step in enumerate(parse_rollout(raw).spec.steps):
+    for named in named_analyses(spec):
+        errors += _check_hashes(named.analysis.args, named.path.removesuffix(".templates"))
+    for index, step in enumerate(spec.steps):
         if step.experiment is None:
             continue
         path = f"spec.strategy.canary.steps[{index}].experiment"
@@ -114,12 +118,23 @@ def validate_steps(raw: Mapping[str, Any]) -> list[FieldError]:
                 errors.append(unsupported(f"{path}.templates[{which}].specRef", template.spec_ref, _VERSIONS))
         errors += _repeated(path, "templates", [one.name for one in step.experiment.templates])
         errors += _repeated(path, "analyses", [one.name for one in step.experiment.analyses])
+        for which, analysis in enumerate(step.experiment.analyses):
+            errors += _check_hashes(analysis.args, f"{path}.analyses[{which}]")
     return errors
 
 
 def _written_by_the_cluster() -> FieldError:
     """These kinds have no status subresource: what Git says of the status would replace what is true."""
     return forbidden("status", "only the cluster knows it; take it out")
+
+
+def _check_hashes(args: Sequence[AnalysisRunArgument], path: str) -> list[FieldError]:
+    hashes = ((at, one.value_from.pod_template_hash_value) for at, one in enumerate(args) if one.value_from is not None)
+    return [
+        unsupported(f"{path}.args[{at}].valueFrom.podTemplateHashValue", given, HASHES)
+        for at, given in hashes
+        if given is not None and given not in HASHES
+    ]
 
 
 def _repeated(path: str, key: str, names: Sequence[str]) -> list[FieldError]:
