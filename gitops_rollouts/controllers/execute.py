@@ -252,7 +252,9 @@ class _Run:
         known = read_outbox(self._live.outbox)
         if action.told:
             entry = next((e for e in known if e.get("abortedAt") == entry["abortedAt"]), entry) | {"told": action.told}
-        entries = [e for e in known if e.get("abortedAt") != entry["abortedAt"]]
+        # what an earlier abort was judged by would only fill the annotation: its commit is made, or never will be
+        earlier = [e for e in known if e.get("abortedAt") != entry["abortedAt"]]
+        entries = [{key: value for key, value in e.items() if key != "evidence"} for e in earlier]
         text = json.dumps([*entries, entry][-OUTBOX_LIMIT:], ensure_ascii=False, separators=(",", ":"))
         body = {"metadata": {"resourceVersion": self._version, "annotations": {OUTBOX: text}}}
         try:

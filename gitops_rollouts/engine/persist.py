@@ -134,7 +134,7 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
             aborted_at=new.aborted_at or scene.stamp,
             reason=reason,
             message=text,
-            evidence=_evidence(scene, new) if reason in BY_METRICS else (),
+            evidence=_evidence(scene, new, draft.culprit) if reason in BY_METRICS else (),
             run=draft.culprit.metadata.uid if draft.culprit is not None and draft.abort == text else "",
         )
         actions = (record, *actions)
@@ -148,8 +148,8 @@ def finish(scene: Scene, draft: Draft, actions: tuple[Action, ...], *, full: boo
     )
 
 
-def _evidence(scene: Scene, new: RolloutStatus) -> tuple[Evidence, ...]:
-    """What the metrics say of the runs that this update waited for, or has just seen end."""
+def _evidence(scene: Scene, new: RolloutStatus, culprit: AnalysisRun | None) -> tuple[Evidence, ...]:
+    """What the metrics say of the runs that this update waited for, and of the one that failed."""
     names = {
         run.name
         for status in (scene.status, new)
@@ -161,6 +161,7 @@ def _evidence(scene: Scene, new: RolloutStatus) -> tuple[Evidence, ...]:
         )
         if run is not None
     } | {status.canary.current_experiment for status in (scene.status, new)}
+    names |= {culprit.metadata.name} if culprit is not None else set()
     found = scene.observed.evidence
     return worst_first(each for name in sorted(names) for each in found.get(name, ()))
 

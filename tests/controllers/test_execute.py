@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from controllers.running import Shown, rollout
+from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.controllers.execute import Executor, Outcome, read_outbox
@@ -210,11 +211,17 @@ async def test_an_abort_is_laid_down_before_it_takes_effect_and_only_once(bench:
     assert entry == entries[0] | {"told": "d-aaaaaaaaaa"}
     managers = {entry["manager"] for entry in found["metadata"]["managedFields"]}
     assert "gitops-rollouts-outbox" in managers
+    told = tuple(Evidence(f"m{n}", "Failed", value="9" * 80, success="x" * 200, failure="y" * 200) for n in range(8))
     for minute in range(1, 30):
-        await bench.run(RecordAbort(at=0, aborted_at=NOW.replace(minute=minute), reason="Requested", message=""))
-    entries = read_outbox((await bench.live()).outbox)
+        at = NOW.replace(minute=minute)
+        await bench.run(RecordAbort(at=0, aborted_at=at, reason="AnalysisFailed", message="", evidence=told))
+    text = (await bench.live()).outbox
+    entries = read_outbox(text)
     assert len(entries) == 16
     assert entries[-1]["abortedAt"] == "2026-05-01T00:29:00Z"
+    assert len(entries[-1]["evidence"]) == 8
+    assert not any("evidence" in entry for entry in entries[:-1]), "only the newest decision's"
+    assert len(text) < 16 * 1024
 
 
 async def test_an_outbox_that_cant_be_written_stops_nothing(bench: _Bench) -> None:
