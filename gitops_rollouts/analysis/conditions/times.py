@@ -302,7 +302,8 @@ def _written(chunk: str, shown: Clock, shift: int, place: Zone) -> str:
         return _zone_text(shown, shift, place)
     hour12 = shown.hour % 12 or 12
     return {
-        "2006": f"{shown.year:04d}", "06": f"{shown.year % 100:02d}", "01": f"{shown.month:02d}",
+        "2006": f"{'-' if shown.year < 0 else ''}{abs(shown.year):04d}",
+        "06": f"{shown.year % 100:02d}", "01": f"{shown.month:02d}",
         "1": str(shown.month), "02": f"{shown.day:02d}", "2": str(shown.day), "_2": f"{shown.day:2d}",
         "002": f"{shown.year_day:03d}", "15": f"{shown.hour:02d}", "03": f"{hour12:02d}", "3": str(hour12),
         "04": f"{shown.minute:02d}", "4": str(shown.minute), "05": f"{shown.second:02d}", "5": str(shown.second),
@@ -330,7 +331,7 @@ def _zone_text(shown: Clock, shift: int, place: Zone) -> str:
             return name
     elif place.name:
         return place.name
-    return _offset_text("-0700" if shift % 3600 else "-07", shift)
+    return _offset_text("-0700", shift)
 
 
 def text(moment: Moment) -> str:
