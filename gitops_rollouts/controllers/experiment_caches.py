@@ -34,7 +34,7 @@ class ExperimentCaches:
     def observe(self, live: LiveExperiment, taken_runs: Iterable[str] = ()) -> ObservedExperiment:
         """The snapshot of one Experiment."""
         experiment = live.experiment
-        namespace, uid = experiment.metadata.namespace, experiment.metadata.uid
+        namespace = experiment.metadata.namespace
         services: dict[str, NamedService] = {}
         for name in service_names(experiment):
             found = self.caches.services.get(namespace, name)
@@ -42,9 +42,9 @@ class ExperimentCaches:
                 services[name] = NamedService(name, found.uid, found.owner_uid)
         return ObservedExperiment(
             experiment=experiment,
-            replica_sets=self.caches.replica_sets_of(uid),
+            replica_sets=self.caches.replica_sets_of(experiment.metadata),
             services=services,
-            analysis_runs=self.runs.runs_of(uid),
+            analysis_runs=self.runs.runs_of(experiment.metadata),
             taken_runs=frozenset(taken_runs),
             templates=self.runs.templates_for(namespace, _named(experiment)),
         )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.analysis_templates import TemplateKey, templates_of
 from gitops_rollouts.api.evidence import Evidence
-from gitops_rollouts.api.meta import Raw, parse_time
+from gitops_rollouts.api.meta import ObjectMeta, Raw, parse_time
 from gitops_rollouts.api.names import (
     APPLIED,
     EXPERIMENT_NAME,
@@ -206,9 +206,9 @@ class Caches:
     ) -> Observed:
         """The snapshot of one Rollout."""
         namespace = live.key[0]
-        uid = live.rollout.metadata.uid
+        owner = live.rollout.metadata
         selector = live.rollout.spec.selector or (workload.selector if workload is not None else None)
-        sets = list(self._owned.get(uid, {}).values())
+        sets = list(self.replica_sets_of(owner))
         if selector is not None and not selector.is_empty:
             sets += [rs for rs in self._orphans.get(namespace, {}).values() if selector.matches(rs.labels)]
         runs = self.runs
@@ -225,9 +225,9 @@ class Caches:
             authority=authority,
             refused=refused,
             workload=workload,
-            analysis_runs=runs.runs_of(uid) if runs else (),
-            experiments=runs.experiments_of(uid) if runs else (),
-            evidence=runs.failures_of(uid) if runs else {},
+            analysis_runs=runs.runs_of(owner) if runs else (),
+            experiments=runs.experiments_of(owner) if runs else (),
+            evidence=runs.failures_of(owner) if runs else {},
             templates=runs.templates_for(namespace, templates_of(live.rollout)) if runs else {},
         )
 
@@ -235,11 +235,12 @@ class Caches:
         """What the metrics of the version that waits for a decision came to; nothing while none waits."""
         if self.runs is None or gate_at(live.rollout) is None:
             return ()
-        return self.runs.evidence_of(live.rollout.metadata.uid, live.rollout.status.current_pod_hash)
+        return self.runs.evidence_of(live.rollout.metadata, live.rollout.status.current_pod_hash)
 
-    def replica_sets_of(self, uid: str) -> tuple[ReplicaSet, ...]:
-        """The ReplicaSets that this owner controls, by name."""
-        return tuple(sorted(self._owned.get(uid, {}).values(), key=lambda found: found.name))
+    def replica_sets_of(self, owner: ObjectMeta) -> tuple[ReplicaSet, ...]:
+        """The ReplicaSets that this owner controls, by name; one in another namespace only claims that it does."""
+        owned = sorted(self._owned.get(owner.uid, {}).items())
+        return tuple(found for key, found in owned if key[0] == owner.namespace)
 
     def rollout_with(self, uid: str) -> Key | None:
         """The key of the Rollout with this uid."""

@@ -94,16 +94,20 @@ T = TypeVar("T", bound=Owned)
 
 
 class ByOwner(Generic[T]):
-    """An index of an informer by the uid of the controlling owner; ``on_owned`` is told that owner's uid."""
+    """An index of an informer by the uid of the controlling owner; ``on_owned`` is told that owner's uid.
+
+    What claims an owner in another namespace is none of that owner's: whoever may write there has no say here.
+    """
 
     def __init__(self, informer: Informer[T], on_owned: Callable[[str], None]) -> None:
         self._of: dict[str, dict[Key, T]] = defaultdict(dict)
         self._on_owned = on_owned
         informer.on_change(self._changed)
 
-    def of(self, uid: str) -> tuple[T, ...]:
+    def of(self, owner: ObjectMeta) -> tuple[T, ...]:
         """What this owner controls, by name."""
-        return tuple(value for _, value in sorted(self._of.get(uid, {}).items()))
+        owned = sorted(self._of.get(owner.uid, {}).items())
+        return tuple(value for key, value in owned if key[0] == owner.namespace)
 
     def _changed(self, key: Key, old: T | None, new: T | None) -> None:
         before, after = owner_of(old), owner_of(new)
@@ -167,31 +171,31 @@ class RunCaches:
         """All of them, to be run."""
         return self.runs, self.experiments, self.templates, self.cluster_templates
 
-    def runs_of(self, uid: str) -> tuple[AnalysisRun, ...]:
+    def runs_of(self, owner: ObjectMeta) -> tuple[AnalysisRun, ...]:
         """The AnalysisRuns that this owner controls."""
-        return tuple(live.run for live in self._runs_of.of(uid))
+        return tuple(live.run for live in self._runs_of.of(owner))
 
-    def evidence_of(self, uid: str, pod_hash: str) -> tuple[Evidence, ...]:
+    def evidence_of(self, owner: ObjectMeta, pod_hash: str) -> tuple[Evidence, ...]:
         """What the metrics of this owner's runs for a version have come to, those of its Experiments among them."""
-        found = [live for live in self._runs_of.of(uid) if _is_for(live, pod_hash)]
-        for experiment in self.experiments_of(uid):
+        found = [live for live in self._runs_of.of(owner) if _is_for(live, pod_hash)]
+        for experiment in self.experiments_of(owner):
             if _is_for(experiment, pod_hash):
-                found += self._runs_of.of(experiment.metadata.uid)
+                found += self._runs_of.of(experiment.metadata)
         return worst_first(each for live in found for each in live.evidence or evidence_of(live.run))
 
-    def failures_of(self, uid: str) -> dict[str, tuple[Evidence, ...]]:
+    def failures_of(self, owner: ObjectMeta) -> dict[str, tuple[Evidence, ...]]:
         """The evidence of this owner's runs and Experiments that ended without a yes, by their names."""
-        found = {live.metadata.name: live.evidence for live in self._runs_of.of(uid) if _ended_badly(live)}
-        for experiment in self.experiments_of(uid):
+        found = {live.metadata.name: live.evidence for live in self._runs_of.of(owner) if _ended_badly(live)}
+        for experiment in self.experiments_of(owner):
             if experiment.status.completed and experiment.status.phase != SUCCESSFUL:
-                runs = [live for live in self._runs_of.of(experiment.metadata.uid) if _ended_badly(live)]
+                runs = [live for live in self._runs_of.of(experiment.metadata) if _ended_badly(live)]
                 evidence = worst_first(each for live in runs for each in live.evidence)
                 found[experiment.metadata.name] = evidence
         return found
 
-    def experiments_of(self, uid: str) -> tuple[Experiment, ...]:
+    def experiments_of(self, owner: ObjectMeta) -> tuple[Experiment, ...]:
         """The Experiments that this owner controls."""
-        return tuple(live.experiment for live in self._experiments_of.of(uid))
+        return tuple(live.experiment for live in self._experiments_of.of(owner))
 
     def templates_for(self, namespace: str, named: Iterable[TemplateKey]) -> dict[TemplateKey, AnalysisTemplate]:
         """The templates of these names, and those that they name in turn, as far as they exist."""
