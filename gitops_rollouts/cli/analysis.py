@@ -61,7 +61,7 @@ def try_template(
 
     \b
     Exit code: 0 Successful, 1 Failed, 8 Inconclusive, 9 Error (the template
-    can't be carried out, or a metric could not be measured).
+    can't be carried out, or a metric could not be measured), 130 interrupted.
     """
     from gitops_rollouts.cli import template_source
     from gitops_rollouts.cli.analysis_trial import Asked, Show, carry_out, code_of

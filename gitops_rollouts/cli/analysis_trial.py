@@ -65,7 +65,9 @@ class Asked:
 
 
 def code_of(run: AnalysisRun) -> int:
-    """The exit code of a run that has ended."""
+    """The exit code of a run that has ended; one that Ctrl-C has cut short says no yes."""
+    if run.spec.terminate and run.status.phase == SUCCESSFUL:
+        return exit_codes.INTERRUPTED
     return _CODES.get(run.status.phase, exit_codes.UNMEASURED)
 
 

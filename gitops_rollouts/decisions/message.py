@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.api.evidence import MAX_METRICS, Evidence
 from gitops_rollouts.decisions.evidence import harmless, table, trailers, verdict
 from gitops_rollouts.decisions.state import Attempt
 
@@ -78,7 +78,8 @@ def commit_message(notes: Sequence[Note], *, target: str, engine: str = "", skip
         paragraphs = ["\n".join(f"- {note.subject}: {note.headline}" for note in notes)]
     if skip_ci:
         paragraphs.append(SKIP_CI)
-    lines = [line for note in notes for line in _trailers(note)]
+    told = max(1, MAX_METRICS // len(notes))
+    lines = [line for note in notes for line in _trailers(note, told)]
     if engine:
         lines.append(f"Rollout-Engine: {safe_text(engine, 100)}")
     return "\n\n".join([subject, *paragraphs, "\n".join(lines)]) + "\n"
@@ -90,7 +91,8 @@ def _why(note: Note) -> str:
     return harmless(f"{safe_text(note.why)}: {found}", MAX_WHY) if found else safe_text(note.why)
 
 
-def _trailers(note: Note) -> list[str]:
+def _trailers(note: Note, metrics: int) -> list[str]:
+    """``metrics``: of so many the evidence is told, the worst first."""
     where = f" {note.where}" if note.where else ""
     lines = [f"Rollout-Decision: {note.verb} {note.subject}{where}"]
     lines += [f"Rollout-Decision-Id: {one}" for one in note.ids if one]
@@ -98,7 +100,7 @@ def _trailers(note: Note) -> list[str]:
         lines.append(f"Rollout-Intent: {note.intent}")
     if note.image:
         lines.append(f"Rollout-Image: {safe_text(note.image, 300)}")
-    lines += [f"Rollout-Evidence: {text}" for text in trailers(note.evidence)]
+    lines += [f"Rollout-Evidence: {text}" for text in trailers(note.evidence[:metrics])]
     if note.verb in ("abort", "retry") and note.why:
         lines.append(f"Rollout-Reason: {_why(note)}")
     if note.actor:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.command import gor
+from gitops_rollouts.api.analysis import parse_analysis_run
 from gitops_rollouts.cli import exit_codes
+from gitops_rollouts.cli.analysis_trial import code_of
 from prometheus_server import PrometheusServer, prometheus_server
 
 __all__ = ["prometheus_server"]
@@ -122,6 +124,22 @@ def test_a_file_of_several_templates_and_one_without_an_end(tmp_path: Path) -> N
     empty = tmp_path / "empty.yaml"
     empty.write_text("kind: ConfigMap\n")
     tried("-f", str(empty), code=exit_codes.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("phase", "terminated", "code"),
+    [
+        ("Successful", False, 0),
+        ("Failed", False, 1),
+        ("Inconclusive", False, 8),
+        ("Error", False, 9),
+        ("Successful", True, 130),
+        ("Failed", True, 1),
+    ],
+)
+def test_the_exit_code_is_the_verdict(phase: str, terminated: bool, code: int) -> None:
+    """One that Ctrl-C has cut short without a failure is no yes."""
+    assert code_of(parse_analysis_run({"spec": {"terminate": terminated}, "status": {"phase": phase}})) == code
 
 
 @pytest.mark.parametrize("content", ["[", "a: &a [*a]", "\x00", "- 1\n- 2\n", '"x"'])

@@ -163,6 +163,9 @@ def test_a_commit_s_evidence_has_an_end() -> None:
     assert len(table(many).encode()) <= MAX_BYTES
     assert len("".join(line for line in text.splitlines() if line.startswith("Rollout-Evidence")).encode()) < 5000
     assert len(trailer(many[0])) < 400
+    crowd = commit_message([note] * 37, target="prod")
+    assert crowd.count("Rollout-Evidence: ") == 37, "the worst metric of each"
+    assert len(crowd.encode()) < 100_000
 
 
 def test_the_outbox_carries_it_to_the_commit() -> None:
