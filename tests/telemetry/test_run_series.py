@@ -21,7 +21,7 @@ def test_runs_and_templates_are_read_when_asked_for() -> None:
     ]
     templates = [RunFacts("", "shared", metrics=(MetricFacts("errors", "Prometheus"),))]
     metrics = Metrics("1", with_process=False)
-    watched = metrics.watch_runs(lambda: runs, lambda: templates)
+    watched = metrics.watch_runs(lambda: runs, lambda: templates, lambda: [RunFacts("ns", "trial", "Running")])
     found = _series(metrics)
     assert found['analysis_run_info{name="over",namespace="ns",phase="Failed"}'] == 1
     assert found['analysis_run_phase{name="new",namespace="ns",phase="Pending"}'] == 1
@@ -32,6 +32,7 @@ def test_runs_and_templates_are_read_when_asked_for() -> None:
     assert not [one for one in found if 'name="over"' in one and "metric" in one], "what is over costs one series"
     assert found['analysis_template_info{name="shared",namespace=""}'] == 1
     assert found['analysis_template_metric_info{metric="errors",name="shared",namespace="",type="Prometheus"}'] == 1
+    assert found['experiment_info{name="trial",namespace="ns",phase="Running"}'] == 1
     runs.clear()
     assert not [one for one in _series(metrics) if one.startswith("analysis_run_info")]
     metrics.unwatch_runs(watched)
