@@ -69,6 +69,23 @@ def test_what_git_was_seen_to_hold_is_told() -> None:
         assert want.told == expected
 
 
+@pytest.mark.parametrize(
+    ("run", "cause"),
+    [
+        ("6f1c2f2e-2a52-4b8e-9a4a-0c5f2d1e7b90", "6f1c2f2e-2a52-4b8e-9a4a-0c5f2d1e7b90"),
+        ("two words", f"AnalysisFailed@{AT}"),
+        ("x" * 64, f"AnalysisFailed@{AT}"),
+        (7, f"AnalysisFailed@{AT}"),
+    ],
+)
+def test_the_run_that_decided_is_the_cause(run: object, cause: str) -> None:
+    """docs/decisions.md §1.2: a retry has another run, so that a second failure is a second decision."""
+    entry = outbox(reason="AnalysisFailed", run=run)
+    (want,) = wants(live(annotations=entry, abort=True, abortedAt=AT, currentStepIndex=0), in_git(), applied=True)
+    assert isinstance(want, WantAbort)
+    assert want.cause == cause
+
+
 def test_an_abort_is_derived_again_without_the_outbox() -> None:
     rollout = live(abort=True, abortedAt=AT, phase="Degraded", currentStepIndex=1, message="RolloutAborted: x")
     assert wants(rollout, in_git(), applied=True) == (WantAbort(ATTEMPT, 1, AT, "Aborted", "RolloutAborted: x"),)
