@@ -291,7 +291,6 @@ Everything runs. In a second terminal:
   git commit -am 'web: v2' && git push        # a rollout starts, and stops at its gate
   gor get rollout web -n shop --watch         # watch it; Ctrl-C ends that
   gor why web -n shop                         # what is happening, why, and what comes next
-  sed -i 's|web:v2|web:faulty|' envs/prod/web.yaml    # later: a version whose metrics are bad
   git fetch && git branch -r                  # the promotion is a branch: merge it and push, or
   gor promote web -n shop                     # write the same line by command
   git pull                                    # after each step: the engine commits too

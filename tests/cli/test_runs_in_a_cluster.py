@@ -97,6 +97,16 @@ def test_create_look_at_and_terminate_runs_and_experiments(crds: Cluster, namesp
     assert "has ended Failed" in ran(shop, "terminate", "analysisrun", "web-new-2-1").stdout
     ran(shop, "terminate", "experiment", "gone", code=exit_codes.NOT_FOUND)
 
+    # an Experiment that has ended begins anew
+    trial = f"{runs.replace('analysisruns', 'experiments')}/web-new-2-0"
+    assert "has not ended" in ran(shop, "retry", "experiment", "web-new-2-0").stdout
+    shop.api.request("PATCH", trial, {"status": {"phase": "Failed"}}, content_type=MERGE)
+    assert "would patch" in ran(shop, "retry", "experiment", "web-new-2-0", "--dry-run").stdout
+    assert "starts again" in ran(shop, "retry", "experiment", "web-new-2-0").stdout
+    assert not shop.api.request("GET", trial).get("status")
+    assert "not aborted" in ran(shop, "retry", "rollout", "web").stdout
+    ran(shop, "retry", "web", "web", code=exit_codes.USAGE)
+
     # steps are skipped whatever they wait for
     shop.api.request("PATCH", f"{shop.rollouts}/web/status", {"status": {"currentStepIndex": 0}}, content_type=MERGE)
     ran(shop, "promote", "web", "-c")
