@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gitops_rollouts.analysis.addresses import REFUSAL, guarded_socket, is_metadata, proxy_of
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.resolver import Resolver
 from gitops_rollouts.errors import MetricError
 
@@ -274,8 +275,10 @@ def _headers(given: Sequence[tuple[str, str]], url: URL) -> CIMultiDict[str]:
 
 
 def basic_auth(name: str, password: str) -> str:
-    """The value of the header ``Authorization`` for a name and a password."""
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode(errors="replace")).decode()
+    """The value of the header ``Authorization`` for a name and a password, or a token as the name."""
+    encoded = base64.b64encode(f"{name}:{password}".encode(errors="replace")).decode()
+    note_secret(password or name, encoded)
+    return f"Basic {encoded}"
 
 
 def _refused(host: str) -> MetricError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Answer, Http, Request, basic_auth, shown
 from gitops_rollouts.api.metric_providers import OAuth2
 from gitops_rollouts.errors import MetricError
@@ -48,6 +49,7 @@ class Tokens:
             return None
         if not given.client_id or not given.client_secret:
             raise MetricError("missing mandatory parameter in metric for OAuth2 setup")
+        note_secret(given.client_secret)
         key, began = _key(given, insecure), self._clock()
         lock = self._asking.setdefault(key, asyncio.Lock())
         try:
@@ -62,6 +64,7 @@ class Tokens:
                 self._asking.pop(key, None)
         while len(self._held) > _MANY:
             self._held.popitem(last=False)
+        note_secret(held.token)
         return "Authorization", f"Bearer {held.token}"
 
     def refused(self, given: OAuth2, *, insecure: bool) -> None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Request, shown
 from gitops_rollouts.api.metric_providers import Sigv4
 from gitops_rollouts.errors import MetricError
@@ -17,6 +18,7 @@ _MANY: Final = 50
 _THREADS: Final = 4
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 10
+_SECRET: Final = frozenset({"Authorization", "X-Amz-Security-Token"})
 _LEFT_OUT: Final = frozenset({"User-Agent"})
 
 _Key = tuple[str, str, str]
@@ -37,9 +39,11 @@ class Signer:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(request.seconds):
-                return await loop.run_in_executor(self._threads, self._signed, given, request)
+                signed = await loop.run_in_executor(self._threads, self._signed, given, request)
         except TimeoutError:
             raise MetricError(f"no credentials of AWS within {request.seconds:g} seconds") from None
+        note_secret(*(value for key, value in signed.headers if key in _SECRET))
+        return signed
 
     def _signed(self, given: Sigv4, request: Request) -> Request:
         try:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from gitops_rollouts.analysis.hiding import Hider
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.secrets import Secrets
 from gitops_rollouts.api.analysis import AnalysisRun, Metric, RunStatus
@@ -24,7 +25,6 @@ from gitops_rollouts.controllers.observe import is_ours
 from gitops_rollouts.controllers.passes import GUARD, Key, Passes, Written
 from gitops_rollouts.controllers.prepared_runs import (
     UNRESOLVED,
-    Hider,
     Prepared,
     SecretValues,
     prepare,

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from gitops_rollouts.analysis.hiding import Hider, noting_secrets
 from gitops_rollouts.analysis.provider import Order, Provider
 from gitops_rollouts.api.analysis import COMPLETED, ERROR, RUNNING, Measurement, Metric, MetricResult, RunStatus
 from gitops_rollouts.controllers.passes import Key
-from gitops_rollouts.controllers.prepared_runs import Hider
 from gitops_rollouts.controllers.turns import Turns
 from gitops_rollouts.engine.analysis.observed import MetricAnswer, Operation
 from gitops_rollouts.errors import LeadershipLost, MetricError
@@ -208,6 +208,11 @@ class MeasurementCalls:
         of.resumed[name] = asyncio.get_running_loop().time()
 
     async def _answer(self, task: Task) -> MetricAnswer:
+        with noting_secrets() as sent:
+            return await self._noting(task, sent)
+
+    async def _noting(self, task: Task, sent: Iterable[str]) -> MetricAnswer:
+        """``sent``: what the provider sends along that nobody may read, known once it was called."""
         started = self._clock()
         metadata: Mapping[str, str] = {}
         try:
@@ -223,11 +228,12 @@ class MeasurementCalls:
         except TimeoutError:
             measurement = self._failed(task, started, "the provider didn't answer in time")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the measurement's; a traceback may show secrets
-            text = task.hider.text(f"{type(error).__name__}: {error}")
+            text = task.hider.and_also(sent).text(f"{type(error).__name__}: {error}")
             log.error("measurement failed", namespace=task.order.namespace, run=task.order.name, error=text)
             measurement = self._failed(task, started, text)
-        measurement = _bounded(task.hider.measurement(self._whole(measurement, started)))
-        return MetricAnswer(task.metric, task.operation, measurement, _few(task.hider.mapping(metadata)))
+        hider = task.hider.and_also(sent)
+        measurement = _bounded(hider.measurement(self._whole(measurement, started)))
+        return MetricAnswer(task.metric, task.operation, measurement, _few(hider.mapping(metadata)))
 
     def _ask(self, provider: Provider, task: Task, now: datetime) -> Awaitable[Measurement]:
         if task.operation == "Measure":

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, quote_plus
 
 from gitops_rollouts.analysis.secrets import Secrets
-from gitops_rollouts.api.analysis import AnalysisRunSpec, Measurement, Metric
+from gitops_rollouts.api.analysis import AnalysisRunSpec, Metric
 from gitops_rollouts.api.analysis_templates import secret_of
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.metric_rules import dry_run_names, retention_limits
-from gitops_rollouts.api.templating import REDACTED, resolve_metric, values_of
+from gitops_rollouts.api.templating import resolve_metric, values_of
 from gitops_rollouts.api.validation.metrics import check_metrics
 from gitops_rollouts.controllers.run_caches import LiveRun
 from gitops_rollouts.errors import Forbidden, Invalid, NotFound, TemplateError
@@ -92,39 +89,3 @@ async def read_secrets(
             raise TemplateError(f"key '{key}' does not exist in secret '{name}'")
         found[name, key] = values[key]
     return found
-
-
-class Hider:
-    """Takes values of Secrets out of texts that people may read."""
-
-    def __init__(self, values: Iterable[str]) -> None:
-        forms = {form for value in values if value for form in _forms(value)}
-        self._forms = sorted(forms, key=len, reverse=True)
-
-    def text(self, text: str) -> str:
-        """``text`` with `REDACTED` in place of each value, however it is written."""
-        for form in self._forms:
-            text = text.replace(form, REDACTED)
-        return text
-
-    def measurement(self, measurement: Measurement) -> Measurement:
-        """The same without values of Secrets."""
-        if not self._forms:
-            return measurement
-        changed = {
-            "message": self.text(measurement.message),
-            "value": self.text(measurement.value),
-            "metadata": self.mapping(measurement.metadata),
-        }
-        return measurement.model_copy(update=changed)
-
-    def mapping(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Keys and values without values of Secrets."""
-        return {self.text(key): self.text(value) for key, value in texts.items()}
-
-
-def _forms(value: str) -> set[str]:
-    """How a value may show: as it is, in a URL, in JSON, in a header of basic authentication."""
-    encoded = base64.b64encode(value.encode()).decode()
-    written = json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
-    return {value, value.strip(), quote(value, safe=""), quote(value), quote_plus(value), encoded, *written} - {""}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from engine.lab import JOB, metric
+from gitops_rollouts.analysis.hiding import Hider
 from gitops_rollouts.analysis.provider import Order, Provider
 from gitops_rollouts.api.analysis import Measurement, Metric, MetricResult, RunStatus
 from gitops_rollouts.controllers.measurements import MeasurementCalls, Task, address_of
-from gitops_rollouts.controllers.prepared_runs import Hider
 from gitops_rollouts.engine.analysis.observed import MetricAnswer, Operation
 from gitops_rollouts.errors import LeadershipLost, MetricError
 from waiting import eventually

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from gitops_rollouts.analysis.conditions.values import Vector
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Answer, Http, Request
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -174,6 +175,7 @@ class Datadog(AtOnce):
         """The value of the query. Raises `MetricError`."""
         metric = order.metric.provider.datadog or DatadogMetric()
         keys = await self._keys(metric, order.namespace)
+        note_secret(keys.api_key, keys.app_key)
         answer = await self._http.send(request(metric, keys, now))
         refused = refusal(answer, keys)
         if refused is not None:

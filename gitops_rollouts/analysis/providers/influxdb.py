@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -160,6 +161,7 @@ class Influxdb(AtOnce):
         metric = order.metric.provider.influxdb or InfluxdbMetric()
         profile = metric.profile or DEFAULT_SECRET
         server = server_from(await self._secrets.read(profile), f"the Secret {profile!r}")
+        note_secret(server.token)
         answer = await self._http.send(request(metric, server))
         refuse_status(answer, "InfluxDB", server.token)
         return read(answer.text)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -93,6 +94,7 @@ class NewRelic(AtOnce):
         metric = order.metric.provider.new_relic or NewRelicMetric()
         profile = metric.profile or DEFAULT_SECRET
         account = account_from(await self._secrets.read(profile), f"the Secret {profile!r}")
+        note_secret(account.key)
         answer = await self._http.send(request(metric, account))
         refuse_status(answer, "New Relic", account.key)
         return read(decode(answer.body, "New Relic"))

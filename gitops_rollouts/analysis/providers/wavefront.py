@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from gitops_rollouts.analysis.conditions.values import Vector
+from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -82,6 +83,7 @@ class Wavefront(AtOnce):
         token = (await self._secrets.read(SECRET)).get(metric.address, "").strip()
         if not token:
             raise MetricError(f"the Secret {SECRET!r} has no key {metric.address!r}", remedy="put the API token there")
+        note_secret(token)
         answer = await self._http.send(request(metric, token, now))
         refuse_status(answer, "Wavefront", token)
         return read(decode(answer.body, "Wavefront"), now)
