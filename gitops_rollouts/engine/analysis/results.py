@@ -20,6 +20,8 @@ from gitops_rollouts.api.analysis import (
 from gitops_rollouts.api.metric_rules import limits_of
 from gitops_rollouts.engine.analysis.observed import MetricAnswer
 
+_BARE: Final = 160
+"""Bytes of a measurement without texts: its phase and times, with their keys."""
 _COUNTED: Final = {SUCCESSFUL: "successful", FAILED: "failed", INCONCLUSIVE: "inconclusive"}
 
 
@@ -76,20 +78,33 @@ def _counted(old: MetricResult, measurement: Measurement) -> dict[str, int]:
 
 
 def fitted(result: MetricResult, room: int) -> MetricResult:
-    """The result with no more than ``room`` characters of text in its measurements: old ones lose theirs first."""
+    """The result in about ``room`` bytes: old measurements lose their texts first, then go.
+
+    The last measurement and one that isn't finished stay; the counters don't depend on any.
+    """
+    metadata = result.metadata if _size(*result.metadata, *result.metadata.values()) <= room // 4 else {}
+    message = result.message if _size(result.message) <= room // 4 else result.message[: room // 24]
+    room -= _size(message, *metadata, *metadata.values())
     kept: list[Measurement] = []
     for measurement in reversed(result.measurements):
-        size = len(measurement.value) + len(measurement.message)
-        size += sum(len(key) + len(value) for key, value in measurement.metadata.items())
-        room -= size
-        if room >= 0 or measurement.phase not in COMPLETED:
+        size = _BARE + _size(measurement.value, measurement.message)
+        size += _size(*measurement.metadata, *measurement.metadata.values())
+        if size <= room or measurement.phase not in COMPLETED:
             kept.append(measurement)
-            continue
-        kept.append(measurement.model_copy(update={"value": "", "message": "", "metadata": {}}))
-        room += size
+            room -= size
+        elif room >= _BARE or not kept:
+            kept.append(measurement.model_copy(update={"value": "", "message": "", "metadata": {}}))
+            room -= _BARE
     before = result.measurements[::-1]
-    same = all(new is old for new, old in zip(kept, before, strict=True))
-    return result if same else result.model_copy(update={"measurements": tuple(reversed(kept))})
+    same = len(kept) == len(before) and all(new is old for new, old in zip(kept, before, strict=True))
+    if same and metadata is result.metadata and message is result.message:
+        return result
+    return result.model_copy(update={"measurements": tuple(reversed(kept)), "metadata": metadata, "message": message})
+
+
+def _size(*texts: str) -> int:
+    """Bytes at most, as JSON holds them."""
+    return sum(len(text) if text.isascii() and text.isprintable() else 6 * len(text) for text in texts)
 
 
 def broken(metric: Metric, result: MetricResult) -> Broken | None:

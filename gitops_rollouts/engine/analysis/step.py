@@ -27,8 +27,8 @@ from gitops_rollouts.engine.plan import DeleteRun, EmitEvent
 RETENTION: Final = 10
 """How many measurements of a metric are kept where nothing else is said."""
 MOST_KEPT: Final = 1000
-ROOM: Final = 256 * 1024
-"""Characters of text in all measurements of a run: an object can't be larger than a megabyte and a half."""
+ROOM: Final = 400 * 1024
+"""Bytes of all measurements and texts of a run: an object can't be larger than a megabyte and a half."""
 _BAD: Final = frozenset({FAILED, ERROR, INCONCLUSIVE})
 _WARNED: Final = frozenset({FAILED, ERROR})
 
