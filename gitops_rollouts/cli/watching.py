@@ -94,7 +94,7 @@ def _watch(cluster: Cluster, seen: RolloutView, changed: asyncio.Event) -> list[
     queries: list[tuple[Resource, dict[str, str]]] = [(ROLLOUTS, {"fieldSelector": f"metadata.name={seen.name}"})]
     if selector:
         queries += [(REPLICA_SETS, {"labelSelector": selector}), (PODS, {"labelSelector": selector})]
-    if seen.runs or seen.experiments or templates_of(seen.rollout):
+    if seen.runs or seen.experiments or any(templates_of(seen.rollout)):
         queries += [(kind, {"labelSelector": POD_TEMPLATE_HASH}) for kind in (ANALYSIS_RUNS, EXPERIMENTS)]
     return [asyncio.create_task(_signal(cluster, resource, query, changed)) for resource, query in queries]
 
