@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from gitops_rollouts.analysis import judgement
 from gitops_rollouts.analysis.conditions import Vector
-from gitops_rollouts.analysis.judgement import judge
+from gitops_rollouts.analysis.conditions.budget import MAX_VISITS
+from gitops_rollouts.analysis.judgement import judge, judge_beside
 from gitops_rollouts.api.analysis import FAILED, INCONCLUSIVE, SUCCESSFUL, Metric
 from gitops_rollouts.errors import ConditionError, MetricError
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _metric(success: str = "", failure: str = "") -> Metric:
@@ -74,3 +80,51 @@ def test_the_time_is_told_and_never_read_from_a_clock() -> None:
     assert judge(old, "2026-01-01T00:00:00Z", now=datetime(2026, 1, 1, 1, 30, tzinfo=UTC)) == FAILED
     with pytest.raises(ConditionError, match=r"now\(\) isn't known here"):
         judge(old, "2026-01-01T00:00:00Z")
+
+
+class _Waits:
+    """A condition that holds once somebody else has had a turn."""
+
+    def __init__(self) -> None:
+        self.others = threading.Event()
+
+    def evaluate(self, result: Any, *, now: datetime, most: int) -> bool:
+        if most < MAX_VISITS:
+            raise ConditionError("the condition takes more steps")
+        return self.others.wait(10)
+
+
+@pytest.mark.parametrize("result", [1.0, Vector([1.0] * 5000), {"text": "x" * 5000}])
+async def test_a_condition_that_takes_long_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
+    """Rollouts are decided in the same process: what isn't over at once is evaluated in a thread (§17.4)."""
+    condition = _Waits()
+    monkeypatch.setattr(judgement, "compile_condition", lambda _source: condition)
+    judged = asyncio.create_task(judge_beside(_metric("dear"), result, now=NOW))
+    await asyncio.sleep(0)
+    condition.others.set()
+    assert await judged == SUCCESSFUL
+
+
+async def test_a_cheap_condition_of_a_small_result_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judgement, "_THREADS", None)
+    small = {"ok": True, "errors": [{"text": "x" * 100}] * 5}
+    assert (
+        await judge_beside(_metric("result.ok && all(result.errors, len(#.text) < 200)"), small, now=NOW) == SUCCESSFUL
+    )
+
+
+@pytest.mark.parametrize(
+    "source", ["all(1..100000, # > 0)", 'len(repeat("x", 500000)) > 0', "result[0].ok == 1", "all(1..900000, # > 0)"]
+)
+async def test_it_comes_to_the_same_wherever_it_is_judged(source: str) -> None:
+    outcomes = []
+    for judging in (lambda: judge_beside(_metric(source), 1.0, now=NOW), lambda: _at_once(source)):
+        try:
+            outcomes.append(await judging())
+        except ConditionError as error:
+            outcomes.append(error.message)
+    assert outcomes[0] == outcomes[1]
+
+
+async def _at_once(source: str) -> str:
+    return judge(_metric(source), 1.0, now=NOW)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gitops_rollouts.analysis.conditions import kinds, times
+from gitops_rollouts.analysis.conditions.budget import MAX_VISITS, SLIGHT, Budget
 from gitops_rollouts.analysis.conditions.checking import check
 from gitops_rollouts.analysis.conditions.evaluation import Evaluation
 from gitops_rollouts.analysis.conditions.functions import FUNCTIONS, environment
@@ -47,19 +48,20 @@ class Condition:
             raise ConditionError(found.message, at=found.at)
         return found
 
-    def value(self, result: Any, *, now: datetime | None = None) -> Any:
-        """What it gives for this result, of any type."""
+    def value(self, result: Any, *, now: datetime | None = None, most: int = MAX_VISITS) -> Any:
+        """What it gives for this result, of any type. ``most``: steps that it may take."""
         self.check(kinds.kind_of(result))
         setting = Setting(result=result, now=times.from_datetime(now) if now else None)
-        return _evaluated(self._tree, self.source, {"result": result}, setting)
+        return _evaluated(self._tree, self.source, {"result": result}, setting, Budget(most))
 
-    def evaluate(self, result: Any, *, now: datetime | None = None) -> bool:
+    def evaluate(self, result: Any, *, now: datetime | None = None, most: int = MAX_VISITS) -> bool:
         """Whether it holds for this result, which is as `values` says: JSON goes through `from_json` first.
 
-        ``now``: what ``now()`` is; without it that is an error. Raises `ConditionError`, with the token's offset if
-        one is to blame, for a condition that doesn't fit the result, costs too much or gives no bool.
+        ``now``: what ``now()`` is; without it that is an error. ``most``: steps that it may take. Raises
+        `ConditionError`, with the token's offset if one is to blame, for a condition that doesn't fit the result,
+        costs too much or gives no bool.
         """
-        found = self.value(result, now=now)
+        found = self.value(result, now=now, most=most)
         if found is True or found is False:
             return bool(found)
         raise ConditionError(f"expected bool, but got {type_name(found)}")
@@ -104,7 +106,7 @@ def evaluate_duration(source: str) -> timedelta:
 def _expression(source: str, now: datetime | None) -> Any:
     tree = _parsed(source)
     _checked(tree, source, {}, _OWN_FUNCTIONS)
-    return _evaluated(tree, source, {}, Setting(now=times.from_datetime(now) if now else None))
+    return _evaluated(tree, source, {}, Setting(now=times.from_datetime(now) if now else None), Budget(SLIGHT))
 
 
 def _parsed(source: str) -> Node:
@@ -125,9 +127,9 @@ def _checked(tree: Node, source: str, names: Mapping[str, Kind], functions: froz
         raise ConditionError("the condition nests too deeply") from None
 
 
-def _evaluated(tree: Node, source: str, names: Mapping[str, Any], setting: Setting) -> Any:
+def _evaluated(tree: Node, source: str, names: Mapping[str, Any], setting: Setting, budget: Budget) -> Any:
     try:
-        return Evaluation(names, setting).value(tree)
+        return Evaluation(names, setting, budget).value(tree)
     except ConditionError as error:
         raise placed(error, source) from None
     except RecursionError:

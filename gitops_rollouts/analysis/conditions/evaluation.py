@@ -56,8 +56,8 @@ _ABSENT: Final = _Absent()
 class Evaluation:
     """One walk over one tree. ``names``: the environment; ``setting``: what functions may look at besides arguments."""
 
-    def __init__(self, names: Mapping[str, Any], setting: Setting) -> None:
-        self.budget = Budget()
+    def __init__(self, names: Mapping[str, Any], setting: Setting, budget: Budget) -> None:
+        self.budget = budget
         self.setting = setting
         self._names = names
         self._variables: dict[str, Any] = {}

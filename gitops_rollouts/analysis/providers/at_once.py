@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from gitops_rollouts.analysis.judgement import judge
+from gitops_rollouts.analysis.judgement import judge_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.refusing import refuse_problems
 from gitops_rollouts.analysis.reading import Reading
@@ -25,7 +25,7 @@ class AtOnce:
     async def run(self, order: Order, now: datetime) -> Measurement:
         """Take a measurement. Raises `MetricError`."""
         refuse_problems(order.metric)
-        return judged(order.metric, await self.read(order, now), now)
+        return await judged(order.metric, await self.read(order, now), now)
 
     async def resume(self, order: Order, measurement: Measurement, now: datetime) -> Measurement:
         """Never needed: a measurement that is Running is none of ours."""
@@ -43,10 +43,10 @@ class AtOnce:
         return {}
 
 
-def judged(metric: Metric, reading: Reading, now: datetime) -> Measurement:
+async def judged(metric: Metric, reading: Reading, now: datetime) -> Measurement:
     """The finished measurement of a reading, by the metric's conditions. Raises `ConditionError`."""
     return Measurement(
-        phase=judge(metric, reading.result, now=now),
+        phase=await judge_beside(metric, reading.result, now=now),
         value=reading.value,
         metadata=dict(reading.metadata),
         started_at=now,
