@@ -62,17 +62,32 @@ def attend(scene: Scene) -> Tried:
     if scene.status.promote_full or scene.leave.back_to is not None:
         return Tried()
     stored = scene.status.canary.current_experiment
-    current = next((one for one in scene.observed.experiments if one.metadata.name == stored), None)
     if scene.leave.edited:
         return Tried(stored)
     step = scene.step.experiment if scene.step is not None else None
     if step is None:
         return Tried()
-    if current is not None and _counts(current) and _is_of_step(scene, current):
+    current = _current(scene)
+    if current is not None:
         return _said(scene, current)
     if scene.status.pause_conditions or scene.leave.held:
         return Tried()
     return _begun(scene, step)
+
+
+def failed(scene: Scene) -> bool:
+    """Whether the Experiment of the current step says no."""
+    if scene.step is None or scene.step.experiment is None or scene.status.promote_full:
+        return False
+    current = None if scene.leave.back_to is not None else _current(scene)
+    return current is not None and _said(scene, current).failed
+
+
+def _current(scene: Scene) -> Experiment | None:
+    """The one that the status names, if it is there and has a say in this step."""
+    stored = scene.status.canary.current_experiment
+    found = next((one for one in scene.observed.experiments if one.metadata.name == stored), None)
+    return found if found is not None and _counts(found) and _is_of_step(scene, found) else None
 
 
 def ended(scene: Scene, current: str) -> tuple[Action, ...]:

@@ -215,6 +215,13 @@ def undo(scene: Scene) -> Plan | None:
     return Plan(actions=routes, status=status, events=tuple(emitted))
 
 
+def takes_back(scene: Scene) -> bool:
+    """Whether what a client or an approval that is withdrawn let go forward goes back in this pass."""
+    if scene.leave.back_to is not None or undo(scene) is not None:
+        return True
+    return scene.blue_green is not None and not scene.changed and is_gated(scene) and roles_of(scene).serves
+
+
 def _passed_active_gate(scene: Scene) -> bool:
     """Whether a blue-green update goes on, or has switched, without the approval that it needs."""
     if scene.blue_green is None or not is_gated(scene) or scene.status.pause_conditions:

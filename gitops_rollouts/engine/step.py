@@ -13,6 +13,7 @@ from gitops_rollouts.engine import (
     canary,
     conditions,
     current_runs,
+    experiment_steps,
     gates,
     intent,
     invalid,
@@ -78,15 +79,21 @@ def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:
     )
     scene = replace(scene, leave=replace(leave, anew=intent.is_new(scene)))
     scene = gates.obey(scene)
-    plan = (None if _goes_back(scene) else invalid.check_analyses(observed, now)) or _pass(scene)
+    refused = None if _needs_no_analysis(scene) else invalid.check_analyses(observed, now)
+    plan = _pass(scene) if refused is None or _goes_back(scene) else refused
     return replace(plan, actions=(*claimed.actions, *plan.actions))
 
 
+def _needs_no_analysis(scene: Scene) -> bool:
+    """Whether nothing unproven goes forward in this pass."""
+    return scene.leave.edited or scene.promoted or scene.aborted or skips_steps(scene)
+
+
 def _goes_back(scene: Scene) -> bool:
-    """Whether this pass needs no analysis: nothing unproven goes forward in it, or it is about to be given up."""
-    if scene.leave.edited or scene.promoted or scene.aborted or skips_steps(scene):
+    """Whether the update is about to be given up, or Git takes an approval back: no missing template keeps it here."""
+    if experiment_steps.failed(scene) or any(current.failed for current in current_runs.all_known(scene)):
         return True
-    return any(current.failed for current in current_runs.all_known(scene))
+    return gates.takes_back(scene)
 
 
 def _as_meant(rollout: Rollout, step_hash: str) -> RolloutStatus:
