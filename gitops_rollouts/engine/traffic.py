@@ -237,11 +237,14 @@ def opens(scene: Scene, wanted: Target) -> bool:
 
 
 def _gives_back(scene: Scene, wanted: Target) -> bool:
-    """Whether the stable version would get more than it has; a share so small that it needs no pod needs one, too."""
+    """Whether the stable version would get more than it has; a share so small that it needs no pod needs one, too.
+
+    Without weights that were sent it has nothing: a first version that never came up gets no traffic later.
+    """
     recorded, stable = scene.recorded, scene.stable
-    if recorded is None or scene.replicas == 0:
+    if scene.replicas == 0:
         return False
-    has = 0 if stable is None else routed_sizes.carried(scene, recorded, stable)
+    has = 0 if stable is None or recorded is None else routed_sizes.carried(scene, recorded, stable)
     return wanted.stable(scene.whole) > has
 
 

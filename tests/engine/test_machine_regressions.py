@@ -247,3 +247,20 @@ def test_a_share_too_small_for_a_pod_does_not_go_to_a_stable_version_without_any
     world.settle()  # the world checks that weight grows only where a pod is available
     assert world.routed[-1].canary.weight == 90
     assert world.sizes() == {"web:v1": 1, "web:v2": 3}
+
+
+def test_a_first_version_that_never_came_up_gets_no_traffic_from_the_second() -> None:
+    """Nothing was sent to routers yet: the gate isn't open for a stable version without a pod (§15.1, §24)."""
+    steps = [{"setWeight": 20}, {"pause": {"duration": 5}}, {"setWeight": 60}]
+    world = RoughWorld(manifest_routed(replicas=1, steps=steps))
+    world.set_image("web:broken")
+    world.settle()
+    assert not world.routed
+    never_up = world.status["stableRS"]
+    world.set_image("web:v1")
+    for _ in range(20):
+        world.once()
+        world.run_pods()
+        world.wait(5)
+        assert all(told.canary.weight == told.max_weight for told in world.routed if told.stable.pod_hash == never_up)
+    assert world.status["stableRS"] == world.status["currentPodHash"] != never_up
