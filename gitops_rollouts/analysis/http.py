@@ -23,14 +23,16 @@ from yarl import URL
 
 from gitops_rollouts.analysis.addresses import REFUSAL, guarded_socket, is_metadata, proxy_of
 from gitops_rollouts.analysis.hiding import note_secret
+from gitops_rollouts.analysis.large_answers import LARGE, Room
 from gitops_rollouts.analysis.resolver import Resolver
 from gitops_rollouts.errors import MetricError
 
 LARGEST_ANSWER: Final = 8 * 1024 * 1024
 """Bytes, after decompression."""
-BIG_ANSWER: Final = 256 * 1024
-"""Larger ones are best read beside the event loop."""
 LONGEST_SECONDS: Final = 600.0
+_LARGE_SECONDS: Final = 60.0
+"""For the rest of a large answer, which takes room from others meanwhile."""
+_BUFFER: Final = 32 * 1024
 _CONNECT_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 900
 """More than there are measurements at once (controllers/measurements.py): those wait for their turn, not here."""
@@ -98,6 +100,7 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
         self._resolver: Resolver | None = None
         self._verified: ssl.SSLContext | None = None
+        self._room = Room()
 
     async def send(self, request: Request) -> Answer:
         """The answer, redirects followed.
@@ -199,12 +202,27 @@ class Http:
         where = shown(str(url))
         async with response:
             trace.reused = False  # from here on there is an answer: never ask twice
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    raise MetricError(f"the answer of {where} is larger than {LARGEST_ANSWER // 1024 // 1024} MiB")
+            body = await _read(response, bytearray(), LARGE)
+            if len(body) > LARGE:
+                body = await self._large(response, body, where)
             return Answer(response.status, response.headers, bytes(body), where)
+
+    async def _large(self, response: aiohttp.ClientResponse, body: bytearray, where: str) -> bytearray:
+        """All of a large answer, once there is room for it."""
+        ours = await self._room.wait()
+        try:
+            async with asyncio.timeout(_LARGE_SECONDS):
+                body = await _read(response, body, LARGEST_ANSWER)
+        except TimeoutError:
+            raise MetricError(
+                f"the answer of {where} is large, and did not come in {_LARGE_SECONDS:g} seconds"
+            ) from None
+        finally:
+            if ours:
+                self._room.give_back()
+        if len(body) > LARGEST_ANSWER:
+            raise MetricError(f"the answer of {where} is larger than {LARGEST_ANSWER // 1024 // 1024} MiB")
+        return body
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -222,6 +240,7 @@ class Http:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                read_bufsize=_BUFFER,
                 trace_configs=[noting],
             )
         return self._session
@@ -254,6 +273,13 @@ class Http:
             case _:
                 why = str(error) if isinstance(error, OSError) else type(error).__name__
         return MetricError(f"no answer from {where}: {why}")
+
+
+async def _read(response: aiohttp.ClientResponse, body: bytearray, most: int) -> bytearray:
+    """What of the body comes until it is longer than ``most``."""
+    while len(body) <= most and (chunk := await response.content.readany()):
+        body += chunk
+    return body
 
 
 async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:

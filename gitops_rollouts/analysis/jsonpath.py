@@ -19,6 +19,8 @@ _LONGEST: Final = 4096
 _DEEPEST: Final = 16
 _BUDGET: Final = 500_000
 """Values that may be looked at."""
+_TEXT_A_VALUE: Final = 256
+"""Characters that cost as much as a value where texts are compared."""
 _NAME: Final = re.compile(r"(?:\\.|[^\s.,\[\](){}$@*'\"?=<>!\\])+", re.DOTALL)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
@@ -361,6 +363,7 @@ class _Search:
             return False
         if len(left) > 1 or len(right) > 1:
             raise PathError("a filter can compare one value at a time")
+        self._spend(min(_cost(left[0]), _cost(right[0])))
         return _compare(node.operator, left[0], right[0])
 
     def _side(self, path: Path, value: Any) -> list[Any]:
@@ -371,6 +374,19 @@ class _Search:
             if self._left < 0 or left < 0:
                 raise
             return []
+
+
+def _cost(value: Any) -> int:
+    """What it takes to compare a value, all the way down, beyond looking at it."""
+    waiting, cost = [value], -1
+    while waiting:
+        one = waiting.pop()
+        cost += 1
+        if isinstance(one, str):
+            cost += len(one) // _TEXT_A_VALUE
+        elif isinstance(one, list | dict):
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+    return cost
 
 
 def _compare(sign: str, left: Any, right: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from gitops_rollouts.analysis.conditions.values import from_json
+from gitops_rollouts.analysis.large_answers import refuse_many_values
 from gitops_rollouts.api.quantity import go_number
 from gitops_rollouts.errors import MetricError
 
@@ -34,6 +35,7 @@ def decode(body: bytes, source: str) -> Any:
 
     ``source``: who answered, for the message. The body is not quoted: it may hold anything.
     """
+    refuse_many_values(body, source)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

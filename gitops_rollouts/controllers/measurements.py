@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from gitops_rollouts.analysis.hiding import Hider, noting_secrets
+from gitops_rollouts.analysis.large_answers import keeping_room
 from gitops_rollouts.analysis.provider import Order, Provider
 from gitops_rollouts.api.analysis import COMPLETED, ERROR, RUNNING, Measurement, Metric, MetricResult, RunStatus
 from gitops_rollouts.controllers.passes import Key
@@ -209,7 +210,8 @@ class MeasurementCalls:
 
     async def _answer(self, task: Task) -> MetricAnswer:
         with noting_secrets() as sent:
-            return await self._noting(task, sent)
+            async with keeping_room():
+                return await self._noting(task, sent)
 
     async def _noting(self, task: Task, sent: Iterable[str]) -> MetricAnswer:
         """``sent``: what the provider sends along that nobody may read, known once it was called."""

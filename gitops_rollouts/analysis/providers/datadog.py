@@ -13,6 +13,7 @@ import orjson
 from gitops_rollouts.analysis.conditions.values import Vector
 from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Answer, Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.reading import (
@@ -180,8 +181,8 @@ class Datadog(AtOnce):
         refused = refusal(answer, keys)
         if refused is not None:
             raise refused
-        decoded = decode(answer.body, "Datadog")
-        return read_v2(decoded) if metric.api_version == "v2" else read_v1(decoded)
+        read = read_v2 if metric.api_version == "v2" else read_v1
+        return await read_beside(answer.body, lambda: read(decode(answer.body, "Datadog")))
 
     async def _keys(self, metric: DatadogMetric, namespace: str) -> Keys:
         ref = metric.secret_ref

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gitops_rollouts.analysis.conditions.values import Vector
 from gitops_rollouts.analysis.http import Answer, Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.reading import Reading, as_float, decode, excerpt, list_text, rows, within
@@ -54,4 +55,4 @@ class Graphite(AtOnce):
         refused = refusal(answer)
         if refused is not None:
             raise refused
-        return read(decode(answer.body, "Graphite"))
+        return await read_beside(answer.body, lambda: read(decode(answer.body, "Graphite")))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,6 +15,7 @@ import orjson
 
 from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
+from gitops_rollouts.analysis.large_answers import MOST_VALUES, read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.providers.refusing import refuse_status
@@ -63,7 +65,9 @@ def request(metric: InfluxdbMetric, server: Server) -> Request:
 
 def read(text: str) -> Reading:
     """The column ``_value`` of all records of all tables, in order. Raises `MetricError`."""
-    values = list(_values(text))
+    values = list(islice(_values(text), MOST_VALUES + 1))
+    if len(values) > MOST_VALUES:
+        raise MetricError(f"InfluxDB answered with more than {MOST_VALUES} values", remedy="ask for fewer")
     if not values:
         raise MetricError("no values found")
     return Reading(values, list_text(values))
@@ -164,4 +168,4 @@ class Influxdb(AtOnce):
         note_secret(server.token)
         answer = await self._http.send(request(metric, server))
         refuse_status(answer, "InfluxDB", server.token)
-        return read(answer.text)
+        return await read_beside(answer.body, lambda: read(answer.text))

@@ -39,7 +39,7 @@ JOB_NAMESPACE: Final = "job-namespace"
 _LONGEST_NAME: Final = 63
 _LONGEST_MESSAGE: Final = 1024
 _AT_LEAST: Final = timedelta(seconds=2)
-_UNFIT: Final = re.compile(r"[^a-z0-9.-]|\.(?=[.-])|-(?=\.)")
+_UNFIT: Final = re.compile(r"[^a-z0-9-]")
 _NEVER_STARTS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 
 
@@ -191,7 +191,8 @@ def job_name(order: Order, *, distinct: bool = False) -> str:
     number = str(order.taken + 1)
     end = f"-{hashlib.sha256(order.metric.name.encode(errors='replace')).hexdigest()[:8]}" if distinct else ""
     room = max(1, _LONGEST_NAME - len(order.uid) - len(number) - 2 - len(end))
-    metric = _UNFIT.sub("-", order.metric.name.lower()).strip("-.")[:room].rstrip("-.")
+    parts = (_UNFIT.sub("-", part).strip("-") for part in order.metric.name.lower().split("."))
+    metric = ".".join(filter(None, parts))[:room].rstrip("-.")
     return f"{order.uid}.{metric or 'metric'}{end}.{number}"
 
 

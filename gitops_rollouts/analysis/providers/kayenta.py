@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from gitops_rollouts.analysis.http import Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.refusing import refuse_problems, refuse_status
 from gitops_rollouts.analysis.reading import as_float, decode, rows, within
@@ -176,4 +177,4 @@ class Kayenta:
     async def _ask(self, request: Request) -> Any:
         answer = await self._http.send(request)
         refuse_status(answer, "Kayenta")
-        return decode(answer.body, "Kayenta")
+        return await read_beside(answer.body, lambda: decode(answer.body, "Kayenta"))

@@ -11,6 +11,7 @@ import orjson
 
 from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.providers.refusing import refuse_status
@@ -97,7 +98,7 @@ class NewRelic(AtOnce):
         note_secret(account.key)
         answer = await self._http.send(request(metric, account))
         refuse_status(answer, "New Relic", account.key)
-        return read(decode(answer.body, "New Relic"))
+        return await read_beside(answer.body, lambda: read(decode(answer.body, "New Relic")))
 
     async def metadata(self, order: Order) -> Mapping[str, str]:
         """The query with its arguments filled in."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +12,8 @@ from urllib.parse import urlencode
 from yarl import URL
 
 from gitops_rollouts.analysis.conditions import Vector, evaluate_duration, evaluate_time
-from gitops_rollouts.analysis.http import BIG_ANSWER, Answer, Http, Request, basic_auth
+from gitops_rollouts.analysis.http import Answer, Http, Request, basic_auth
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -47,9 +47,7 @@ class Prometheus(AtOnce):
         address = self._address(metric)
         path, form = _question(metric, now)
         answer = await self._ask(metric, address, path, form)
-        if len(answer.body) > BIG_ANSWER:
-            return await asyncio.to_thread(_reading, answer)
-        return _reading(answer)
+        return await read_beside(answer.body, lambda: _reading(answer))
 
     async def metadata(self, order: Order) -> Mapping[str, str]:
         """The query with its arguments."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from gitops_rollouts.analysis.http import Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.providers.refusing import refuse_status
@@ -57,4 +58,4 @@ class SkyWalking(AtOnce):
         metric = order.metric.provider.skywalking or SkyWalkingMetric()
         answer = await self._http.send(request(metric, now))
         refuse_status(answer, "SkyWalking")
-        return read(decode(answer.body, "SkyWalking"))
+        return await read_beside(answer.body, lambda: read(decode(answer.body, "SkyWalking")))

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from gitops_rollouts.analysis.conditions.values import Vector
 from gitops_rollouts.analysis.hiding import note_secret
 from gitops_rollouts.analysis.http import Http, Request
+from gitops_rollouts.analysis.large_answers import read_beside
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
 from gitops_rollouts.analysis.providers.refusing import refuse_status
@@ -86,4 +87,4 @@ class Wavefront(AtOnce):
         note_secret(token)
         answer = await self._http.send(request(metric, token, now))
         refuse_status(answer, "Wavefront", token)
-        return read(decode(answer.body, "Wavefront"), now)
+        return await read_beside(answer.body, lambda: read(decode(answer.body, "Wavefront"), now))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from datetime import datetime
@@ -10,8 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from gitops_rollouts.analysis.http import BIG_ANSWER, Answer, Http, Request
+from gitops_rollouts.analysis.http import Answer, Http, Request
 from gitops_rollouts.analysis.jsonpath import PathError, find
+from gitops_rollouts.analysis.large_answers import read_beside, refuse_many_values
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Order
 from gitops_rollouts.analysis.providers.at_once import AtOnce
@@ -43,9 +43,7 @@ class Web(AtOnce):
             self._tokens.refused(oauth2, insecure=metric.insecure)
         if not answer.ok:
             raise MetricError(f"received non 2xx response code: {answer.status}")
-        if len(answer.body) > BIG_ANSWER:
-            return await asyncio.to_thread(_reading, answer, metric.json_path or _WHOLE)
-        return _reading(answer, metric.json_path or _WHOLE)
+        return await read_beside(answer.body, lambda: _reading(answer, metric.json_path or _WHOLE))
 
 
 def _request(metric: WebMetric, token: tuple[str, str] | None = None) -> Request:
@@ -62,6 +60,8 @@ def _request(metric: WebMetric, token: tuple[str, str] | None = None) -> Request
 
 def _reading(answer: Answer, path: str) -> Reading:
     text = answer.text
+    if text[:1024].lstrip()[:1] in ("[", "{"):
+        refuse_many_values(answer.body, answer.url)
     try:
         document = json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError):
