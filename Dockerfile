@@ -1,4 +1,4 @@
-# The image of `gor run`: slim Python, the locked wheels, git and an SSH client; kubectl comes with a wheel.
+# The image of `gor run`: slim Python, the locked wheels, git and an SSH client; kubectl comes with a wheel, boto3 for AWS too.
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src

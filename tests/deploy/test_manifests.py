@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,19 @@ def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
     for source in sources:
         assert (ROOT / source).exists(), source
         assert source.split("/")[0] in kept, source
+
+
+def locked(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE))
+
+
+def test_the_image_has_all_dependencies_and_boto3_in_the_versions_that_are_tested() -> None:
+    """What asks AWS works in the image as it is (§18); time zones of conditions don't need the system's (§17.4)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {
+        re.split(r"[>=<]", one)[0] for one in [*project["dependencies"], *project["optional-dependencies"]["aws"]]
+    }
+    image, tested = locked("runtime.lock"), locked("dev.lock")
+    assert wanted <= set(image)
+    assert {"boto3", "tzdata"} <= set(image)
+    assert image == {name: tested.get(name) for name in image}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from gitops_rollouts.analysis.conditions import compile_condition, evaluate_duration, evaluate_time
+from gitops_rollouts.analysis.conditions import compile_condition, evaluate_duration, evaluate_time, times
 from gitops_rollouts.errors import ConditionError
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 891011, tzinfo=UTC)
@@ -73,3 +74,14 @@ def test_summer_time_follows_the_zone() -> None:
     shown = 'date("2026-07-01 12:00:00").In(timezone("Europe/Zurich")).Hour() == 14'
     assert compile_condition(shown).evaluate(None)
     assert compile_condition(shown.replace("-07-", "-01-").replace("14", "13")).evaluate(None)
+
+
+def test_zones_are_known_where_the_system_has_none() -> None:
+    """As in a slim image (§17.4)."""
+    try:
+        zoneinfo.reset_tzpath(to=[])
+        zoneinfo.ZoneInfo.clear_cache()
+        times.zone.cache_clear()
+        assert evaluate_time('date("2026-07-01 12:00:00", "2006-01-02 15:04:05", "Pacific/Auckland")', NOW).hour == 0
+    finally:
+        zoneinfo.reset_tzpath()
