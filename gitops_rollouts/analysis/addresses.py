@@ -37,9 +37,8 @@ class AddressRefused(OSError):
 
 def is_metadata(host: str) -> bool:
     """Whether this IP address, in any of its notations, is link-local or a cloud's metadata. A name isn't."""
-    try:
-        address = ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
+    address = _address(host.strip("[]").partition("%")[0].rstrip("."))
+    if address is None:
         return False
     return any(
         one in network
@@ -47,6 +46,18 @@ def is_metadata(host: str) -> bool:
         for network in _FORBIDDEN
         if network.version == one.version
     )
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Also as ``2852039166``, ``0xa9fea9fe`` or ``0251.254.43518``, which a proxy's resolver takes for an address."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(text)) if text.isascii() and text[:1].isdigit() else None
+    except OSError:
+        return None
 
 
 def _inside(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:

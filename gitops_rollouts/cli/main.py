@@ -91,7 +91,9 @@ def run() -> None:
     except Exception as error:
         if _debug.get():
             raise
-        print(f"gor: this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
+        from gitops_rollouts.cli.output import clean
+
+        print(clean(f"gor: this is a bug: {type(error).__name__}: {error}"), file=sys.stderr)
         print("Run the same command as `gor --debug …` and report what it prints.", file=sys.stderr)
         sys.exit(exit_codes.BUG)
 

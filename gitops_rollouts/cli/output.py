@@ -32,6 +32,7 @@ PHASE_STYLES: Final[Mapping[str, str]] = {
     "warn": "yellow",
     "fail": "red",
 }
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
 _CONTROL: Final = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 
 
@@ -87,7 +88,8 @@ def print_data(data: Any, form: Format) -> None:
 
         print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=UNBOUNDED_WIDTH), end="")
     else:
-        print(json.dumps(data, indent=2, ensure_ascii=False))
+        # JSON leaves as they are the control characters that terminals obey though they are beyond ASCII
+        print(json.dumps(data, indent=2, ensure_ascii=False).translate(_ESCAPED))
 
 
 def is_data(form: Format) -> bool:

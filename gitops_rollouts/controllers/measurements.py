@@ -6,7 +6,9 @@ Nothing of this is needed after a restart: a measurement whose answer got lost i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -26,6 +28,8 @@ from gitops_rollouts.kube.lease import Fence
 
 AT_ONCE: Final = 896
 AT_ONCE_OF_ONE_ADDRESS: Final = 640
+AT_ONCE_OF_ONE_NAMESPACE: Final = 768
+"""Below all, so that one whose metrics ask many silent servers leaves turns to the others."""
 CALL_SECONDS: Final = 900.0
 """A provider has its own, shorter limits; this one is for those that forget themselves."""
 _TERMINATE_SECONDS: Final = 60.0
@@ -96,12 +100,14 @@ class MeasurementCalls:
         *,
         at_once: int = AT_ONCE,
         of_one_address: int = AT_ONCE_OF_ONE_ADDRESS,
+        of_one_namespace: int = AT_ONCE_OF_ONE_NAMESPACE,
     ) -> None:
         self._providers = providers
         self._enqueue = enqueue
         self._clock = clock
         self._fence = fence
         self._turns = Turns(at_once, of_one_address)
+        self._shares = Turns(sys.maxsize, of_one_namespace)
         self._runs: dict[str, _OfRun] = {}
         self._collecting: set[asyncio.Task[None]] = set()
 
@@ -187,7 +193,7 @@ class MeasurementCalls:
         if task.operation == "Resume":
             await self._after_a_while(uid, name)
         try:
-            async with self._turns.turn(address_of(task.order.metric)):
+            async with self._turn(task.order):
                 self._fence.fence()
                 answer = await self._answer(task)
         except LeadershipLost:
@@ -198,6 +204,11 @@ class MeasurementCalls:
             return
         call.answer = answer
         self._enqueue(of.key)
+
+    @asynccontextmanager
+    async def _turn(self, order: Order) -> AsyncIterator[None]:
+        async with self._shares.turn(order.namespace), self._turns.turn(address_of(order.metric)):
+            yield
 
     async def _after_a_while(self, uid: str, name: str) -> None:
         of, now = self._runs.get(uid), asyncio.get_running_loop().time()
@@ -271,7 +282,7 @@ class MeasurementCalls:
     async def _collect(self, task: Task, limit: int) -> None:
         order = task.order
         try:
-            async with asyncio.timeout(_TERMINATE_SECONDS), self._turns.turn(address_of(order.metric)):
+            async with asyncio.timeout(_TERMINATE_SECONDS), self._turn(order):
                 self._fence.fence()
                 await self._providers.of(order.metric).collect_garbage(order, limit)
         except LeadershipLost:

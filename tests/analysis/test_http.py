@@ -197,14 +197,17 @@ async def test_an_idle_connection_that_was_closed_is_replaced_once_and_only_for_
     [
         "169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "fe80::1", "fe80::1%eth0", "[fe80::1]",
         "fd00:ec2::254", "fd20:ce::254", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe",
-        "2002:a9fe:a9fe::1", "::169.254.169.254",
+        "2002:a9fe:a9fe::1", "::169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518",
+        "169.254.169.254.",
     ],
 )  # fmt: skip
 def test_every_notation_of_a_metadata_address_is_known(host: str) -> None:
     assert is_metadata(host)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.0.0.1", "100.100.100.201", "fd00::1", "localhost", "", "a:b"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "10.0.0.1", "100.100.100.201", "fd00::1", "localhost", "", "a:b", "1", "9x"]
+)
 def test_other_addresses_are_not_refused(host: str) -> None:
     assert not is_metadata(host)
 

@@ -59,3 +59,11 @@ def test_typed_durations(text: str, seconds: float) -> None:
 def test_typed_nonsense_names_the_option(text: str) -> None:
     with pytest.raises(ConfigError, match="--timeout"):
         seconds_of(text, "--timeout")
+
+
+def test_json_holds_no_control_character_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server's value may hold C1's CSI, which JSON would leave as it is; it still reads as the same value."""
+    print_data({"value": "a\x9b31mb\x7f"}, Format.JSON)
+    shown = capsys.readouterr().out
+    assert clean(shown) == shown
+    assert json.loads(shown) == {"value": "a\x9b31mb\x7f"}

@@ -204,6 +204,28 @@ async def test_garbage_is_collected_beside_the_passes(world: World) -> None:
     await eventually(lambda: _is(world.site.asked == ["collect 3"]))
 
 
+async def test_one_namespace_leaves_turns_to_the_others(world: World) -> None:
+    """§17.3: however many silent servers its metrics ask."""
+    world.calls = MeasurementCalls(
+        world.site, world.woken.put_nowait, lambda: NOW, world.site, at_once=4, of_one_namespace=3
+    )
+    for number in range(9):
+        call = task(name=f"m{number}")
+        web = call.order.metric.model_copy(
+            update={
+                "provider": Metric.model_validate(
+                    metric(provider={"web": {"url": f"https://x{number}.example"}})
+                ).provider
+            }
+        )
+        world.calls.begin(replace(call, order=replace(call.order, metric=web)))
+    await eventually(lambda: _is(len(world.site.asked) == 3))
+    other = task()
+    world.calls.begin(replace(other, order=replace(other.order, namespace="other", uid="v")))
+    await eventually(lambda: _is(len(world.site.asked) == 4))
+    await world.calls.close()
+
+
 def test_addresses() -> None:
     """Calls to the same server share its limit, whatever the query."""
 
