@@ -6,9 +6,7 @@ Nothing of this is needed after a restart: a measurement whose answer got lost i
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -106,8 +104,7 @@ class MeasurementCalls:
         self._enqueue = enqueue
         self._clock = clock
         self._fence = fence
-        self._turns = Turns(at_once, of_one_address)
-        self._shares = Turns(sys.maxsize, of_one_namespace)
+        self._turns = Turns(at_once, of_one_address, of_one_namespace)
         self._runs: dict[str, _OfRun] = {}
         self._collecting: set[asyncio.Task[None]] = set()
 
@@ -193,22 +190,24 @@ class MeasurementCalls:
         if task.operation == "Resume":
             await self._after_a_while(uid, name)
         try:
-            async with self._turn(task.order):
+            async with self._turns.turn(address_of(task.order.metric), task.order.namespace):
                 self._fence.fence()
                 answer = await self._answer(task)
         except LeadershipLost:
             return
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            # something that the provider waited for was given up by somebody else
+            answer = self._unreadable(task, "what it waited for was given up")
+        except Exception as error:  # noqa: BLE001 - without an answer the metric would count as busy for ever
+            answer = self._unreadable(task, type(error).__name__)
         of = self._runs.get(uid)
         call = of.calls.get(name) if of is not None else None
         if of is None or call is None or call.running is not asyncio.current_task():
             return
         call.answer = answer
         self._enqueue(of.key)
-
-    @asynccontextmanager
-    async def _turn(self, order: Order) -> AsyncIterator[None]:
-        async with self._shares.turn(order.namespace), self._turns.turn(address_of(order.metric)):
-            yield
 
     async def _after_a_while(self, uid: str, name: str) -> None:
         of, now = self._runs.get(uid), asyncio.get_running_loop().time()
@@ -265,6 +264,11 @@ class MeasurementCalls:
             update={"phase": ERROR, "message": message, "finished_at": self._clock(), "resume_at": None}
         )
 
+    def _unreadable(self, task: Task, why: str) -> MetricAnswer:
+        log.error("no measurement", namespace=task.order.namespace, run=task.order.name, metric=task.metric, error=why)
+        failed = self._failed(task, self._clock(), f"the provider's answer can't be read: {why}")
+        return MetricAnswer(task.metric, task.operation, failed)
+
     def _whole(self, measurement: Measurement, started: datetime) -> Measurement:
         """With a phase and the times that a measurement has."""
         update: dict[str, object] = {}
@@ -282,7 +286,7 @@ class MeasurementCalls:
     async def _collect(self, task: Task, limit: int) -> None:
         order = task.order
         try:
-            async with asyncio.timeout(_TERMINATE_SECONDS), self._turn(order):
+            async with asyncio.timeout(_TERMINATE_SECONDS), self._turns.turn(address_of(order.metric), order.namespace):
                 self._fence.fence()
                 await self._providers.of(order.metric).collect_garbage(order, limit)
         except LeadershipLost:
@@ -290,6 +294,11 @@ class MeasurementCalls:
         except Exception as error:  # noqa: BLE001 - tried again when the next measurement is trimmed
             text = task.hider.text(f"{type(error).__name__}: {error}")
             log.warning("garbage not collected", namespace=order.namespace, run=order.name, error=text)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def taken_of(result: MetricResult | None) -> int:

@@ -27,7 +27,7 @@ KEY = ("ns", "run")
 class Site:
     """A provider of any metric that answers what it is told to, and the calls that it gets."""
 
-    answer: Measurement | Exception | None = None
+    answer: Measurement | BaseException | None = None
     kind: str = "web"
     asked: list[str] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Site:
         if self.answer is None:
             await self.hold.wait()
             return Measurement(phase="Successful")
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -174,6 +174,22 @@ async def test_resume_and_terminate_are_told_of_the_measurement(world: World) ->
     world.site.hold.set()
     assert (await world.answered()).operation == "Terminate"
     assert "terminate job-1" in world.site.asked
+
+
+async def test_an_answer_that_cannot_be_read_is_one_all_the_same(world: World) -> None:
+    """Without an answer the metric would be in flight for ever, and its run with it."""
+    world.site.answer = Measurement.model_construct(phase="Successful", value=None, message=None, metadata=None)
+    world.calls.begin(task(secret="s3cr3t"))
+    answer = await world.answered()
+    assert (answer.measurement.phase, answer.measurement.finished_at) == ("Error", NOW)
+    assert answer.measurement.message.startswith("the provider's answer can't be read: ")
+
+
+async def test_a_wait_that_somebody_else_gave_up_is_an_error(world: World) -> None:
+    world.site.answer = asyncio.CancelledError()
+    world.calls.begin(task())
+    answer = await world.answered()
+    assert (answer.measurement.phase, answer.measurement.finished_at) == ("Error", NOW)
 
 
 async def test_given_up_and_forgotten_calls_tell_nobody(world: World) -> None:

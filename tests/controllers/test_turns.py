@@ -20,8 +20,8 @@ class _Hall:
         self.order: list[str] = []
         self.leave = asyncio.Semaphore(0)
 
-    async def visit(self, address: str) -> None:
-        async with self.turns.turn(address):
+    async def visit(self, address: str, namespace: str = "") -> None:
+        async with self.turns.turn(address, namespace):
             self.inside[address] += 1
             self.order.append(address)
             await self.leave.acquire()
@@ -78,3 +78,19 @@ async def test_a_turn_that_nobody_wants_any_more_goes_on() -> None:
     hall.leave.release()
     await asyncio.wait_for(last, 10)
     assert hall.order[-1] == "b"
+
+
+async def test_a_namespace_with_many_slow_servers_waits_for_them_alone() -> None:
+    """Whoever may write templates can name as many servers that never answer as they like."""
+    hall = _Hall(Turns(6, 4, 5))
+    tasks = [asyncio.create_task(hall.visit(f"slow{i}", "theirs")) for i in range(50)]
+    await asyncio.sleep(0)
+    assert hall.inside.total() == 5
+    tasks += [asyncio.create_task(hall.visit("quick", "ours")) for _ in range(3)]
+    await hall.inside_are(**{f"slow{i}": 1 for i in range(5)}, quick=1)
+    for _ in tasks:
+        hall.leave.release()
+    await asyncio.gather(*tasks)
+    assert hall.turns.waiting == 0
+    last = max(place for place, address in enumerate(hall.order) if address == "quick")
+    assert last < 12, "in turn, not behind all that came before"
