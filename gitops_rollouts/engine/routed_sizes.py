@@ -95,7 +95,15 @@ def next_sizes(scene: Scene, traffic: Traffic) -> RoutedSizes:
     new = _not_before_its_traffic(scene, traffic, index, new)
     if delayed_on_abort(scene):
         return _waiting(scene, traffic, stable)
+    if _alone(scene):
+        new = max(new, min(scene.new.replicas, scene.replicas))
     return RoutedSizes(new, stable)
+
+
+def _alone(scene: Scene) -> bool:
+    """Whether an aborted canary has the only pods that serve: the last write of its weights may have been lost."""
+    stable = scene.apart
+    return scene.aborted and stable is not None and stable.available == 0 and scene.new.available > 0
 
 
 def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
@@ -107,7 +115,8 @@ def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
     known = (
         recorded is not None
         and any(one.weight > 0 for one in (recorded.canary, recorded.stable))
-        and any(one.pod_template_hash == hash_of(apart) for one in (recorded.canary, recorded.stable))
+        # weights of before its promotion tell nothing: its Services may have switched already
+        and recorded.stable.pod_template_hash == hash_of(apart)
     )
     before = carried(scene, recorded, apart) if known else scene.whole
     part = max(before, carried(scene, traffic.weights, apart))

@@ -264,3 +264,47 @@ def test_a_first_version_that_never_came_up_gets_no_traffic_from_the_second() ->
         world.wait(5)
         assert all(told.canary.weight == told.max_weight for told in world.routed if told.stable.pod_hash == never_up)
     assert world.status["stableRS"] == world.status["currentPodHash"] != never_up
+
+
+def test_a_promoted_version_keeps_its_pods_until_the_routers_know_that_it_is_stable() -> None:
+    """Both Services select it and routers still hold its weight as the canary: that is all traffic (§8.4)."""
+    world = RoughWorld(manifest_routed(replicas=5, steps=[{"setWeight": 20}, {"pause": {}}], dynamicStableScale=True))
+    world.settle()
+    world.wait()
+    world.set_image("web:v2")
+    world.settle()
+    world.routers_down = True
+    world.set_steps([])
+    world.settle()
+    promoted = world.status["stableRS"]
+    assert promoted == world.status["currentPodHash"] == world.hash_behind("stable")
+    assert world.status["canary"]["weights"]["canary"]["weight"] == 20
+    world.wait()
+    world.routers_down = False
+    world.by_image("web:v2").pods[0].available = False
+    world.set_image("web:v3")
+    for _ in range(6):
+        world.once()
+        assert world.sizes()["web:v2"] == 5
+    world.settle()
+    assert world.status["stableRS"] == world.status["currentPodHash"] != promoted
+
+
+def test_an_aborted_canary_with_the_only_pods_that_serve_keeps_them() -> None:
+    """The routers gave it traffic, and the status that said so was lost (§8.7)."""
+    world = RoughWorld(manifest_routed(replicas=1, steps=[{"setWeight": 50}, {"pause": {}}], dynamicStableScale=True))
+    world.settle()
+    world.wait()
+    world.set_image("web:v2")
+    world.settle()
+    assert world.sizes() == {"web:v1": 1, "web:v2": 1}
+    told = world.status["canary"]["weights"]
+    lost = {"canary": {**told["canary"], "weight": 0}, "stable": {**told["stable"], "weight": 100}}
+    for pod in world.by_image("web:v1").pods:
+        pod.available = False
+    world.patch_status(canary={"weights": lost}, abort=True)
+    for _ in range(4):
+        world.once()
+        assert world.sizes()["web:v2"] == 1
+    world.settle()
+    assert world.sizes() == {"web:v1": 1, "web:v2": 0}
