@@ -16,6 +16,7 @@ from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patc
 from gitops_rollouts.controllers.execute_owned import (
     create_owned,
     is_refusal,
+    is_refused_run,
     owner_reference,
     replica_set_patch,
     version_of,
@@ -194,7 +195,22 @@ class _Run:
         await self._routers.route(self._live, action)
 
     async def _act_on_run(self, action: CreateRun | TerminateRun | DeleteRun) -> None:
-        resource, answer = await act_on_run(self._client, self._namespace, self._owner(), action)
+        try:
+            resource, answer = await act_on_run(self._client, self._namespace, self._owner(), action)
+        except NameTaken:
+            raise
+        except KubeError as error:
+            if not isinstance(action, CreateRun):
+                if not is_refusal(error):
+                    raise
+                # nobody waits for such a run: no update and no way back does either
+                self.emit(EmitEvent("ReconciliationError", f"Reconciliation failed with error: {error}", "Warning"))
+                return
+            if is_refused_run(error):
+                raise CreateRefused(
+                    error.message, name=action.name, kind=action.kind, status=error.status, remedy=error.remedy
+                ) from error
+            raise
         self._wrote(resource, answer)
 
     async def _act_around(self, action: EvictPod | PatchPod | ScaleWorkload) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from gitops_rollouts.api.meta import ObjectMeta, Raw
 from gitops_rollouts.api.names import ARGO_API_VERSION
 from gitops_rollouts.engine.plan import PatchReplicaSet
-from gitops_rollouts.errors import AlreadyExists, KubeError, NameTaken
+from gitops_rollouts.errors import AlreadyExists, KubeError, NameTaken, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.failures import NAMESPACE_TERMINATING
 from gitops_rollouts.kube.resources import Resource
@@ -65,6 +65,11 @@ def _is_going(present: Raw, theirs: Raw, owner: Raw) -> bool:
 def is_refusal(error: KubeError) -> bool:
     """Whether the API server won't take an object, however often it is sent."""
     return error.status in {400, 403, 422} and error.reason != NAMESPACE_TERMINATING
+
+
+def is_refused_run(error: KubeError) -> bool:
+    """Whether an AnalysisRun or Experiment isn't taken: its kind may be missing, or a webhook be down."""
+    return is_refusal(error) or isinstance(error, NotFound) or (error.status == 500 and bool(error.reason))
 
 
 def replica_set_patch(action: PatchReplicaSet) -> Raw:

@@ -28,7 +28,7 @@ from gitops_rollouts.controllers.step_plugins import StepPluginCalls
 from gitops_rollouts.controllers.workloads import Workloads
 from gitops_rollouts.engine.observed import Authority, Observed, RoutersSeen, Workload
 from gitops_rollouts.engine.plan import EmitEvent, Plan
-from gitops_rollouts.engine.step import create_failed, step
+from gitops_rollouts.engine.step import create_failed, runs_refused, step
 from gitops_rollouts.errors import (
     CreateRefused,
     KubeError,
@@ -159,20 +159,16 @@ class RolloutController:
             return reading.wait
         observed = await self._observe(key, live, workload, reading.authority, now)
         plan = self._patience.hold(key, live.rollout.status, step(observed, now))
-        await self._execute(key, live, observed, plan, now)
+        plan = await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
             self._wants.observed(live, reading.authority, self._caches.evidence_at_gate(live))
         return plan.look_again
 
-    async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> None:
+    async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> Plan:
+        """Returns the plan that was carried out in the end."""
         outcome = Outcome()
         try:
-            try:
-                await self._executor.execute(live, plan, outcome)
-            except CreateRefused as refused:
-                told = create_failed(observed, now, refused.name, refused.message)
-                await self._executor.execute(live, told, outcome)
-                raise
+            plan = await self._carry_out(live, observed, plan, now, outcome)
         except NameTaken as taken:
             known = self._taken.setdefault(key, _Taken())
             (known.replica_sets if taken.kind == REPLICA_SETS.kind else known.runs).add(taken.name)
@@ -184,6 +180,25 @@ class RolloutController:
         ended = finished_update(live.rollout.status, status, now)
         if ended is not None and outcome.status is not None:
             self._metrics.update_finished(ended.status, ended.total, ended.paused)
+        return plan
+
+    async def _carry_out(
+        self, live: LiveRollout, observed: Observed, plan: Plan, now: datetime, outcome: Outcome
+    ) -> Plan:
+        """What the API server doesn't take is told in the status; a run that it doesn't take ends no pass."""
+        try:
+            await self._executor.execute(live, plan, outcome)
+        except CreateRefused as refused:
+            if refused.kind == REPLICA_SETS.kind:
+                told = create_failed(observed, now, refused.name, refused.message)
+                await self._executor.execute(live, told, outcome)
+                raise
+            if refused.name in observed.refused_runs or outcome.status is not None:
+                raise
+            known = {**observed.refused_runs, refused.name: str(refused)}
+            observed = replace(observed, refused_runs=known)
+            return await self._carry_out(live, observed, runs_refused(observed, now), now, outcome)
+        return plan
 
     async def _observe(
         self, key: Key, live: LiveRollout, workload: Workload | None, authority: Authority | None, now: datetime

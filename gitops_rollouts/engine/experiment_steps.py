@@ -160,6 +160,8 @@ def _begun(scene: Scene, step: RolloutExperimentStep) -> Tried:
     name, found = pick(base, "-", observed.experiments, observed.taken_runs, lambda one: _is(one, wanted))
     if found is not None:
         return _said(scene, found)
+    if name in observed.refused_runs:
+        return Tried(error=f"Experiment can't begin: {observed.refused_runs[name]}")
     metadata: Raw = {
         "labels": {**observed.rollout.metadata.labels, POD_TEMPLATE_HASH: scene.pod_hash},
         "annotations": {REVISION: str(scene.revision)},

@@ -52,6 +52,8 @@ def begin(scene: Scene, kind: RunKind, analysis: RolloutAnalysis) -> Begun:
     name, found = pick(base, ".", observed.analysis_runs, observed.taken_runs, lambda run: _reusable(run, wanted))
     if found is not None:
         return Begun(name, found=found)
+    if name in observed.refused_runs:
+        return Begun(error=f"{kind} analysis can't begin: {observed.refused_runs[name]}")
     metadata = {"labels": _labels(scene, kind, analysis), "annotations": _annotations(scene, analysis)}
     return Begun(name, created=CreateRun("AnalysisRun", name, {"metadata": metadata, "spec": encoded}))
 

@@ -188,6 +188,8 @@ class Observed:
     """What the metrics came to, of the AnalysisRuns and Experiments that ended without a yes; by their names."""
     taken_runs: frozenset[str] = frozenset()
     """Names of AnalysisRuns and Experiments in the namespace that this Rollout doesn't control."""
+    refused_runs: Mapping[str, str] = field(default_factory=dict)
+    """Why the API server didn't take an AnalysisRun or Experiment of this name in this very pass."""
     templates: Mapping[TemplateKey, AnalysisTemplate] = field(default_factory=dict)
     """The analysis templates that the spec names, and those that they name, as far as they exist."""
     routers: RoutersSeen = RoutersSeen()

@@ -20,6 +20,7 @@ IN_GIT = "InGit"
 BY_METRICS: Final = ("AnalysisFailed", "ExperimentFailed")
 NOT_CREATED: Final = "AnalysisRunNotCreated"
 """The type of the condition that says why a run can't begin; absent while nothing keeps one from it."""
+_TOLD_AGAIN: Final = timedelta(seconds=30)
 BEGUN_ANEW: Final[Mapping[str, Any]] = {
     "pause_conditions": (),
     "controller_pause": False,
@@ -171,19 +172,23 @@ def _with_obstacle(scene: Scene, draft: Draft, listed: conditions.Conditions) ->
         return listed
     if not draft.obstacle:
         return conditions.without(listed, NOT_CREATED)
-    new = draft.obstacle != _obstacle(scene)
+    new = _is_news(scene, draft.obstacle)
     return conditions.with_condition(listed, NOT_CREATED, "True", NOT_CREATED, draft.obstacle, scene.now, refresh=new)
 
 
 def _obstacle_events(scene: Scene, draft: Draft) -> tuple[EmitEvent, ...]:
-    if not draft.obstacle or draft.obstacle == _obstacle(scene):
+    if not draft.obstacle or not _is_news(scene, draft.obstacle):
         return ()
     return (EmitEvent(NOT_CREATED, draft.obstacle, "Warning"),)
 
 
-def _obstacle(scene: Scene) -> str:
+def _is_news(scene: Scene, obstacle: str) -> bool:
+    """Whether it isn't told yet; a webhook that words each refusal anew doesn't make a write and a pass of each."""
     told = conditions.find(scene.status.conditions, NOT_CREATED)
-    return "" if told is None else told.message
+    if told is None or told.message == obstacle:
+        return told is None
+    same = told.message.partition(":")[0] == obstacle.partition(":")[0]
+    return not same or told.last_update_time is None or scene.now >= told.last_update_time + _TOLD_AGAIN
 
 
 def _told(scene: Scene, new: RolloutStatus) -> tuple[Action, ...]:

@@ -84,7 +84,8 @@ def judge(scene: Scene) -> Judged:
         reason=reason,
         culprit=next((one.run for one in (step, background) if one.kind == kind), None),
         error=step.error or background.error or tried.error,
-        actions=(*created, *tried.created, *_ended(scene, names), *experiment_steps.ended(scene, tried.name)),
+        # what ends makes room first, should a quota count them
+        actions=(*_ended(scene, names), *experiment_steps.ended(scene, tried.name), *created, *tried.created),
         events=(*current_runs.changes(told), *_not_in_git(scene, background)),
     )
 

@@ -25,7 +25,7 @@ from gitops_rollouts.engine import (
 )
 from gitops_rollouts.engine.blue_green import passes as blue_green
 from gitops_rollouts.engine.observed import Observed
-from gitops_rollouts.engine.plan import Action, EmitEvent, PatchRollout, Plan
+from gitops_rollouts.engine.plan import Action, CreateRun, EmitEvent, PatchRollout, Plan
 from gitops_rollouts.engine.revisions import Claimed
 from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import Scene, hash_of, revision_of
@@ -229,6 +229,16 @@ def _held_without(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
         events=(EmitEvent(gates.EDITED, text, "Warning"),),
         look_again=_HELD_AGAIN,
     )
+
+
+def runs_refused(observed: Observed, now: datetime) -> Plan:
+    """What is left to do when the API server refused a run of this pass, which ``observed.refused_runs`` names (§17.5).
+
+    The pass over again without it: whatever came before it is done, so that only runs and the status remain.
+    """
+    plan = step(observed, now)
+    first = next((at for at, action in enumerate(plan.actions) if isinstance(action, CreateRun)), len(plan.actions))
+    return replace(plan, actions=plan.actions[first:])
 
 
 def create_failed(observed: Observed, now: datetime, name: str, error: str) -> Plan:

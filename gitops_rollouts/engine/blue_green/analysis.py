@@ -93,7 +93,7 @@ def actions(scene: Scene, found: Analyses) -> tuple[Action, ...]:
     gone = frozenset(action.name for action in deleted)
     # what a canary's steps have left behind
     tried = experiment_steps.ended(scene, "")
-    return (*created, *run_history.cancelled(scene, left, gone), *deleted, *tried)
+    return (*run_history.cancelled(scene, left, gone), *deleted, *tried, *created)
 
 
 def changes(scene: Scene, found: Analyses) -> tuple[EmitEvent, ...]:
