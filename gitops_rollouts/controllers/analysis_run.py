@@ -5,6 +5,8 @@ A run that is over costs nothing but its place in the cache; only one with a tim
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -47,6 +49,10 @@ RUN_WORKERS: Final = 32
 """Most of a pass is one request to the API server, whose time under load then limits how many runs are served."""
 ANSWERS_SECONDS: Final = 0.05
 """Metrics of one run are often answered together: one status write tells of all."""
+_FEW_METRICS: Final = 20
+_SECONDS_A_METRIC: Final = 0.005
+"""A pass costs by the metrics that a run has: one with very many is looked at that much less often."""
+_LONGEST_PAUSE: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +99,8 @@ class AnalysisRunController:
         self._prepared: dict[str, Prepared] = {}
         self._keys: dict[str, Key] = {}
         """Of the runs that aren't over, by uid."""
+        self._last: dict[str, float] = {}
+        """When a run of many metrics was looked at last, on the loop's clock, by uid."""
         self._written = Written(lambda: {ANALYSIS_RUNS: self._runs.position})
         self._passes = Passes(
             queue,
@@ -140,6 +148,7 @@ class AnalysisRunController:
         self.queue.forget(key)
         self._written.forget(key)
         self._prepared.pop(uid, None)
+        self._last.pop(uid, None)
         self._calls.forget(uid)
         self._metrics.run_over(*key)
 
@@ -153,6 +162,9 @@ class AnalysisRunController:
             return None
         if not self._written.caught_up(key):
             return GUARD
+        pause = self._pause(live)
+        if pause > 0:
+            return timedelta(seconds=pause)
         uid = live.metadata.uid
         if live.run.status.completed or live.metadata.deletion_timestamp is not None:
             self._prepared.pop(uid, None)
@@ -173,6 +185,17 @@ class AnalysisRunController:
         plan, secrets = await self._decide(live, prepared, observed)
         await self._execute(key, live, prepared, observed, plan, secrets)
         return plan.look_again
+
+    def _pause(self, live: LiveRun) -> float:
+        """How many seconds this pass is too early. What brings a run back may come many times a second."""
+        count = len(live.run.spec.metrics)
+        if count <= _FEW_METRICS or live.run.status.completed:
+            return 0.0
+        now, uid = asyncio.get_running_loop().time(), live.metadata.uid
+        pause = self._last.get(uid, -math.inf) + min(count * _SECONDS_A_METRIC, _LONGEST_PAUSE) - now
+        if pause <= 0:
+            self._last[uid] = now
+        return pause
 
     def _prepare(self, live: LiveRun) -> Prepared:
         known = self._prepared.get(live.metadata.uid)
