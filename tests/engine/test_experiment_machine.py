@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.bench import Bench, analysis, manifest, template
+from engine.experiment_world import ExperimentWorld, analysis, manifest, template
 from gitops_rollouts.api.analysis import COMPLETED
 
 ENDED = ("Successful", "Failed", "Error")
@@ -28,89 +28,89 @@ class ExperimentLife(RuleBasedStateMachine):
     @initialize(spec=st.sampled_from(SPECS), replicas=st.integers(0, 3), served=st.booleans())
     def begin(self, spec: dict[str, Any], replicas: int, served: bool) -> None:
         extra = {"service": {}} if served else {}
-        self.bench = Bench(manifest(template("one", replicas=replicas, **extra), template("two"), **spec))
+        self.world = ExperimentWorld(manifest(template("one", replicas=replicas, **extra), template("two"), **spec))
         self.final = ""
         self.ended: dict[str, str] = {}
 
     @rule(times=st.integers(1, 5))
     def passes(self, times: int) -> None:
         for _ in range(times):
-            self.bench.once()
+            self.world.once()
 
     @rule(only=st.integers(0, 4))
     def dies_in_a_pass(self, only: int) -> None:
-        self.bench.once(only=only)
+        self.world.once(only=only)
 
     @rule()
     def pods_come_and_go(self) -> None:
-        self.bench.pods_follow()
+        self.world.pods_follow()
 
     @rule(which=st.sampled_from(["trial-one", "trial-two"]), available=st.integers(0, 3))
     def pods_fail(self, which: str, available: int) -> None:
-        found = self.bench.sets.get(which)
+        found = self.world.sets.get(which)
         if found is not None:
-            self.bench.pods(**{which.removeprefix("trial-"): min(available, found.replicas)})
+            self.world.pods(**{which.removeprefix("trial-"): min(available, found.replicas)})
 
     @rule(which=st.sampled_from(["trial-one", "trial-two"]))
     def a_replica_set_is_deleted(self, which: str) -> None:
-        self.bench.sets.pop(which, None)
+        self.world.sets.pop(which, None)
 
     @rule(which=st.integers(0, 3), phase=st.sampled_from([*sorted(COMPLETED), "Running", "Successful", ""]))
     def a_run_moves(self, which: int, phase: str) -> None:
-        going = [name for name, run in self.bench.runs.items() if run["status"].get("phase") not in COMPLETED]
+        going = [name for name, run in self.world.runs.items() if run["status"].get("phase") not in COMPLETED]
         if going:
-            self.bench.judge(going[which % len(going)], phase)
+            self.world.judge(going[which % len(going)], phase)
 
     @rule(seconds=st.sampled_from([1, 31, 61, 101, 700, -50, -2000]))
     def the_clock_jumps(self, seconds: int) -> None:
-        self.bench.wait(seconds)
+        self.world.wait(seconds)
 
     @rule()
     def terminated(self) -> None:
-        self.bench.edit(terminate=True)
+        self.world.edit(terminate=True)
 
     @rule()
     def somebody_takes_the_services_away(self) -> None:
-        self.bench.services.clear()
+        self.world.services.clear()
 
     @invariant()
     def what_is_over_stays_over(self) -> None:
-        if not hasattr(self, "bench"):
+        if not hasattr(self, "world"):
             return
-        bench = self.bench
+        world = self.world
         if self.final:
-            assert bench.phase == self.final
-        if bench.phase in COMPLETED:
-            self.final = bench.phase
-        for name, state in bench.states().items():
+            assert world.phase == self.final
+        if world.phase in COMPLETED:
+            self.final = world.phase
+        for name, state in world.states().items():
             assert self.ended.get(name, state) == state
             if state in ENDED:
                 self.ended[name] = state
-        assert len(bench.runs) <= len(bench.entries()) + 2
+        assert len(world.runs) <= len(world.entries()) + 2
 
     @invariant()
     def runs_begin_only_once_everything_was_available(self) -> None:
-        if hasattr(self, "bench") and self.bench.runs:
-            assert self.bench.status.get("availableAt") is not None
+        if hasattr(self, "world") and self.world.runs:
+            assert self.world.status.get("availableAt") is not None
 
     def teardown(self) -> None:
-        if not hasattr(self, "bench"):
+        if not hasattr(self, "world"):
             return
-        bench = self.bench
-        bench.edit(terminate=True)
+        world = self.world
+        world.edit(terminate=True)
         for _ in range(30):
-            bench.run()
-            for name, run in bench.runs.items():
+            world.run()
+            for name, run in world.runs.items():
                 if run["spec"].get("terminate") and run["status"].get("phase") not in COMPLETED:
-                    bench.judge(name, "Successful")
-            bench.wait(31)
-        assert bench.phase in COMPLETED, (bench.status, bench.plans[-1])
-        assert not any(bench.sizes().values())
-        assert not any(found.available for found in bench.sets.values())
-        assert bench.services == {}
-        assert all(run["status"].get("phase") in COMPLETED for run in bench.runs.values())
-        last = bench.once()
-        assert last.status == bench.observe().experiment.status
+                    world.judge(name, "Successful")
+            world.wait(31)
+        assert world.phase in COMPLETED, (world.status, world.plans[-1])
+        assert not any(world.sizes().values())
+        assert not any(found.available for found in world.sets.values())
+        assert world.services == {}
+        assert all(run["status"].get("phase") in COMPLETED for run in world.runs.values())
+        last = world.once()
+        assert last.status == world.observe().experiment.status
         assert (last.actions, last.events) == ((), ())
 
 

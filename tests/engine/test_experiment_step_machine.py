@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from engine.lives import Glance, live
-from engine.test_routed_machine import RoutedLife
+from engine.stepped_life import SteppedLife
 from engine.world_trials import is_of_trial
 from gitops_rollouts.api.analysis import COMPLETED
-from gitops_rollouts.engine.observed import Authority
 
 BESIDES = [{"name": "base", "specRef": "stable", "weight": 10}, {"name": "try", "specRef": "canary", "weight": 30}]
 TRY = {"experiment": {"templates": BESIDES}}
@@ -26,10 +25,8 @@ STEPS: list[list[dict[str, Any]]] = [
 PHASES = ["Pending", "Running", "Running", "Successful", "Successful", "Failed", "Error", "Inconclusive"]
 
 
-class TryingLife(RoutedLife):
+class TryingLife(SteppedLife):
     """The same life as that of any routed canary, with steps that try versions side by side."""
-
-    versions = 0
 
     @rule(steps=st.sampled_from(STEPS))
     def steps_with_experiments(self, steps: list[dict[str, Any]]) -> None:
@@ -42,31 +39,8 @@ class TryingLife(RoutedLife):
     )
     def an_update_with_experiments(self, steps: list[dict[str, Any]], phases: list[str], then: str) -> None:
         """Phase by phase some way towards a version that never was; then something else."""
-        world = self.world
-        world.heal()
-        self.heal_more()
-        world.trials.ends.clear()
-        if world.authority is not None:
-            world.authority = Authority("prod", fresh=True, applied=True, approved_through=9)
-        world.wait()
-        world.set_steps(steps)
-        world.edit(paused=False, replicas=3)
-        self.versions += 1
-        world.set_image(f"web:n{self.versions}")
-        self.passes_and_pods(12)
-        for phase in phases:
-            self.an_experiment_moves(phase)
-            self.passes_and_pods(4)
-            world.wait(31)
-            self.passes_and_pods(2)
-        if then:
-            deeds = {
-                "abort": lambda: world.patch_status(abort=True),
-                "promote": self.promote_fully,
-                "resume": self.resume,
-            }
-            deeds[then]()
-            self.passes_and_pods(2)
+        self.one_update(steps, phases, self.an_experiment_moves)
+        self.then(then)
 
     @rule(phase=st.sampled_from(PHASES))
     def an_experiment_moves(self, phase: str) -> None:
@@ -108,6 +82,9 @@ class TryingLife(RoutedLife):
         super().check_end()
         assert all(raw["status"].get("phase") in COMPLETED for raw in self.world.trials.kept.values())
         assert not any(map(is_of_trial, self.world.told()))
+
+    def unsettle(self) -> None:
+        self.world.trials.ends.clear()
 
     def heal_more(self) -> None:
         super().heal_more()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from engine.lives import Glance, live
-from engine.test_routed_machine import RoutedLife
-from gitops_rollouts.engine.observed import Authority, PluginAnswer
+from engine.stepped_life import SteppedLife
+from gitops_rollouts.engine.observed import PluginAnswer
 
 JOB = {"plugin": {"name": "acme/job", "config": {"image": "smoke"}}}
 MAIL = {"plugin": {"name": "acme/mail"}}
@@ -34,10 +34,8 @@ ANSWERS: list[dict[str, Any]] = [
 ]
 
 
-class PluginLife(RoutedLife):
+class PluginLife(SteppedLife):
     """The same life as that of any routed canary, with steps that others play."""
-
-    versions = 0
 
     @rule(steps=st.sampled_from(STEPS))
     def steps_with_plugins(self, steps: list[dict[str, Any]]) -> None:
@@ -50,30 +48,9 @@ class PluginLife(RoutedLife):
     )
     def an_update_with_plugins(self, steps: list[dict[str, Any]], answers: list[dict[str, Any]], then: str) -> None:
         """Answer by answer some way towards a version that never was; then something else."""
-        world = self.world
-        world.heal()
-        self.heal_more()
-        if world.authority is not None:
-            world.authority = Authority("prod", fresh=True, applied=True, approved_through=9)
-        world.wait()
-        world.set_steps(steps)
-        world.edit(paused=False, replicas=3)
-        self.versions += 1
-        world.set_image(f"web:n{self.versions}")
-        self.passes_and_pods(12)
-        for answer in answers:
-            self.plugins_answer(answer, True)
-            self.passes_and_pods(4)
-            world.wait(31)
-            self.passes_and_pods(2)
+        self.one_update(steps, answers, lambda answer: self.plugins_answer(answer, True))
+        self.then(then)
         if then:
-            deeds = {
-                "abort": lambda: world.patch_status(abort=True),
-                "promote": self.promote_fully,
-                "resume": self.resume,
-            }
-            deeds[then]()
-            self.passes_and_pods(2)
             for _ in range(3):
                 self.plugins_answer(answers[0], True)
                 self.passes_and_pods(2)

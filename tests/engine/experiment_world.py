@@ -68,7 +68,7 @@ def manifest(*templates: dict[str, Any], **spec: Any) -> dict[str, Any]:
     }
 
 
-class Bench:
+class ExperimentWorld:
     """One Experiment and what belongs to it."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
