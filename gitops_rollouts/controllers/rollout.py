@@ -25,6 +25,7 @@ from gitops_rollouts.controllers.pods import PodReader
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.step_plugins import StepPluginCalls
+from gitops_rollouts.controllers.untold import explained
 from gitops_rollouts.controllers.workloads import Workloads
 from gitops_rollouts.engine.observed import Authority, Observed, RoutersSeen, Workload
 from gitops_rollouts.engine.plan import EmitEvent, Plan
@@ -161,6 +162,7 @@ class RolloutController:
         plan = self._patience.hold(key, live.rollout.status, step(observed, now))
         plan = await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
+            live = explained(live, observed.analysis_runs, observed.evidence)
             self._wants.observed(live, reading.authority, self._caches.evidence_at_gate(live))
         return plan.look_again
 

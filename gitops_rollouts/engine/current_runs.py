@@ -20,6 +20,12 @@ from gitops_rollouts.engine.scene import INCONCLUSIVE as UNDECIDED
 
 GIVEN_UP: Final = "AnalysisFailed"
 """The reason of an abort that an analysis caused, as Git records it."""
+_GIVEN_UP: Final[dict[str, str]] = {
+    "Step": "Step-based analysis phase error/failed",
+    "Background": "Background analysis phase error/failed",
+    "PrePromotion": "Blue/green pre-promotion analysis phase error/failed",
+    "PostPromotion": "Blue/green post-promotion analysis phase error/failed",
+}
 _TERMINATED: Final = "Run Terminated"
 _AGAIN: Final = timedelta(seconds=30)
 
@@ -61,6 +67,12 @@ class Current:
     def successful(self) -> bool:
         """Whether it says yes."""
         return self.phase == SUCCESSFUL
+
+
+def given_up_text(kind: str, message: str) -> str:
+    """Why an update is given up after a run of this kind that ended with this message; "" for an unknown kind."""
+    text = _GIVEN_UP.get(kind, "")
+    return f"{text}: {message}" if text and message else text
 
 
 def known(scene: Scene, kind: RunKind, stored: AnalysisRunStatus | None) -> Current:

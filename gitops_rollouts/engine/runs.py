@@ -17,11 +17,7 @@ from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene, pause_of
 
 _FAILED: Final = ("Failed", "Error")
-_TEXTS: Final[dict[RunKind, tuple[str, str]]] = {
-    "Step": ("Step-based analysis phase error/failed", current_runs.GIVEN_UP),
-    "Background": ("Background analysis phase error/failed", current_runs.GIVEN_UP),
-    "Experiment": ("Experiment analysis phase is error/failed", "ExperimentFailed"),
-}
+_EXPERIMENT: Final = "Experiment analysis phase is error/failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +128,9 @@ def _background(scene: Scene) -> Current:
 def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
     for kind, (phase, message) in verdicts.items():
         if phase in _FAILED:
-            text, reason = _TEXTS[kind]
-            return f"{text}: {message}" if message else text, reason, kind
+            if kind == "Experiment":
+                return f"{_EXPERIMENT}: {message}" if message else _EXPERIMENT, "ExperimentFailed", kind
+            return current_runs.given_up_text(kind, message), current_runs.GIVEN_UP, kind
     return "", "", ""
 
 

@@ -137,6 +137,4 @@ def _is_paused(scene: Scene) -> bool:
 
 
 def _text(run: Current) -> str:
-    which = "post" if run.kind == "PostPromotion" else "pre"
-    cause = f": {run.shown.message}" if run.shown is not None and run.shown.message else ""
-    return f"Blue/green {which}-promotion analysis phase error/failed{cause}"
+    return current_runs.given_up_text(run.kind, run.shown.message if run.shown is not None else "")
