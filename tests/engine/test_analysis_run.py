@@ -70,6 +70,12 @@ def test_an_error_is_followed_by_ten_seconds_whatever_the_interval() -> None:
     assert run.later(10.1).look().calls == {"m": "Measure"}
 
 
+def test_a_clock_that_was_ahead_delays_no_measurement() -> None:
+    """§17.3: the next leader's clock is right, and nobody would look at the metric for an hour."""
+    run = lab(metric(interval="1m", count=3)).look().later(3600).look(m="Successful").later(-3600)
+    assert run.look().calls == {"m": "Measure"}
+
+
 def test_an_interval_below_a_second_acts_as_one() -> None:
     """§24: without a pause a run would do nothing but measure."""
     run = lab(metric(interval="1ms")).look().look(m=S)
