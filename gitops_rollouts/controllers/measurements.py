@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -190,7 +191,10 @@ class MeasurementCalls:
         if task.operation == "Resume":
             await self._after_a_while(uid, name)
         try:
-            async with self._turns.turn(address_of(task.order.metric), task.order.namespace):
+            # an end frees something, and a verdict may wait for it
+            ending = task.operation == "Terminate"
+            turn = self._turns.turn(address_of(task.order.metric), task.order.namespace)
+            async with nullcontext() if ending else turn:
                 self._fence.fence()
                 answer = await self._answer(task)
         except LeadershipLost:

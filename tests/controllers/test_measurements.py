@@ -220,6 +220,23 @@ async def test_garbage_is_collected_beside_the_passes(world: World) -> None:
     await eventually(lambda: _is(world.site.asked == ["collect 3"]))
 
 
+async def test_an_end_waits_for_no_turn(world: World) -> None:
+    """Servers that never answer keep no Job from being deleted, nor its run from ending."""
+    calls = MeasurementCalls(world.site, world.woken.put_nowait, lambda: NOW, world.site, at_once=1)
+    silent = task()
+    calls.begin(replace(silent, order=replace(silent.order, uid="v")))
+
+    async def asked() -> bool:
+        return world.site.asked == ["run 0"]
+
+    await eventually(asked, what="the one turn is taken")
+    world.site.answer = Measurement(phase="Inconclusive", finished_at=NOW)
+    calls.begin(task("Terminate", before=result(Measurement(phase="Running", started_at=NOW))))
+    assert await asyncio.wait_for(world.woken.get(), 10) == KEY
+    assert [one.measurement.phase for one in calls.answers("u", RunStatus())] == ["Inconclusive"]
+    await calls.close()
+
+
 async def test_one_namespace_leaves_turns_to_the_others(world: World) -> None:
     """§17.3: however many silent servers its metrics ask."""
     world.calls = MeasurementCalls(
