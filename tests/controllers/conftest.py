@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from controllers.running import Shown
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
+from plugin_site import importing_from, install_example
 from prometheus_server import prometheus_server
 
 __all__ = ["prometheus_server"]
@@ -33,3 +34,12 @@ def settings(kubeconfig: Path, namespace: str) -> Settings:
 def web(client: Client, namespace: str) -> Shown:
     """The Rollout ``web``."""
     return Shown(client, namespace)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The example package, whose router writes weights into a ConfigMap."""
+    site = tmp_path_factory.mktemp("site")
+    install_example(site)
+    with importing_from(site):
+        yield site

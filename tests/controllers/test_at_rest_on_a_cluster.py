@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,6 @@ from gitops_rollouts.kube.resources import (
 )
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.manager import Manager
-from plugin_site import importing_from, install_example
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -31,15 +29,6 @@ GATE: Final[list[Raw]] = [{"setWeight": 50}, {"pause": {}}]
 KINDS: Final = (ROLLOUTS, REPLICA_SETS, SERVICES, DEPLOYMENTS, PODS, EVENTS, CONFIG_MAPS)
 NAMES: Final = ("plain", "dressed", "routed", "switched", "referring")
 LOOKS: Final = 4
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The example package, whose router writes weights into a ConfigMap."""
-    site = tmp_path_factory.mktemp("site")
-    install_example(site)
-    with importing_from(site):
-        yield site
 
 
 async def _service(client: Client, namespace: str, name: str, app: str) -> None:

@@ -5,7 +5,6 @@ Where a test has to say when a run ends, the run's metric waits for an hour and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, CONFIG_MAPS, EXPERIMENTS, ROLLOUTS, SERVICES
 from gitops_rollouts.leader import Settings
-from plugin_site import importing_from, install_example
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -147,15 +145,6 @@ async def test_another_instance_leaves_it_alone(trial: Trial, settings: Settings
         await third.phase("Running")
         assert (await other.get()).get("status") in (None, {})
         assert HASH in (await trial.services())["mine"]["spec"]["selector"]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The example package, whose router writes weights into a ConfigMap."""
-    site = tmp_path_factory.mktemp("site")
-    install_example(site)
-    with importing_from(site):
-        yield site
 
 
 async def edge(shown: Shown, **wanted: str | None) -> None:

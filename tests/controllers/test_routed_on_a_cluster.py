@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,10 @@ from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, ROLLOUTS, SERVICES
 from gitops_rollouts.leader import Settings
-from plugin_site import importing_from, install_example
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 Raw = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The example package, whose router writes weights into a ConfigMap."""
-    site = tmp_path_factory.mktemp("site")
-    install_example(site)
-    with importing_from(site):
-        yield site
 
 
 async def _create(
