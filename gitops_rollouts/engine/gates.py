@@ -129,13 +129,16 @@ def _released_beside(scene: Scene, authority: Authority, status: RolloutStatus) 
     """
     if scene.blue_green is not None:
         shown = status.blue_green
-        run = None if shown.active_selector == scene.pod_hash else shown.pre_promotion_analysis_run_status
+        if shown.active_selector == scene.pod_hash:
+            return None
+        run = shown.pre_promotion_analysis_run_status
         approved = authority.approved_active or authority.full
     else:
         run = status.canary.current_background_analysis_run_status
         approved = approves(authority, status.current_step_index or 0)
-    if run is None or run.status != analysis.INCONCLUSIVE or not approved:
+    if not approved or (run is not None and run.status != analysis.INCONCLUSIVE):
         return None
+    # without a run it is left over from one that is gone, or of a strategy that was exchanged
     return pause_of(status.pause_conditions, INCONCLUSIVE)
 
 

@@ -289,3 +289,40 @@ def test_another_intent_begins_anew() -> None:
     assert world.status["message"] == "BlueGreenPause"
     assert shown(world)["active"] == "web:v1"
     assert format_time(world.now) >= world.status["pauseConditions"][0]["startTime"]
+
+
+def test_an_approval_ends_the_pause_that_a_canary_left_behind() -> None:
+    """§1.1, §2: its analysis came to no verdict, then the strategy was exchanged; the switch has a check of its own."""
+    errors = {"templates": [{"templateName": "errors"}]}
+    raw = manifest(replicas=3, steps=[{"setWeight": 20}, {"pause": {}}], canary={"analysis": errors})
+    world = deployed(raw, authority=NOTHING)
+    world.set_image("web:v2")
+    world.settle()
+    world.services["active"] = Service("active", {"app": "web"})
+    world.runs.say("Background", "Inconclusive")
+    world.settle()
+    world.edit(strategy={"blueGreen": {"activeService": "active", "prePromotionAnalysis": errors}})
+    world.settle()
+    assert world.status["message"] == "InconclusiveAnalysisRun"
+    allow(world, approved_active=True)
+    world.settle()
+    assert shown(world)["active"] == "web:v1"
+    world.runs.say("PrePromotion", "Successful")
+    world.settle()
+    assert (shown(world)["active"], world.status["phase"]) == ("web:v2", "Healthy")
+
+
+def test_an_approval_ends_the_pause_of_a_run_that_was_deleted() -> None:
+    """§1.1, §2: of the analysis beside a canary's steps; another one begins."""
+    errors = {"templates": [{"templateName": "errors"}]}
+    raw = manifest(replicas=3, steps=[{"setWeight": 20}, {"pause": {}}], canary={"analysis": errors})
+    world = deployed(raw, authority=NOTHING)
+    world.set_image("web:v2")
+    world.settle()
+    name = world.runs.say("Background", "Inconclusive")
+    world.settle()
+    del world.runs.kept[name]
+    world.settle()
+    allow(world, approved_through=1)
+    world.settle()
+    assert world.status["phase"] == "Healthy"
