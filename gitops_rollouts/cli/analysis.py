@@ -24,7 +24,7 @@ def try_template(
     *,
     template: Annotated[
         str | None,
-        typer.Argument(metavar="[TEMPLATE]", help="Its name. With -f: not needed if FILE has one.", show_default=False),
+        typer.Argument(metavar="TEMPLATE", help="Its name. With -f: not needed if FILE has one.", show_default=False),
     ] = None,
     filename: Annotated[
         Path | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,12 +28,14 @@ from gitops_rollouts.api.analysis import (
     MetricResult,
     RunStatus,
 )
-from gitops_rollouts.api.analysis_templates import TemplateKey, run_spec
+from gitops_rollouts.api.analysis_templates import TemplateKey, secret_of
+from gitops_rollouts.api.metric_rules import limits_of
 from gitops_rollouts.cli import exit_codes, template_source
 from gitops_rollouts.cli.connection import Cluster
 from gitops_rollouts.cli.durations import seconds_of
 from gitops_rollouts.cli.output import clean, say
 from gitops_rollouts.cli.run_tree import SIGNS, condition_text
+from gitops_rollouts.controllers.prepared_runs import UNRESOLVED
 from gitops_rollouts.controllers.trial import Trial
 from gitops_rollouts.errors import ConditionError, ConfigError, TemplateError
 from gitops_rollouts.kube.absent import NoCluster
@@ -46,6 +48,7 @@ _CODES: Final = {
     ERROR: exit_codes.UNMEASURED,
 }
 _LONGEST: Final = 400
+_ELSEWHERE: Final = "-n names its namespace, --cluster-scope a ClusterAnalysisTemplate, -f a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,13 @@ async def carry_out(asked: Asked, kubeconfig: Path | None, context: str | None, 
     async with _client(kubeconfig, context, needed=asked.path is None) as client:
         namespace = asked.namespace or client.default_namespace
         try:
-            key, spec = await _spec(asked, client, namespace)
+            key, spec, secrets = await _spec(asked, client, namespace)
         except TemplateError as error:
-            return _refused(asked.template or str(asked.path), namespace, error.message, show)
+            return _refused(asked.template or str(asked.path), namespace, error.message, show, remedy=error.remedy)
         own = await _own(asked, client, namespace)
         trial = Trial(
             client, spec, name=f"test-{key.name}", namespace=namespace, own_namespace=own,
-            clock=lambda: datetime.now(UTC), allow_metadata=asked.allow_metadata,
+            clock=lambda: datetime.now(UTC), allow_metadata=asked.allow_metadata, secrets=secrets,
         )  # fmt: skip
         if trial.problem:
             return _refused(key.name, namespace, trial.problem, show, spec)
@@ -95,6 +98,7 @@ async def carry_out(asked: Asked, kubeconfig: Path | None, context: str | None, 
                 async for status in trial.statuses():
                     show.status(status)
         show.end(trial.run.status)
+        show.way_on(trial.run)
         return trial.run
 
 
@@ -135,30 +139,47 @@ async def _client(kubeconfig: Path | None, context: str | None, *, needed: bool)
         yield client
 
 
-async def _spec(asked: Asked, client: Client, namespace: str) -> tuple[TemplateKey, AnalysisRunSpec]:
-    """What is to be measured. Raises `TemplateError`."""
+async def _spec(
+    asked: Asked, client: Client, namespace: str
+) -> tuple[TemplateKey, AnalysisRunSpec, dict[tuple[str, str], str]]:
+    """What is to be measured, and the values that the command line gives in the place of Secrets.
+
+    Raises `TemplateError`, `ConfigError`, `NotFound`.
+    """
     key = TemplateKey(asked.cluster_scope, asked.template or "")
     if asked.path is None:
-        known = await template_source.templates_from(Cluster(client, namespace), key)
+        known = await template_source.templates_from(Cluster(client, namespace), key, _ELSEWHERE)
     else:
-        known = template_source.templates_in(template_source.objects_in(asked.path))
-        key = template_source.the_only(known, asked.path) if asked.template is None else key
-    given = {argument.name for argument in asked.args}
-    for each, template in known.items():
-        args = tuple(replace_secret(one) if one.name in given else one for one in template.spec.args)
-        known[each] = template.model_copy(update={"spec": template.spec.model_copy(update={"args": args})})
-    spec = run_spec([key], known, asked.args)
+        known = template_source.templates_at(asked.path)
+        path, named = asked.path, asked.template is not None
+        key = template_source.the_named(known, key, path) if named else template_source.the_only(known, path)
+    spec, secrets = hidden_values(template_source.spec_of(key, known, asked.args), asked.args)
     metrics = [_hurried(metric, asked) for metric in spec.metrics if not asked.metrics or metric.name in asked.metrics]
     unknown = asked.metrics - {metric.name for metric in metrics}
     if unknown:
         names = ", ".join(metric.name for metric in spec.metrics)
         raise ConfigError(f"{key} has no metric {', '.join(sorted(unknown))}", remedy=f"it has: {names}")
-    return key, spec.model_copy(update={"metrics": tuple(metrics)})
+    return key, spec.model_copy(update={"metrics": tuple(metrics)}), secrets
 
 
-def replace_secret(argument: Argument) -> Argument:
-    """Without the Secret that its value would be read from: the command line gives one."""
-    return argument.model_copy(update={"value_from": None})
+def hidden_values(
+    spec: AnalysisRunSpec, given: Iterable[Argument]
+) -> tuple[AnalysisRunSpec, dict[tuple[str, str], str]]:
+    """What the command line gives in the place of Secrets, by their names and keys, and a spec without those values.
+
+    They are as secret as what they stand for: nothing that is printed may show them.
+    """
+    values = {argument.name: argument.value for argument in given}
+    secrets: dict[tuple[str, str], str] = {}
+    args: list[Argument] = []
+    for one in spec.args:
+        ref, value = secret_of(one), values.get(one.name)
+        if ref is not None and value is not None:
+            secrets[ref.name, ref.key] = value
+            args.append(one.model_copy(update={"value": None}))
+        else:
+            args.append(one)
+    return spec.model_copy(update={"args": tuple(args)}), secrets
 
 
 def _hurried(metric: Metric, asked: Asked) -> Metric:
@@ -180,9 +201,11 @@ def _hurried(metric: Metric, asked: Asked) -> Metric:
     return metric
 
 
-def _refused(name: str, namespace: str, message: str, show: Show, spec: AnalysisRunSpec | None = None) -> AnalysisRun:
+def _refused(
+    name: str, namespace: str, message: str, show: Show, spec: AnalysisRunSpec | None = None, remedy: str = ""
+) -> AnalysisRun:
     """The run as it would end in a cluster, without a measurement."""
-    show.refused(message)
+    show.refused(message, remedy)
     run = AnalysisRun(spec=spec or AnalysisRunSpec(), status=RunStatus(phase=ERROR, message=message))
     return run.model_copy(update={"metadata": run.metadata.model_copy(update={"name": name, "namespace": namespace})})
 
@@ -214,6 +237,7 @@ class Show:
     _metrics: dict[str, Metric] = field(default_factory=dict)
     _shown: dict[str, int] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
+    _again: set[str] = field(default_factory=set)
 
     def begin(self, key: TemplateKey, run: AnalysisRun) -> None:
         """What is going to be measured."""
@@ -224,6 +248,7 @@ class Show:
         for metric in self._metrics.values():
             condition = condition_text(MetricResult(), metric)
             every = f", every {metric.interval}" if metric.interval else ""
+            every += f", first after {metric.initial_delay}" if metric.initial_delay else ""
             times = f"{metric.count or 1} time{'' if str(metric.count or 1) == '1' else 's'}{every}"
             provider = "/".join(metric.provider.named) or "no provider"
             say(f"  {metric.name}: {provider}, {times}{f', {condition}' if condition else ''}")
@@ -240,16 +265,30 @@ class Show:
             if result.phase in COMPLETED and result.name not in self._over:
                 self._over.add(result.name)
                 self._verdict(result)
+            elif result.consecutive_error and result.name not in self._again:
+                self._again.add(result.name)
+                allowed = limits_of(self._metrics[result.name]).consecutive_error
+                self._say(
+                    f"          It is tried again; more than {allowed} errors in a row end it, Ctrl-C does so now."
+                )
 
     def end(self, status: RunStatus) -> None:
         """The verdict of the run."""
         message = f": {status.message}" if status.message else ""
         self._say(f"{SIGNS.get(status.phase, '·')} {status.phase}{message}")
 
-    def refused(self, message: str) -> None:
+    def way_on(self, run: AnalysisRun) -> None:
+        """What to do where a Secret's value isn't to be had."""
+        if run.status.message.startswith(UNRESOLVED) and not self.quiet:
+            options = " ".join(f"-a {one.name}=VALUE" for one in run.spec.args if secret_of(one) is not None)
+            say(f"  → -n names the Secret's namespace; {options} takes its place", stderr=True)
+
+    def refused(self, message: str, remedy: str = "") -> None:
         """Nothing could be measured."""
         if not self.quiet:
             say(f"⚠ Error: {message}", stderr=True)
+            if remedy:
+                say(f"  → {remedy}", stderr=True)
 
     def _line(self, name: str, each: Measurement) -> None:
         at = each.finished_at.astimezone().strftime("%H:%M:%S") if each.finished_at is not None else "--:--:--"
@@ -278,4 +317,5 @@ class Show:
 
 
 def _cut(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -11,6 +11,7 @@ from gitops_rollouts.cli.deciding import PANEL
 from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
+    from gitops_rollouts.api.analysis import AnalysisRunSpec
     from gitops_rollouts.api.meta import Raw
     from gitops_rollouts.cli.connection import Cluster
 
@@ -23,6 +24,7 @@ _HELP = """Create objects of this API in the cluster.
 An object that belongs into Git is better pushed there: what is created here
 is known to the cluster alone.
 """
+_ELSEWHERE: Final = "-n names its namespace, --global a ClusterAnalysisTemplate; --from-file takes a file"
 KINDS: Final = ("AnalysisRun", "Experiment", "AnalysisTemplate", "ClusterAnalysisTemplate", "Rollout")
 _File = Annotated[
     Path | None, typer.Option("--filename", "-f", help="A file with the objects.", exists=True, show_default=False)
@@ -86,7 +88,7 @@ def analysisrun(
       gor create analysisrun --from error-rate -a service=web -n shop
       gor create analysisrun --from-file error-rate.yaml -a service=web
     """
-    from gitops_rollouts.api.analysis_templates import TemplateKey, run_spec
+    from gitops_rollouts.api.analysis_templates import TemplateKey
     from gitops_rollouts.api.names import INSTANCE_ID
     from gitops_rollouts.cli import template_source
     from gitops_rollouts.cli.connection import connect, run_async
@@ -102,21 +104,37 @@ def analysisrun(
     async def work() -> str:
         async with connect(kubeconfig, context, namespace) as cluster:
             if from_file is not None:
-                known = template_source.templates_in(template_source.objects_in(from_file))
+                known = template_source.templates_at(from_file)
                 key = template_source.the_only(known, from_file)
             else:
                 key = TemplateKey(cluster_scope, template or "")
-                known = await template_source.templates_from(cluster, key)
+                known = await template_source.templates_from(cluster, key, _ELSEWHERE)
             metadata: dict[str, Any] = {"name": name} if name else {"generateName": generate_name or f"{key.name}-"}
             if instance_id:
                 metadata["labels"] = {INSTANCE_ID: instance_id}
-            body = {"kind": "AnalysisRun", "metadata": metadata, "spec": run_spec([key], known, args).encode()}
+            spec = template_source.spec_of(key, known, args)
+            _refuse_hopeless(spec)
+            body = {"kind": "AnalysisRun", "metadata": metadata, "spec": spec.encode()}
             made = await _create(cluster, body)
             return f"{made['metadata']['namespace']}/{made['metadata']['name']}"
 
     created = run_async(work())
     space, _, run = created.partition("/")
     say(f"AnalysisRun {created} is created: gor get analysisrun {run} -n {space} --watch")
+
+
+def _refuse_hopeless(spec: AnalysisRunSpec) -> None:
+    """What could only end in Error is said at once. Raises `TemplateError`."""
+    from gitops_rollouts.api.analysis import AnalysisRun
+    from gitops_rollouts.cli.analysis_trial import condition_problems
+    from gitops_rollouts.controllers.prepared_runs import prepare
+    from gitops_rollouts.controllers.run_caches import LiveRun
+    from gitops_rollouts.errors import TemplateError
+
+    prepared = prepare(LiveRun(AnalysisRun(spec=spec), spec.encode(), {}))
+    problems = [text for metric in prepared.metrics for text in condition_problems(metric)]
+    if prepared.problem or problems:
+        raise TemplateError("\n".join(filter(None, (prepared.problem, *problems))), remedy="correct the template")
 
 
 def _create_all(

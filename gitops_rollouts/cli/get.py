@@ -102,7 +102,7 @@ def rollout(
       gor get rollout web -o json          the same for a program
     """
     from gitops_rollouts.cli.connection import connect, run_async
-    from gitops_rollouts.cli.output import console, is_data, print_data
+    from gitops_rollouts.cli.output import is_data, print_data, print_picture
     from gitops_rollouts.cli.rollout_tree import render
     from gitops_rollouts.cli.view import gather
     from gitops_rollouts.cli.watching import no_data, watch_rollout
@@ -119,7 +119,7 @@ def rollout(
             if is_data(output):
                 print_data(details(seen), output)
             else:
-                console().print(render(seen, datetime.now(UTC), wide=wide, measurements=measurements))
+                print_picture(render(seen, datetime.now(UTC), wide=wide, measurements=measurements))
 
     run_async(work())
 

@@ -192,7 +192,7 @@ def _show(resource: Resource, name: str, draw: _Draw, where: _Where, output: For
     from contextlib import aclosing
 
     from gitops_rollouts.cli.connection import connect, follow, run_async
-    from gitops_rollouts.cli.output import console, is_data, print_data
+    from gitops_rollouts.cli.output import is_data, print_data, print_picture
     from gitops_rollouts.cli.watching import no_data, pictures
 
     no_data(output, watch=watch)
@@ -205,7 +205,7 @@ def _show(resource: Resource, name: str, draw: _Draw, where: _Where, output: For
                 if is_data(output):
                     print_data(raw, output)
                 else:
-                    console().print((await draw(cluster, raw))[0])
+                    print_picture((await draw(cluster, raw))[0])
                 return
             async with aclosing(follow(cluster.client, resource, cluster.namespace, name)) as changes:
                 with pictures() as show:

@@ -239,7 +239,8 @@ def _next(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str
     elif seen.phase == "Degraded":
         yield from _next_of_degraded(seen, git)
     else:
-        yield f"{_progress(seen)}: {seen.message}." if seen.message else f"{_progress(seen)}."
+        why = _awaited(seen) or seen.message
+        yield f"{_progress(seen)}: {why}." if why else f"{_progress(seen)}."
         said = plugin_of_step(seen.rollout)
         if said is not None:
             yield f"Plugin {plugin_text(said).rstrip('.')}."
@@ -252,6 +253,16 @@ def _progress(seen: RolloutView) -> str:
     if done == count:
         return "All steps are done"
     return f"{done} of {count} steps {'is' if done == 1 else 'are'} done" if done else "No step is done yet"
+
+
+def _awaited(seen: RolloutView) -> str:
+    """What a step waits for that has nothing to do with pods; "" if the phase's message says it."""
+    steps, index = seen.rollout.spec.steps, seen.steps_done
+    if index >= len(steps) or seen.rollout.status.current_step_index is None:
+        return ""
+    if steps[index].analysis is not None:
+        return f"step {index} waits for its analysis"
+    return f"step {index} waits for its experiment" if steps[index].experiment is not None else ""
 
 
 def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 UNBOUNDED_WIDTH: Final = 4096
 """Columns of a stream that is no terminal: nothing is folded or cut, so that grep and awk see whole values."""
@@ -77,6 +77,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     target = console()
     with target.capture() as capture:
         target.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
+
+
+def print_picture(picture: RenderableType) -> None:
+    """Print a tree or a grid; elsewhere than on a terminal without the blanks that fill its lines."""
+    target = console()
+    if target.is_terminal:
+        target.print(picture)
+        return
+    with target.capture() as capture:
+        target.print(picture)
     for line in capture.get().splitlines():
         print(line.rstrip())
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from gitops_rollouts.api.analysis import FAILED, Measurement, Metric, MetricResult
+from gitops_rollouts.api.analysis import FAILED, INCONCLUSIVE, Measurement, Metric, MetricResult
 from gitops_rollouts.api.experiment import TemplateStatus
 from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
 from gitops_rollouts.cli.run_view import ExperimentView, RunView
@@ -68,6 +68,8 @@ def phase_text(phase: str) -> Text:
 def condition_text(result: MetricResult, metric: Metric) -> str:
     """The condition that counts, as it reads in a template; "" if the metric has none."""
     failure, success = metric.failure_condition, metric.success_condition
+    if failure and success and result.phase == INCONCLUSIVE:
+        return f"wants {success}, fails if {failure}"
     if failure and (result.phase == FAILED or not success):
         return f"fails if {failure}"
     return f"wants {success}" if success else ""

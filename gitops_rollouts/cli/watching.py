@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gitops_rollouts.api.analysis_templates import templates_of
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.cli.connection import Cluster
-from gitops_rollouts.cli.output import Format, console, is_data
+from gitops_rollouts.cli.output import Format, console, is_data, print_picture
 from gitops_rollouts.cli.rollout_tree import render
 from gitops_rollouts.cli.view import RolloutView, gather, selector_of
 from gitops_rollouts.errors import ConfigError, KubeError
@@ -41,7 +41,7 @@ def pictures() -> Iterator[Callable[[RenderableType], None]]:
 
     screen = console()
     if not screen.is_terminal:
-        yield screen.print
+        yield print_picture
         return
     with Live(console=screen, auto_refresh=False) as live:
         yield lambda picture: live.update(picture, refresh=True)

@@ -39,7 +39,8 @@ _SHORTEST = 0.05
 class Trial:
     """One run of ``spec``. Use as an async context manager; `statuses` gives each status in turn.
 
-    ``own_namespace``: where the Secrets of providers are, the controller's. ``clock``: aware UTC.
+    ``own_namespace``: where the Secrets of providers are, the controller's. ``clock``: aware UTC. ``secrets``: values
+    that take the place of those of the cluster.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Trial:
         own_namespace: str,
         clock: Callable[[], datetime],
         allow_metadata: bool = False,
+        secrets: SecretValues | None = None,
     ) -> None:
         self._client = client
         self._clock = clock
+        self._given = dict(secrets or {})
         self._answered = asyncio.Event()
         fence = NoElection()
         self._plugins = Plugins(discover(), fence.fence)
@@ -125,9 +128,11 @@ class Trial:
             self._calls.busy(uid),
         )  # fmt: skip
         try:
-            secrets = await read_secrets(self._secrets, live.metadata.namespace, prepared.secrets)
+            wanted = prepared.secrets - self._given.keys()
+            read = await read_secrets(self._secrets, live.metadata.namespace, wanted)
         except (TemplateError, KubeError) as error:
             return step_run(replace(observed, problem=UNRESOLVED + error.message), now), {}
+        secrets = {**read, **self._given}
         plan = step_run(observed, now)
         self._calls.consumed(uid, answers)
         return plan, secrets

@@ -12,10 +12,11 @@ from rich.console import Console, RenderableType
 
 from cli.rollout_examples import NOW, REPLICA_SETS, at_gate, rollout
 from cli.run_examples import experiment, run
+from gitops_rollouts.api.analysis import Metric, MetricResult
 from gitops_rollouts.cli.get import details
 from gitops_rollouts.cli.narrative import explain
 from gitops_rollouts.cli.rollout_tree import render
-from gitops_rollouts.cli.run_tree import show_experiment, show_run
+from gitops_rollouts.cli.run_tree import condition_text, show_experiment, show_run
 from gitops_rollouts.cli.run_view import experiment_view, owned, run_view
 from gitops_rollouts.cli.view import RolloutView, view
 
@@ -119,6 +120,19 @@ def test_why_tells_of_a_run_that_could_not_begin_without_its_provider_s_words() 
     text = explain(seen(rollout(status=ABORTED), run(phase="Error", metricResults=[], message=message)), None, NOW)
     assert "ended Error: Unable to resolve metric arguments" in text
     assert "xyz" not in text
+
+
+def test_why_names_the_step_that_waits_for_its_metrics() -> None:
+    """The phase speaks of replicas then (§10.4), which nobody waits for."""
+    raw = rollout(status={"phase": "Progressing", "message": "more replicas need to be updated", "currentStepIndex": 1})
+    raw["spec"]["strategy"]["canary"]["steps"][1] = {"analysis": {"templates": [{"templateName": "error-rate"}]}}
+    assert "1 of 4 steps is done: step 1 waits for its analysis." in explain(seen(raw, run(phase="Running")), None, NOW)
+
+
+def test_an_undecided_metric_shows_both_of_its_conditions() -> None:
+    metric = Metric.model_validate({"name": "m", "successCondition": "result > 9", "failureCondition": "result < 5"})
+    assert condition_text(MetricResult(phase="Inconclusive"), metric) == "wants result > 9, fails if result < 5"
+    assert condition_text(MetricResult(phase="Failed"), metric) == "fails if result < 5"
 
 
 def test_why_tells_what_is_under_way_and_nothing_of_the_past() -> None:

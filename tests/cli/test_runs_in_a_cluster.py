@@ -60,8 +60,14 @@ def test_create_look_at_and_terminate_runs_and_experiments(crds: Cluster, namesp
     alone = ("create", "analysisrun", "--from-file", str(file), "--instance-id", "blue", "--generate-name", "check-")
     assert "args.service was not resolved" in ran(shop, *alone, code=exit_codes.NEGATIVE).stderr
     assert f"AnalysisRun {namespace}/check-" in ran(shop, *alone, "-a", "service=web").stdout
+    hopeless = tmp_path / "hopeless.yaml"
+    hopeless.write_text(TEMPLATES.replace("<=", "=>"))
+    refused = ran(
+        shop, "create", "analysisrun", "--from-file", str(hopeless), "-a", "service=web", code=exit_codes.NEGATIVE
+    )
+    assert "correct the template" in refused.stderr
     missing = ran(shop, "create", "analysisrun", "--from", "nothing", code=exit_codes.NOT_FOUND)
-    assert "--cluster-scope" in missing.stderr
+    assert "--global" in missing.stderr
     ran(shop, "create", "analysisrun", "--from", "a", "--from-file", str(file), code=exit_codes.USAGE)
     ran(shop, "create", "experiment", "-f", str(file), code=exit_codes.USAGE)
 
