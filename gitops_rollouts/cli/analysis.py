@@ -31,7 +31,9 @@ def try_template(
         typer.Option("--filename", "-f", help="A file, or a directory as a sync renders it.", exists=True),
     ] = None,
     argument: Arguments = None,
-    count: Annotated[int | None, typer.Option(min=1, help="So many measurements, whatever it says.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="So many measurements, whatever it says.")
+    ] = None,
     interval: Annotated[str | None, typer.Option(metavar="DURATION", help="So long apart, as 5s or 1m.")] = None,
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this metric; again for more.")] = None,
     cluster_scope: Annotated[bool, typer.Option("--cluster-scope", help="A ClusterAnalysisTemplate.")] = False,

@@ -43,6 +43,8 @@ def register(app: typer.Typer) -> None:
     group.command("rollout")(rollout)
     for command, function in COMMANDS.items():
         group.command(command)(function)
+    for short, function in (("ro", rollout), ("ar", COMMANDS["analysisrun"]), ("exp", COMMANDS["experiment"])):
+        group.command(short, hidden=True)(function)  # as kubectl argo rollouts takes them
     group.command("gitsyncs")(gitsyncs)
     app.add_typer(group, name="get", rich_help_panel="Look")
 

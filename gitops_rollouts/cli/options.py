@@ -43,7 +43,9 @@ Namespace = Annotated[
 AllNamespaces = Annotated[
     bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.", rich_help_panel=CLUSTER_PANEL)
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.", show_default=True)]
+Output = Annotated[
+    Format, typer.Option("--output", "-o", metavar="FORMAT", help="table, wide, json or yaml.", show_default=True)
+]
 RolloutName = Annotated[str, typer.Argument(metavar="NAME", help="The Rollout's name.", show_default=False)]
 Timeout = Annotated[
     str | None,

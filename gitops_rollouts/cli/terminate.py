@@ -30,6 +30,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=_HELP, no_args_is_help=True)
     group.command()(analysisrun)
     group.command()(experiment)
+    for function, others in ((analysisrun, ("ar", "analysisruns")), (experiment, ("exp", "experiments"))):
+        for other in others:  # as kubectl argo rollouts takes them
+            group.command(other, hidden=True)(function)
     app.add_typer(group, name="terminate", rich_help_panel=PANEL)
 
 

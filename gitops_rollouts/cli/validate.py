@@ -74,6 +74,7 @@ def report(place: Place, output: Format) -> None:
         *references.problems,
     ]
     found = [replace(each, path=seen_from_here(place, each.path)) for each in problems]
+    found.sort(key=lambda each: (each.path, each.line or 0))
     if is_data(output):
         print_data([as_data(each) for each in found], output)
     else:

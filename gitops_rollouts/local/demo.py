@@ -288,9 +288,10 @@ Everything runs. In a second terminal:
 
   gor get rollouts -A                         # what runs
   sed -i 's|web:v1|web:v2|' envs/prod/web.yaml
-  git commit -am 'web: v2' && git push        # a rollout starts, and stops at its gate
+  git commit -am 'web: v2' && git push        # one pod, its metrics, then the gate
   gor get rollout web -n shop --watch         # watch it; Ctrl-C ends that
   gor why web -n shop                         # what is happening, why, and what comes next
+  gor get rollout web -n shop --measurements  # what its analysis saw, value by value
   git fetch && git branch -r                  # the promotion is a branch: merge it and push, or
   gor promote web -n shop                     # write the same line by command
   git pull                                    # after each step: the engine commits too

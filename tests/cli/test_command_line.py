@@ -46,6 +46,20 @@ def test_every_command_has_help(module: str) -> None:
             assert getattr(parameter, "help", "") or parameter.param_type_name == "argument", (name, parameter.name)
 
 
+@pytest.mark.parametrize("words", ["get ro", "get ar", "get exp", "terminate ar", "terminate experiments"])
+def test_short_names_of_the_plugin_are_taken_too(words: str) -> None:
+    """docs/behaviour.md §21: fingers that know kubectl argo rollouts."""
+    done = gor(*words.split(), "--help")
+    assert done.returncode == 0
+    assert f"{words} [OPTIONS]" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["analysis test", "get analysisrun"])
+def test_help_names_each_option_whole_on_a_small_terminal(words: str) -> None:
+    options = gor(*words.split(), "--help", COLUMNS="80").stdout.partition("─ Options ─")[2].partition("╰")[0]
+    assert not [line for line in options.splitlines() if "…" in line.partition(" <")[0]]
+
+
 def test_version() -> None:
     done = gor("--version")
     assert done.returncode == 0

@@ -98,8 +98,8 @@ def test_problems_as_data(repository: Path) -> None:
     problems = json.loads(done.stdout)
     assert done.returncode == exit_codes.NEGATIVE
     assert [(each["path"], each["field"]) for each in problems] == [
-        ("envs/prod/web.yaml", ""),
         ("envs/prod/web.yaml", "spec.strategy.canary.steps[0].setWeight"),
+        ("envs/prod/web.yaml", ""),
     ]
 
 

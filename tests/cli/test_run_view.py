@@ -123,7 +123,7 @@ def test_why_tells_of_a_run_that_could_not_begin_without_its_provider_s_words() 
 
 
 def test_why_names_the_step_that_waits_for_its_metrics() -> None:
-    """The phase speaks of replicas then (§10.4), which nobody waits for."""
+    """The phase speaks of replicas then (§4.2), which nobody waits for."""
     raw = rollout(status={"phase": "Progressing", "message": "more replicas need to be updated", "currentStepIndex": 1})
     raw["spec"]["strategy"]["canary"]["steps"][1] = {"analysis": {"templates": [{"templateName": "error-rate"}]}}
     assert "1 of 4 steps is done: step 1 waits for its analysis." in explain(seen(raw, run(phase="Running")), None, NOW)
