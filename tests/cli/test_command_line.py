@@ -51,7 +51,7 @@ def test_short_names_of_the_plugin_are_taken_too(words: str) -> None:
     """docs/behaviour.md §21: fingers that know kubectl argo rollouts."""
     done = gor(*words.split(), "--help")
     assert done.returncode == 0
-    assert f"{words} [OPTIONS]" in done.stdout
+    assert f"{words} [OPTIONS]" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("words", ["analysis test", "get analysisrun"])
