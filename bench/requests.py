@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,32 @@ import orjson
 from bench.child import GorRun, gor_run
 from bench.control_plane import Raw, control_plane, until_gone
 from bench.fleet import Fleet, rollout, rollout_done
+from bench.slow_server import slow_server
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
+from gitops_rollouts.kube.resources import ANALYSIS_TEMPLATES, ROLLOUTS, SERVICES
 
+ANALYSED = "analysed canary"
 KEPT = Path(__file__).with_name("requests.json")
 _SCALE_DOWN_SECONDS = 5
 _SETTLE_SECONDS = 20.0
 """The old version goes, and repeated events are sent, after the update is Healthy."""
+
+
+_TEMPLATE: Raw = {
+    "apiVersion": ANALYSIS_TEMPLATES.api_version,
+    "kind": ANALYSIS_TEMPLATES.kind,
+    "metadata": {"name": "value"},
+    "spec": {
+        "args": [{"name": "url"}],
+        "metrics": [
+            {
+                "name": "value",
+                "successCondition": "result == 1",
+                "provider": {"web": {"url": "{{args.url}}", "jsonPath": "{$.value}"}},
+            }
+        ],
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -33,11 +53,16 @@ class Requests:
 
 
 async def measure_requests(folder: Path, rollouts: int, kubeconfig: Path | None) -> list[Requests]:
-    """The mean over so many Rollouts, a canary's update first, then a blue-green one's."""
+    """The mean over so many Rollouts: a canary's update, the same with an analysis as a step, a blue-green one's."""
     kept = read_kept()
     found = []
-    async with control_plane(folder, kubeconfig) as (client, used), gor_run(used, folder) as gor:
-        for strategy, body in (("canary", rollout), ("blueGreen", _blue_green)):
+    async with (
+        control_plane(folder, kubeconfig) as (client, used),
+        gor_run(used, folder) as gor,
+        slow_server(0.0, 0.0) as server,
+    ):
+        bodies = (("canary", rollout), (ANALYSED, partial(_analysed, server.url)), ("blueGreen", _blue_green))
+        for strategy, body in bodies:
             now = await _update(client, gor, rollouts, body)
             found.append(Requests(strategy, now, kept.get(strategy, {})))
     return found
@@ -59,6 +84,7 @@ async def _update(client: Client, gor: GorRun, rollouts: int, body: Callable[[st
         for name in fleet.names:
             for service in (f"{name}-active", f"{name}-preview"):
                 await client.create(SERVICES, fleet.namespace, _service(service, name))
+        await client.create(ANALYSIS_TEMPLATES, fleet.namespace, _TEMPLATE)
         await fleet.deploy()
         await asyncio.sleep(_SETTLE_SECONDS)
         before = await gor.cost()
@@ -72,6 +98,16 @@ async def _update(client: Client, gor: GorRun, rollouts: int, body: Callable[[st
         for (verb, kind), count in sorted(spent.items())
         if (verb, kind) not in leases
     }
+
+
+def _analysed(url: str, name: str, version: str) -> Raw:
+    """The canary with one measurement at its first weight."""
+    body = rollout(name, version)
+    first, *later = body["spec"]["strategy"]["canary"]["steps"]
+    args = [{"name": "url", "value": f"{url}/{name}"}]
+    analysis = {"analysis": {"templates": [{"templateName": "value"}], "args": args}}
+    body["spec"]["strategy"]["canary"]["steps"] = [first, analysis, *later]
+    return body
 
 
 def _blue_green(name: str, version: str) -> Raw:
