@@ -118,12 +118,21 @@ def _while_traffic_is_there(scene: Scene, traffic: Traffic, stable: int) -> int:
         # weights of before its promotion tell nothing: its Services may have switched already
         and recorded.stable.pod_template_hash == hash_of(apart)
     )
-    before = carried(scene, recorded, apart) if known else scene.whole
-    part = max(before, carried(scene, traffic.weights, apart))
+    before = _left_to(scene, recorded, apart) if known else scene.whole
+    part = max(before, _left_to(scene, traffic.weights, apart))
     stable = max(stable, _floored(scene, share(scene.replicas, part, scene.whole)))
     if scene.leave.held and not scene.aborted:
         stable = max(stable, _kept(scene, apart))
     return stable if traffic.proven else max(stable, min(apart.replicas, scene.replicas))
+
+
+def _left_to(scene: Scene, weights: TrafficWeights | None, stable: ReplicaSet) -> int:
+    """Its traffic with that of experiments, which falls back to it when they end (§15.1)."""
+    if weights is None:
+        return 0
+    tried = sum(max(0, one.weight) for one in weights.additional if one.pod_template_hash != hash_of(stable))
+    part = share(scene.whole, tried, recorded_whole(scene, weights))
+    return min(scene.whole, carried(scene, weights, stable) + part)
 
 
 def _not_before_its_traffic(scene: Scene, traffic: Traffic, index: int | None, new: int) -> int:

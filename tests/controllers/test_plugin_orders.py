@@ -35,7 +35,7 @@ def test_a_plugin_is_told_the_run_with_its_own_arguments_and_people_never_the_se
     assert body["metadata"]["uid"] == "u1"
     assert body["spec"]["metrics"][0]["provider"]["plugin"]["a/b"]["token"] == TOKEN
     # the other metric's are its own
-    assert "{{args.token}}" in body["spec"]["metrics"][1]["provider"]["web"]["url"]
+    assert body["spec"]["metrics"][1]["provider"]["web"]["url"] == "http://x/*****"
     # what the result's metadata is asked with
     assert task.shown.body is not None
     assert TOKEN not in str(task.shown)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cli.run_examples import OWNER, experiment, run
+from gitops_rollouts.api.meta import ObjectMeta
 from gitops_rollouts.controllers.run_caches import RunCaches
 from gitops_rollouts.kube.absent import NoCluster
+
+ROLLOUT = ObjectMeta(namespace="shop", name="web", uid="u")
 
 
 def caches(*objects: dict[str, Any]) -> RunCaches:
@@ -28,7 +31,7 @@ def of_experiment(name: str, phase: str) -> dict[str, Any]:
 
 def test_a_run_that_failed_leaves_its_evidence_and_no_measurements() -> None:
     seen = caches(run(), run("web-new-2-2", "Successful"), run("web-new-2-3", "Running"))
-    failures = seen.failures_of("u")
+    failures = seen.failures_of(ROLLOUT)
     assert list(failures) == ["web-new-2-1"]
     worst = failures["web-new-2-1"][0]
     assert (worst.metric, worst.phase, worst.value, worst.success) == (
@@ -42,8 +45,10 @@ def test_a_run_that_failed_leaves_its_evidence_and_no_measurements() -> None:
 
 def test_an_experiment_answers_for_its_runs() -> None:
     failed = of_experiment("web-new-2-0-compare", "Failed")
-    assert caches(experiment("Running"), failed).failures_of("u") == {}
-    failures = caches(experiment("Failed"), failed, of_experiment("web-new-2-0-other", "Successful")).failures_of("u")
+    assert caches(experiment("Running"), failed).failures_of(ROLLOUT) == {}
+    failures = caches(experiment("Failed"), failed, of_experiment("web-new-2-0-other", "Successful")).failures_of(
+        ROLLOUT
+    )
     assert {name: [each.run for each in found] for name, found in failures.items()} == {
         "web-new-2-0": ["web-new-2-0-compare", "web-new-2-0-compare"]
     }
@@ -56,8 +61,8 @@ def test_a_request_hears_of_every_run_of_its_version_and_of_no_other() -> None:
     del by_hand["metadata"]["ownerReferences"]
     going = run("web-new-2", "Running")
     seen = caches(former, by_hand, going, experiment(), of_experiment("web-new-2-0-compare", "Successful"))
-    assert {each.run for each in seen.evidence_of("u", "new")} == {"web-new-2", "web-new-2-0-compare"}
-    assert {each.run for each in seen.evidence_of("u", "old")} == {"web-old-1-1"}
+    assert {each.run for each in seen.evidence_of(ROLLOUT, "new")} == {"web-new-2", "web-new-2-0-compare"}
+    assert {each.run for each in seen.evidence_of(ROLLOUT, "old")} == {"web-old-1-1"}
     kept = seen.runs.get("shop", "by-hand")
     assert kept is not None
     assert kept.evidence == (), "nobody's decision"
