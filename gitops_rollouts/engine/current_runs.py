@@ -123,7 +123,7 @@ def needs_new(scene: Scene, current: Current) -> bool:
         return True
     pauses = scene.status.pause_conditions
     if scene.status.controller_pause and not any(pause_of(pauses, why) for why in (CANARY_PAUSE, BLUE_GREEN_PAUSE)):
-        return current.undecided
+        return current.undecided and not scene.resumes_later
     return scene.status.aborted_at is not None
 
 
@@ -139,7 +139,7 @@ def begun(scene: Scene, kind: RunKind, analysis: RolloutAnalysis) -> Current:
 def pause(scene: Scene) -> PauseCondition | None:
     """The pause for a result that says neither yes nor no, if it isn't there already."""
     there = pause_of(scene.status.pause_conditions, UNDECIDED) is not None
-    return None if there else PauseCondition(reason=UNDECIDED, start_time=scene.stamp)
+    return None if there or scene.resumes_later else PauseCondition(reason=UNDECIDED, start_time=scene.stamp)
 
 
 def changes(currents: tuple[tuple[Current, AnalysisRunStatus | None], ...]) -> tuple[EmitEvent, ...]:

@@ -137,7 +137,7 @@ def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
 def _pauses(scene: Scene, step: Current, background: Current, tried: Tried) -> tuple[PauseCondition, ...]:
     """A result that says neither yes nor no pauses until a person has decided."""
     reasons: list[str] = []
-    if step.undecided or (background.undecided and not released(scene)):
+    if not scene.resumes_later and (step.undecided or (background.undecided and not released(scene))):
         reasons.append(INCONCLUSIVE)
     if tried.undecided:
         reasons.append(INCONCLUSIVE_EXPERIMENT)

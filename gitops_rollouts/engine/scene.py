@@ -162,6 +162,11 @@ class Scene:
         return self.status.controller_pause and not self.status.pause_conditions
 
     @property
+    def resumes_later(self) -> bool:
+        """Whether that waits for ``spec.paused`` to go; until then nothing is measured anew, nor paused again (§24)."""
+        return self.resumed and self.spec.paused
+
+    @property
     def all(self) -> tuple[ReplicaSet, ...]:
         """Every ReplicaSet once."""
         if self.stable is None or self.stable.name == self.new.name:

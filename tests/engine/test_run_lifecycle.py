@@ -287,3 +287,26 @@ def outcome(world: World) -> Any:
     pauses = [pause["reason"] for pause in world.status.get("pauseConditions", [])]
     wanted = sorted(world.runs.wanted())
     return world.sizes(), world.status["phase"], pauses, world.runs.created, wanted, world.status["currentStepIndex"]
+
+
+@pytest.mark.parametrize("strategy", ["canary", "blueGreen"])
+def test_a_resume_while_the_rollout_is_paused_takes_effect_afterwards_and_once(strategy: str) -> None:
+    """§11.7, §24: ``spec.paused`` doesn't make a result without a verdict be measured again and again."""
+    services = {"activeService": "active", "previewService": "preview", "prePromotionAnalysis": ERRORS}
+    canary = manifest(steps=[{"analysis": ERRORS}])
+    world = deployed(canary if strategy == "canary" else manifest(blue_green=services))
+    world.wait()
+    world.set_image("web:v2")
+    kind = "Step" if strategy == "canary" else "PrePromotion"
+    world.runs.ends[kind] = ("Inconclusive", "neither")
+    world.settle()
+    assert [pause["reason"] for pause in world.status["pauseConditions"]] == ["InconclusiveAnalysisRun"]
+    world.edit(paused=True)
+    world.settle()
+    world.patch_status(pauseConditions=None)
+    world.settle()
+    assert len(world.runs.created) == 1
+    world.edit(paused=False)
+    world.settle()
+    assert len(world.runs.created) == 2
+    assert [pause["reason"] for pause in world.status["pauseConditions"]] == ["InconclusiveAnalysisRun"]

@@ -109,7 +109,8 @@ def _current(scene: Scene, side: Side) -> Current:
     if scene.changed or retried:
         return Current(side)
     current = current_runs.known(scene, side, _stored(scene, side))
-    if scene.resumed and current.undecided and not (side == "PrePromotion" and _released(scene)):
+    again = scene.resumed and not scene.resumes_later
+    if again and current.undecided and not (side == "PrePromotion" and _released(scene)):
         return Current(side)  # a person lets it be tried again: the next run has the word
     return current
 
