@@ -63,7 +63,13 @@ async def test_stable_shrinks_with_its_traffic_and_comes_back_before_it(
         await web.has_sizes({"app:v1": 4})
         edge = await _edge_says(web, canary_weight="0", stable_weight="100")
         assert edge["stable-hash"] == first
-        assert (await web.phase("Degraded"))["status"]["canary"]["weights"]["canary"]["weight"] == 0
+
+        async def told() -> bool:
+            """The status follows the router by a moment."""
+            status = (await web.get())["status"]
+            return bool(status["phase"] == "Degraded" and status["canary"]["weights"]["canary"]["weight"] == 0)
+
+        await eventually(told, deadline=60, what="weight 0 in the status")
 
         await web.patch_status(abort=None)
         await web.phase("Paused", step=2)
