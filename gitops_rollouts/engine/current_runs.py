@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from gitops_rollouts.api.analysis import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL, AnalysisRun
+from gitops_rollouts.api.analysis import INCONCLUSIVE, SUCCESSFUL, AnalysisRun
 from gitops_rollouts.api.analysis_refs import RolloutAnalysis
 from gitops_rollouts.api.names import CANCELLED
 from gitops_rollouts.api.status import AnalysisRunStatus, PauseCondition
 from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.new_runs import begin
 from gitops_rollouts.engine.observed import RunKind
+from gitops_rollouts.engine.outcome import Outcome
 from gitops_rollouts.engine.plan import CreateRun, EmitEvent, Plan
 from gitops_rollouts.engine.scene import BLUE_GREEN_PAUSE, CANARY_PAUSE, Scene, pause_of
 from gitops_rollouts.engine.scene import INCONCLUSIVE as UNDECIDED
@@ -31,7 +32,7 @@ _AGAIN: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class Current(Outcome):
     """The run of one kind in this pass, as the status shows it.
 
     ``run``: itself, as it is in the cluster; None if there is none yet. ``error``: why none can begin.
@@ -52,21 +53,6 @@ class Current:
     def phase(self) -> str:
         """What it says; "" while it says nothing."""
         return "" if self.shown is None else self.shown.status
-
-    @property
-    def failed(self) -> bool:
-        """Whether the update is to be given up."""
-        return self.phase in (FAILED, ERROR)
-
-    @property
-    def undecided(self) -> bool:
-        """Whether it has ended without a yes or a no."""
-        return self.phase == INCONCLUSIVE
-
-    @property
-    def successful(self) -> bool:
-        """Whether it says yes."""
-        return self.phase == SUCCESSFUL
 
 
 def given_up_text(kind: str, message: str) -> str:
@@ -136,10 +122,14 @@ def begun(scene: Scene, kind: RunKind, analysis: RolloutAnalysis) -> Current:
     return Current(kind, shown, found.found, found.created)
 
 
-def pause(scene: Scene) -> PauseCondition | None:
-    """The pause for a result that says neither yes nor no, if it isn't there already."""
-    there = pause_of(scene.status.pause_conditions, UNDECIDED) is not None
-    return None if there or scene.resumes_later else PauseCondition(reason=UNDECIDED, start_time=scene.stamp)
+def pause(scene: Scene, reason: str = UNDECIDED) -> PauseCondition | None:
+    """The pause for a result that says neither yes nor no, if it isn't there already.
+
+    A run that a person has let go on isn't measured anew before ``spec.paused`` goes, so it doesn't pause again.
+    """
+    there = pause_of(scene.status.pause_conditions, reason) is not None
+    waits = reason == UNDECIDED and scene.resumes_later
+    return None if there or waits else PauseCondition(reason=reason, start_time=scene.stamp)
 
 
 def changes(currents: tuple[tuple[Current, AnalysisRunStatus | None], ...]) -> tuple[EmitEvent, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gitops_rollouts.api.analysis import ERROR, FAILED, INCONCLUSIVE, SUCCESSFUL
+from gitops_rollouts.api.analysis import INCONCLUSIVE, SUCCESSFUL
 from gitops_rollouts.api.experiment import Experiment, ExperimentSpec, parse_experiment
 from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
 from gitops_rollouts.api.names import CANCELLED, POD_TEMPLATE_HASH, REVISION
@@ -15,6 +15,7 @@ from gitops_rollouts.api.steps import RolloutExperimentStep, RolloutExperimentTe
 from gitops_rollouts.api.templating import rollout_arguments
 from gitops_rollouts.engine.experiments.outcome import REQUIRED_DONE
 from gitops_rollouts.engine.observed import ReplicaSet
+from gitops_rollouts.engine.outcome import Outcome
 from gitops_rollouts.engine.plan import Action, CreateRun, DeleteRun, EmitEvent, TerminateRun
 from gitops_rollouts.engine.run_history import no_longer_kept
 from gitops_rollouts.engine.run_names import pick
@@ -25,7 +26,7 @@ KIND: Final = "Experiment"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Outcome):
     """The Experiment of the current step in this pass.
 
     ``name``: what the status tells; "" for none, and for one that came to no verdict: what follows is another.
@@ -37,21 +38,6 @@ class Tried:
     message: str = ""
     created: tuple[Action, ...] = ()
     error: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the update is to be given up."""
-        return self.phase in (FAILED, ERROR)
-
-    @property
-    def undecided(self) -> bool:
-        """Whether it has ended without a yes or a no."""
-        return self.phase == INCONCLUSIVE
-
-    @property
-    def successful(self) -> bool:
-        """Whether it says yes."""
-        return self.phase == SUCCESSFUL
 
 
 def attend(scene: Scene) -> Tried:

@@ -11,12 +11,10 @@ from gitops_rollouts.api.status import AnalysisRunStatus, CanaryStatus, PauseCon
 from gitops_rollouts.engine import current_runs, experiment_steps, gates, run_history
 from gitops_rollouts.engine.current_runs import Current
 from gitops_rollouts.engine.experiment_steps import Tried
-from gitops_rollouts.engine.observed import RunKind
 from gitops_rollouts.engine.plan import Action, EmitEvent
 from gitops_rollouts.engine.rollback import skips_steps
 from gitops_rollouts.engine.scene import INCONCLUSIVE, INCONCLUSIVE_EXPERIMENT, Scene, pause_of
 
-_FAILED: Final = ("Failed", "Error")
 _EXPERIMENT: Final = "Experiment analysis phase is error/failed"
 
 
@@ -59,11 +57,7 @@ def judge(scene: Scene) -> Judged:
     stored = scene.status.canary
     step, background = _step(scene), _background(scene)
     tried = experiment_steps.attend(scene)
-    verdicts: dict[RunKind, tuple[str, str]] = {
-        one.kind: (one.phase, one.shown.message) for one in (step, background) if one.shown is not None
-    }
-    verdicts["Experiment"] = (tried.phase, tried.message)
-    text, reason, kind = _failure(verdicts)
+    text, reason, culprit = _failure(step, background, tried)
     created = tuple(one.created for one in (step, background) if one.created is not None)
     names = frozenset(one.name for one in (step, background) if one.name)
     told = (
@@ -78,7 +72,7 @@ def judge(scene: Scene) -> Judged:
         added=() if text else _pauses(scene, step, background, tried),
         abort=text,
         reason=reason,
-        culprit=next((one.run for one in (step, background) if one.kind == kind), None),
+        culprit=culprit,
         error=step.error or background.error or tried.error,
         # what ends makes room first, should a quota count them
         actions=(*_ended(scene, names), *experiment_steps.ended(scene, tried.name), *created, *tried.created),
@@ -125,27 +119,25 @@ def _background(scene: Scene) -> Current:
     return current_runs.begun(scene, "Background", analysis) if current_runs.needs_new(scene, current) else current
 
 
-def _failure(verdicts: dict[RunKind, tuple[str, str]]) -> tuple[str, str, str]:
-    for kind, (phase, message) in verdicts.items():
-        if phase in _FAILED:
-            if kind == "Experiment":
-                return f"{_EXPERIMENT}: {message}" if message else _EXPERIMENT, "ExperimentFailed", kind
-            return current_runs.given_up_text(kind, message), current_runs.GIVEN_UP, kind
-    return "", "", ""
+def _failure(step: Current, background: Current, tried: Tried) -> tuple[str, str, AnalysisRun | None]:
+    """Why the update is given up, in a sentence and in a word, and by which run; empty if it isn't."""
+    for one in (step, background):
+        if one.failed:
+            message = "" if one.shown is None else one.shown.message
+            return current_runs.given_up_text(one.kind, message), current_runs.GIVEN_UP, one.run
+    if tried.failed:
+        return f"{_EXPERIMENT}: {tried.message}" if tried.message else _EXPERIMENT, "ExperimentFailed", None
+    return "", "", None
 
 
 def _pauses(scene: Scene, step: Current, background: Current, tried: Tried) -> tuple[PauseCondition, ...]:
     """A result that says neither yes nor no pauses until a person has decided."""
-    reasons: list[str] = []
-    if not scene.resumes_later and (step.undecided or (background.undecided and not released(scene))):
-        reasons.append(INCONCLUSIVE)
-    if tried.undecided:
-        reasons.append(INCONCLUSIVE_EXPERIMENT)
-    return tuple(
-        PauseCondition(reason=reason, start_time=scene.stamp)
-        for reason in reasons
-        if pause_of(scene.status.pause_conditions, reason) is None
+    reasons = (
+        (INCONCLUSIVE, step.undecided or (background.undecided and not released(scene))),
+        (INCONCLUSIVE_EXPERIMENT, tried.undecided),
     )
+    added = (current_runs.pause(scene, reason) for reason, waits in reasons if waits)
+    return tuple(pause for pause in added if pause is not None)
 
 
 def released(scene: Scene) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -13,14 +14,14 @@ from gitops_rollouts.api.analysis import Measurement, Metric
 from gitops_rollouts.errors import MetricError
 
 
-class AtOnce:
+class AtOnce(ABC):
     """Says of itself what it reads; the conditions decide what that means."""
 
     kind: str
 
+    @abstractmethod
     async def read(self, order: Order, now: datetime) -> Reading:
         """What conditions see and people read. Raises `MetricError`."""
-        raise NotImplementedError
 
     async def run(self, order: Order, now: datetime) -> Measurement:
         """Take a measurement. Raises `MetricError`."""
@@ -35,7 +36,7 @@ class AtOnce:
         """Never needed, as `resume`."""
         return await self.resume(order, measurement, now)
 
-    async def collect_garbage(self, order: Order, limit: int) -> None:
+    async def collect_garbage(self, order: Order, limit: int) -> None:  # noqa: B027  there is nothing to do
         """A query leaves nothing behind."""
 
     async def metadata(self, order: Order) -> Mapping[str, str]:
