@@ -107,6 +107,7 @@ class Story:
         self.show_cluster(_PROD, "admin")
         self.shell("gor", "promote", "admin", "-n", _PROD)
         self.reach(_PROD, "v2", "Healthy", "admin")
+        self.commit_on_branch("stable", "the record of admin's v2", gone="promote", name="admin")
         self.show_cluster(_PROD, "admin")
 
     def staging(self) -> None:
@@ -186,13 +187,16 @@ class Story:
         found = re.search(r"template=\w+", stamp)
         return bool(found and overlay.exists() and found.group() in overlay.read_text())
 
-    def commit_on_branch(self, key: str, what: str, gone: str = "") -> None:
-        """Wait until the line stands in prod's manifest at the branch's tip, for the live template."""
+    def commit_on_branch(self, key: str, what: str, gone: str = "", name: str = "web") -> None:
+        """Wait until the line stands in a manifest of prod at the branch's tip, for the live template.
+
+        Whoever pushes before such a commit is there may have to pull once more.
+        """
 
         def written() -> bool:
             self.demo.git("pull", "-q", "--ff-only")
-            text = (self.demo.clone / "envs/prod/web.yaml").read_text()
-            stamp = self.demo.rollout(_PROD)["metadata"]["annotations"].get(f"{OWN_PREFIX}applied", "")
+            text = (self.demo.clone / f"envs/prod/{name}.yaml").read_text()
+            stamp = self.demo.rollout(_PROD, name)["metadata"]["annotations"].get(f"{OWN_PREFIX}applied", "")
             found = re.search(r"template=\w+", stamp)
             line = re.search(rf"^ *{OWN_PREFIX}{key}: .*$", text, re.MULTILINE)
             there = bool(found and line and found.group() in line.group())
