@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gitops_rollouts.cli.get_runs import COMMANDS
+from gitops_rollouts.cli.listing import Table, print_objects
 from gitops_rollouts.cli.options import (
     AllNamespaces,
     Context,
@@ -22,6 +23,7 @@ from gitops_rollouts.cli.output import Format
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync
+    from gitops_rollouts.api.meta import Raw
     from gitops_rollouts.cli.view import RolloutView
 
 _HELP = """Show Rollouts, AnalysisRuns, Experiments and GitSyncs.
@@ -57,34 +59,21 @@ def rollouts(
     context: Context = None,
 ) -> None:
     """List Rollouts: phase, step, weight, replicas, and the commit that is applied."""
-    from gitops_rollouts.cli.connection import connect, run_async
-    from gitops_rollouts.cli.output import age, is_data, print_data, print_table, say
+    from gitops_rollouts.cli.output import age
     from gitops_rollouts.cli.view import view
     from gitops_rollouts.kube.resources import ROLLOUTS
 
-    async def read() -> tuple[str, list[dict[str, Any]]]:
-        async with connect(kubeconfig, context, namespace) as cluster:
-            where = "" if all_namespaces else cluster.namespace
-            return where, await cluster.client.list(ROLLOUTS, where or None)
+    def row(raw: Raw, now: datetime) -> tuple[list[str], list[str]]:
+        seen = view(raw)
+        cells = _rollout_row(seen, age(seen.rollout.metadata.creation_timestamp, now))
+        return cells, [seen.message, ",".join(_wanted_images(seen))]
 
-    where, objects = run_async(read())
-    views = sorted((view(each) for each in objects), key=lambda each: (each.namespace, each.name))
-    if is_data(output):
-        print_data([summary(each) for each in views], output)
-        return
-    if not views:
-        say(f"No Rollouts in {where} (-n another namespace, -A all)." if where else "No Rollouts.", stderr=True)
-        return
-    now = datetime.now(UTC)
-    columns = ["NAME", "PHASE", "STEP", "WEIGHT", "DESIRED", "UPDATED", "AVAILABLE", "GIT", "AGE"]
-    rows = [_rollout_row(each, age(each.rollout.metadata.creation_timestamp, now)) for each in views]
-    if output is Format.WIDE:
-        columns += ["MESSAGE", "IMAGES"]
-        rows = [[*row, each.message, ",".join(_wanted_images(each))] for row, each in zip(rows, views, strict=True)]
-    if all_namespaces:
-        columns = ["NAMESPACE", *columns]
-        rows = [[each.namespace, *row] for row, each in zip(rows, views, strict=True)]
-    print_table(columns, rows)
+    def data(objects: list[Raw]) -> list[dict[str, Any]]:
+        return [summary(view(each)) for each in objects]
+
+    columns = ("NAME", "PHASE", "STEP", "WEIGHT", "DESIRED", "UPDATED", "AVAILABLE", "GIT", "AGE")
+    table = Table(columns, ("MESSAGE", "IMAGES"), row, data)
+    print_objects(ROLLOUTS, table, (namespace, kubeconfig, context), output, everywhere=all_namespaces)
 
 
 def rollout(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from gitops_rollouts.cli.listing import Table, Where, kubernetes_list, print_objects
 from gitops_rollouts.cli.options import (
     AllNamespaces,
     Context,
@@ -54,9 +54,8 @@ def analysisruns(
         cells = [view.name, view.phase, metrics, view.role or "-", _owner(raw), started]
         return cells, [view.run.status.message or "-"]
 
-    columns = ["NAME", "PHASE", "METRICS", "ROLE", "OWNER", "AGE"]
-    where = None if all_namespaces else namespace
-    _list(ANALYSIS_RUNS, columns, row, (where, kubeconfig, context), output, everywhere=all_namespaces)
+    table = Table(("NAME", "PHASE", "METRICS", "ROLE", "OWNER", "AGE"), ("MESSAGE",), row, kubernetes_list)
+    print_objects(ANALYSIS_RUNS, table, (namespace, kubeconfig, context), output, everywhere=all_namespaces)
 
 
 def experiments(
@@ -83,9 +82,9 @@ def experiments(
         ]  # fmt: skip
         return cells, [status.message or "-"]
 
-    columns = ["NAME", "PHASE", "TEMPLATES", "ANALYSES", "DURATION", "OWNER", "AGE"]
-    where = None if all_namespaces else namespace
-    _list(EXPERIMENTS, columns, row, (where, kubeconfig, context), output, everywhere=all_namespaces)
+    columns = ("NAME", "PHASE", "TEMPLATES", "ANALYSES", "DURATION", "OWNER", "AGE")
+    table = Table(columns, ("MESSAGE",), row, kubernetes_list)
+    print_objects(EXPERIMENTS, table, (namespace, kubeconfig, context), output, everywhere=all_namespaces)
 
 
 def analysisrun(
@@ -149,46 +148,9 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "experiment": experiment,
 }
 """By the word that stands behind ``gor get``."""
-_Where = tuple[str | None, Path | None, str | None]
 
 
-def _list(
-    resource: Resource,
-    columns: list[str],
-    row: Callable[[Raw, datetime], tuple[list[str], list[str]]],
-    where: _Where,
-    output: Format,
-    *,
-    everywhere: bool,
-) -> None:
-    from gitops_rollouts.cli.connection import connect, run_async
-    from gitops_rollouts.cli.output import is_data, print_data, print_table, say
-
-    namespace, kubeconfig, context = where
-
-    async def read() -> tuple[str, list[Raw]]:
-        async with connect(kubeconfig, context, namespace) as cluster:
-            place = "" if everywhere else cluster.namespace
-            return place, await cluster.client.list(resource, place or None)
-
-    place, objects = run_async(read())
-    objects.sort(key=lambda each: (str(each["metadata"].get("namespace")), str(each["metadata"]["name"])))
-    if is_data(output):
-        print_data({"apiVersion": "v1", "kind": "List", "items": objects}, output)
-        return
-    if not objects:
-        say(f"No {resource.kind}s in {place} (-n another namespace, -A all)." if place else f"No {resource.kind}s.",
-            stderr=True)  # fmt: skip
-        return
-    wide, now = output is Format.WIDE, datetime.now(UTC)
-    rows = [(str(each["metadata"].get("namespace")), *row(each, now)) for each in objects]
-    names = [*(["NAMESPACE"] if everywhere else []), *columns, *(["MESSAGE"] if wide else [])]
-    print_table(
-        names, [[*([space] if everywhere else []), *cells, *(more if wide else [])] for space, cells, more in rows]
-    )
-
-
-def _show(resource: Resource, name: str, draw: _Draw, where: _Where, output: Format, *, watch: bool) -> None:
+def _show(resource: Resource, name: str, draw: _Draw, where: Where, output: Format, *, watch: bool) -> None:
     from contextlib import aclosing
 
     from gitops_rollouts.cli.connection import connect, follow, run_async
