@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
-
 from gitops_rollouts.api.analysis import COMPLETED
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ANALYSIS_RUNS, EVENTS
+from http_server import Reply, Seen, serving
 from waiting import eventually
 
 Raw = dict[str, Any]
@@ -25,14 +24,14 @@ class MetricSite:
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter)
 
-    async def answer(self, request: web.Request) -> web.Response:
+    def answer(self, request: Seen) -> Reply:
         self.asked[request.query.get("run", "")] += 1
         what, _, value = request.path.lstrip("/").partition("/")
         if what == "status":
-            return web.Response(status=int(value))
+            return Reply(status=int(value))
         if what == "token":
-            return web.json_response({"value": request.headers.get("X-Token")})
-        return web.json_response({"value": float(value)})
+            return Reply.of({"value": request.headers.get("X-Token")})
+        return Reply.of({"value": float(value)})
 
     def metric(self, run: str, path: str = "value/1", *, name: str = "m", **spec: Any) -> Raw:
         """A metric of the run ``run``; keys as in the API."""
@@ -44,17 +43,9 @@ class MetricSite:
 async def metric_site() -> AsyncIterator[MetricSite]:
     """A server on the loopback address for as long as the context lasts."""
     site = MetricSite()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", site.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    site.url = f"http://{host}:{port}"
-    try:
+    async with serving(site.answer) as server:
+        site.url = server.url
         yield site
-    finally:
-        await runner.cleanup()
 
 
 @dataclass
