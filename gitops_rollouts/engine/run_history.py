@@ -55,6 +55,9 @@ def outdated(scene: Scene, current: Set[str]) -> tuple[DeleteRun, ...]:
 
 def no_longer_kept(scene: Scene, runs: Iterable[Run], current: Set[str]) -> tuple[ObjectMeta, ...]:
     """Those beyond the limits of ``spec.analysis``, and those of a version that has no ReplicaSet any more."""
+    runs = tuple(runs)
+    if not runs:
+        return ()
     alive = {hash_of(replica_set) for replica_set in scene.all if not replica_set.deleting}
     found: list[ObjectMeta] = []
     ended: dict[bool, list[ObjectMeta]] = {True: [], False: []}
