@@ -68,6 +68,11 @@ class Task:
         """The metric's name."""
         return self.order.metric.name
 
+    @property
+    def last(self) -> Measurement | None:
+        """The newest measurement that the status tells of."""
+        return self.before.measurements[-1] if self.before and self.before.measurements else None
+
 
 @dataclass(slots=True)
 class _Call:
@@ -254,14 +259,14 @@ class MeasurementCalls:
     def _ask(self, provider: Provider, task: Task, now: datetime) -> Awaitable[Measurement]:
         if task.operation == "Measure":
             return provider.run(task.order, now)
-        last = task.before.measurements[-1] if task.before and task.before.measurements else Measurement(phase=RUNNING)
+        last = task.last or Measurement(phase=RUNNING)
         if task.operation == "Resume":
             return provider.resume(task.order, last, now)
         return provider.terminate(task.order, last, now)
 
     def _failed(self, task: Task, started: datetime, message: str) -> Measurement:
         """A measurement of phase Error; one that was Running keeps what is known of it."""
-        last = task.before.measurements[-1] if task.before and task.before.measurements else None
+        last = task.last
         if task.operation == "Measure" or last is None:
             last = Measurement(started_at=started)
         return last.model_copy(
