@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
 from gitops_rollouts.api.meta import Raw, encode
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.steps import SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Wanted:
     """What has to be true of the traffic of one Rollout.
 
     ``drain_first``: the canary has no pod left, so its weight goes before the hashes move. A route with a match is to
-    be there, one without is to be gone; None says nothing of it.
+    be there, one without is to be gone; None says nothing of it. ``short``: the name of a ReplicaSet behind one of the
+    hashes that lacks available pods, ``""`` if none does.
     """
 
     canary: Share
@@ -41,15 +45,22 @@ class Wanted:
     drain_first: bool = False
     header_route: SetHeaderRoute | None = None
     mirror_route: SetMirrorRoute | None = None
+    short: str = ""
+
+    @property
+    def done(self) -> bool:
+        """No update is under way: the version at hand is the stable one and has all the traffic."""
+        return self.canary.weight == 0 and self.canary.pod_hash == self.stable.pod_hash and not self.additional
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The Rollout whose traffic is routed. ``spec`` and ``status`` are as stored."""
+    """The Rollout whose traffic is routed. ``spec`` and ``status`` are as stored; ``now``: of the pass."""
 
     rollout: Rollout
     spec: Raw
     status: Raw
+    now: datetime = _EPOCH
 
     def body(self) -> dict[str, Any]:
         """The whole object as it is stored, as far as we keep it."""

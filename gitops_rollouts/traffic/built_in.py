@@ -1,0 +1,9 @@
+"""The routers over objects of the cluster that this program has, in the order in which they are told (§2.6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gitops_rollouts.traffic.object_router import ObjectRouter
+
+BUILT_IN: Final[tuple[ObjectRouter, ...]] = ()
