@@ -37,7 +37,7 @@ class ObjectRouter(Protocol):
 
     @property
     def key(self) -> str:
-        """How ``trafficRouting`` and messages call it: ``nginx``, ``appMesh``, ``plugins[argoproj-labs/gatewayAPI]``."""
+        """How messages call it: ``nginx``, ``appMesh``, ``plugins[argoproj-labs/gatewayAPI]``."""
         ...
 
     @property
