@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from custom_kinds import establish
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.local.git_server import GitServer
-from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,31 +45,14 @@ def kubeconfig(control_plane: Cluster) -> Path:
 @pytest.fixture(scope="session")
 def crds(control_plane: Cluster) -> Cluster:
     """The control plane with every CustomResourceDefinition of deploy/crds established."""
-    api = control_plane.api_server()
-    base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     definitions: list[dict[str, Any]] = [
         document
         for path in sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
         for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)
         if document and document.get("kind") == "CustomResourceDefinition"
     ]
-    for definition in definitions:
-        name = definition["metadata"]["name"]
-        api.request(
-            "PATCH",
-            f"{base}/{name}?fieldManager=tests&force=true",
-            definition,
-            content_type="application/apply-patch+yaml",
-        )
-    for definition in definitions:
-        name = definition["metadata"]["name"]
-        wait_for(lambda name=name: _is_established(api.request("GET", f"{base}/{name}")), what=f"{name} established")
+    establish(control_plane.api_server(), definitions)
     return control_plane
-
-
-def _is_established(definition: dict[str, Any]) -> bool:
-    conditions = (definition.get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
 
 
 @pytest.fixture
