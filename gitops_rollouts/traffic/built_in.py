@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from gitops_rollouts.traffic.alb import AlbRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
 from gitops_rollouts.traffic.object_router import ObjectRouter
 
-BUILT_IN: Final[tuple[ObjectRouter, ...]] = (NginxRouter(),)
+BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
+    NginxRouter(),
+    AlbRouter(),
+)
