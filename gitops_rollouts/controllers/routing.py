@@ -233,6 +233,7 @@ def wanted_of(action: RouteTraffic) -> Wanted:
         drain_first=action.drain_first,
         header_route=action.header_route,
         mirror_route=action.mirror_route,
+        short=action.short,
     )
 
 

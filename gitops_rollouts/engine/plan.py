@@ -107,7 +107,7 @@ class RouteTraffic:
 
     Emitted in every pass that routes: a router compares with what is there and writes only what differs. A failure
     ends the plan before the status. ``drain_first``: the canary has no pod left, so its weight goes before the
-    hashes move.
+    hashes move. ``short``: the canary's ReplicaSet, if it lacks the pods for its weight; its hash may have to wait.
     """
 
     canary: Destination
@@ -117,6 +117,7 @@ class RouteTraffic:
     drain_first: bool = False
     header_route: SetHeaderRoute | None = None
     mirror_route: SetMirrorRoute | None = None
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from gitops_rollouts.api.status import TrafficWeights, WeightDestination
 from gitops_rollouts.engine import events, experiment_traffic, routed_sizes, scaling
-from gitops_rollouts.engine.desired import ladder, nearest
+from gitops_rollouts.engine.desired import ladder, nearest, share
 from gitops_rollouts.engine.experiment_traffic import Destinations
 from gitops_rollouts.engine.observed import ReplicaSet
 from gitops_rollouts.engine.plan import Action, Destination, RemoveManagedRoutes, RouteTraffic
@@ -308,7 +308,22 @@ def _route_traffic(scene: Scene, wanted: Target) -> RouteTraffic:
         drain_first=scene.new.available == 0 and recorded is not None and recorded.canary.weight > 0,
         header_route=step.set_header_route if step else None,
         mirror_route=step.set_mirror_route if step else None,
+        short=_short(scene, wanted),
     )
+
+
+def _short(scene: Scene, wanted: Target) -> str:
+    """The canary's ReplicaSet if it lacks the pods for its weight; nothing on the way back (§15.3 *Delay*).
+
+    The stable version has its pods: the gate is open.
+    """
+    new = scene.new
+    if scene.promoted or scene.aborted or wanted.frozen:
+        return ""
+    needed = share(scene.replicas, wanted.weight, scene.whole)
+    relaxed = scene.canary.replica_progress_threshold is not None
+    enough = new.available >= min(needed, new.replicas) or (relaxed and scaling.threshold_met(scene, new, needed))
+    return "" if enough else new.name
 
 
 def _sets_routes(scene: Scene, wanted: Target) -> bool:

@@ -34,8 +34,8 @@ class Wanted:
     """What has to be true of the traffic of one Rollout.
 
     ``drain_first``: the canary has no pod left, so its weight goes before the hashes move. A route with a match is to
-    be there, one without is to be gone; None says nothing of it. ``short``: the name of a ReplicaSet behind one of the
-    hashes that lacks available pods, ``""`` if none does.
+    be there, one without is to be gone; None says nothing of it. ``short``: the name of the canary's ReplicaSet if it
+    lacks the pods for this weight, ``""`` if it doesn't.
     """
 
     canary: Share

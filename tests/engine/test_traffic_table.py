@@ -226,6 +226,50 @@ def test_the_stable_gate(available: int, weight: int, threshold: dict[str, Any] 
     assert told.weights == (sent(weight) if is_open and weight != 50 else sent(50))
 
 
+@pytest.mark.parametrize(
+    ("row", "state", "short"),
+    [
+        ("pods for its weight", {"new": new(4), "recorded": sent(40), "current_step_index": 1}, ""),
+        ("fewer", {"new": new(10, 3), "recorded": sent(40), "promote_full": True}, "web-new"),
+        ("more to come, enough for now", {"new": new(10, 4), "recorded": sent(40), "promote_full": True}, ""),
+        ("no weight yet", {"new": new(2, 1), "current_step_index": 0}, ""),
+        ("an abort", {"new": new(4, 3), "raw": DYNAMIC, "recorded": sent(40), "abort": True}, ""),
+        (
+            "as many as a setCanaryScale gives it",
+            {
+                "new": new(3),
+                "recorded": sent(90),
+                "raw": routed(steps=[{"setCanaryScale": {"replicas": 3}}, {"setWeight": 90}]),
+                "current_step_index": 1,
+            },
+            "",
+        ),
+        (
+            "as many as the threshold asks for",
+            {
+                "new": new(10, 3),
+                "recorded": sent(40),
+                "raw": routed(steps=LADDER, replicaProgressThreshold={"type": "Percent", "value": 70}),
+                "promote_full": True,
+            },
+            "",
+        ),
+        (
+            "back to stable with dynamicStableScale",
+            {**same(2), "raw": DYNAMIC, "recorded": sent(80, "was", "new"), "others": (version("was", 8, 3),)},
+            "",
+        ),
+    ],
+)
+def test_a_hash_waits_only_for_pods_that_the_weight_needs(row: str, state: dict[str, Any], short: str) -> None:
+    """§15.3 *Delay*: the stable gate has seen to the stable version already, and a way back waits for nothing."""
+    here = scene(**{"stable": OLD, **state})
+    wanted = traffic.target(here)
+    assert wanted is not None
+    told = [one.short for one in traffic.route(here, wanted).actions if isinstance(one, RouteTraffic)]
+    assert told == [short], row
+
+
 def test_a_stable_version_that_is_gone_gets_no_traffic() -> None:
     """§15.1 step 1"""
     here = scene(new(10), None, recorded=sent(50), current_step_index=1)

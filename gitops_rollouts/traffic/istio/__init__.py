@@ -1,0 +1,1 @@
+"""Istio: weights in VirtualServices, versions as subsets of a DestinationRule (docs/behaviour.md §15.3)."""
