@@ -28,6 +28,7 @@ from urllib.parse import urlencode
 import pytest
 
 from gitops_rollouts.local.ports import hold_port
+from tied import tied
 from waiting import wait_for
 
 USER, PASSWORD = "gor", "let-me-in"
@@ -156,12 +157,7 @@ def _start(
         (folder / "web.yml").write_text(json.dumps(web))
         arguments.append(f"--web.config.file={folder / 'web.yml'}")
     with (folder / "prometheus.log").open("wb") as log:
-        return subprocess.Popen([*_tied(), *arguments], stdout=log, stderr=log, cwd=folder)
-
-
-def _tied() -> list[str]:
-    """What makes the kernel end it with the process that runs the tests."""
-    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return subprocess.Popen([*tied(), *arguments], stdout=log, stderr=log, cwd=folder)
 
 
 @pytest.fixture(scope="session")
