@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from gitops_rollouts.traffic.alb import AlbRouter
+from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
 from gitops_rollouts.traffic.object_router import ObjectRouter
 
 BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
+    IstioRouter(),
     NginxRouter(),
     AlbRouter(),
 )

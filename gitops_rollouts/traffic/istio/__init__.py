@@ -1,1 +1,1 @@
-"""Istio: weights in VirtualServices, versions as subsets of a DestinationRule (docs/behaviour.md §15.3)."""
+"""Istio: weights and managed routes of VirtualServices, subsets of a DestinationRule (docs/behaviour.md §15.3)."""
