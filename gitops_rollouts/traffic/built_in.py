@@ -8,9 +8,13 @@ from gitops_rollouts.traffic.alb import AlbRouter
 from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
 from gitops_rollouts.traffic.object_router import ObjectRouter
+from gitops_rollouts.traffic.smi import SmiRouter
+from gitops_rollouts.traffic.traefik import TraefikRouter
 
 BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
     IstioRouter(),
     NginxRouter(),
     AlbRouter(),
+    SmiRouter(),
+    TraefikRouter(),
 )

@@ -76,6 +76,10 @@ class Found(Protocol):
         """The objects by name."""
         ...
 
+    def version(self, kind: RoutedKind) -> str:
+        """The version in which objects of this kind are read and written here; the preferred one if none is served."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:

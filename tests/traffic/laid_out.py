@@ -30,10 +30,16 @@ STABLE_HASH, CANARY_HASH = "6f9d7b5c4", "79bc787db"
 
 
 class LaidOut:
-    """`Found` over a few objects; `after` carries changes out, each bound to the object it was made for."""
+    """`Found` over a few objects; `after` carries changes out, each bound to the object it was made for.
 
-    def __init__(self, kinds: Iterable[RoutedKind], objects: Iterable[Raw]) -> None:
+    ``versions``: what this cluster serves of a kind, if not the preferred version.
+    """
+
+    def __init__(
+        self, kinds: Iterable[RoutedKind], objects: Iterable[Raw], versions: Mapping[RoutedKind, str] | None = None
+    ) -> None:
         self.kinds = tuple(kinds)
+        self.versions = dict(versions or {})
         self.objects: dict[Reference, Raw] = {}
         for raw in objects:
             kind = next(kind for kind in self.kinds if kind.is_kind_of(raw))
@@ -52,6 +58,9 @@ class LaidOut:
             and selector.matches(mapping(mapping(raw.get("metadata")).get("labels")))
         ]
 
+    def version(self, kind: RoutedKind) -> str:
+        return self.versions.get(kind, kind.versions[0])
+
     def named(self, name: str) -> Raw:
         """The one object of this name."""
         (found,) = [raw for reference, raw in self.objects.items() if reference.name == name]
@@ -59,7 +68,7 @@ class LaidOut:
 
     def after(self, changes: Iterable[Change], *, owner: str = UID) -> LaidOut:
         """The objects after these changes. A created object is controlled by ``owner``."""
-        there = LaidOut(self.kinds, ())
+        there = LaidOut(self.kinds, (), self.versions)
         there.objects = dict(self.objects)
         for change in changes:
             if isinstance(change, Edit):
@@ -126,7 +135,7 @@ def assert_kept(router: ObjectRouter, rollout: Rollout, git: Raw, name: str, wan
     kept = router.keep(rollout, git, live)
     assert same(list(before), [git, live]), "an object was changed in place"
     assert same(kept, router.keep(rollout, kept, live)), "keep isn't idempotent"
-    there = LaidOut(table.kinds, ())
+    there = LaidOut(table.kinds, (), table.versions)
     there.objects = {**table.objects, reference: {**kept, "metadata": {**live["metadata"], **kept["metadata"]}}}
     assert_settled(router, rollout, wanted, there)
     return kept
