@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from gitops_rollouts.traffic.alb import AlbRouter
+from gitops_rollouts.traffic.ambassador import AmbassadorRouter
+from gitops_rollouts.traffic.apisix import ApisixRouter
 from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
 from gitops_rollouts.traffic.object_router import ObjectRouter
@@ -16,5 +18,7 @@ BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
     NginxRouter(),
     AlbRouter(),
     SmiRouter(),
+    AmbassadorRouter(),
     TraefikRouter(),
+    ApisixRouter(),
 )
