@@ -45,7 +45,7 @@ from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, proje
 from gitops_rollouts.sync.repositories import Repositories
 from gitops_rollouts.sync.stamp import Stamp
 from gitops_rollouts.sync.status import WRITE_BACK
-from gitops_rollouts.sync.tree_pass import Cached
+from gitops_rollouts.sync.tree_pass import FULL_PASS, Cached
 
 AUTHOR: Final = Author("gitops-rollouts[bot]", "bot@gitops-rollouts.io")
 _KIND_SECONDS: Final = 30.0
@@ -62,6 +62,7 @@ class GitOptions:
     ``directory``: where mirrors are kept between runs. ``gitsyncs``: bodies from a file or from flags, put into the
     cluster first. ``cluster``: this cluster's name in commits, the same after a rebuild. ``credentials``: for
     repositories whose GitSync names no Secret. ``allow_file``: repositories on this machine's disk may be read.
+    ``full_pass``: how often every object is applied again although nothing changed.
     """
 
     directory: Path
@@ -69,6 +70,7 @@ class GitOptions:
     cluster: str = "default"
     credentials: Credentials | None = None
     allow_file: bool = False
+    full_pass: timedelta = FULL_PASS
 
 
 def git_factory(options: GitOptions) -> GitFactory:
@@ -117,6 +119,7 @@ class GitSide:
             looked=self._looked,
             stamped=self._stamped,
             cached=self._cached,
+            full_pass=options.full_pass,
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
         self.git: GitView = _View(self.board, self._expects)

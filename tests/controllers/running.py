@@ -10,7 +10,7 @@ from typing import Any
 
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import EVENTS, REPLICA_SETS, ROLLOUTS, SERVICES
-from gitops_rollouts.leader import Settings
+from gitops_rollouts.leader import GitFactory, Settings
 from gitops_rollouts.manager import Manager
 from waiting import eventually
 
@@ -36,9 +36,9 @@ def rollout(name: str = "web", *, image: str = "app:v1", steps: list[Raw] | None
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Manager]:
+async def running(settings: Settings, *, git: GitFactory | None = None) -> AsyncIterator[Manager]:
     """A manager that leads; it is stopped in good order afterwards, and its faults surface."""
-    manager = Manager(settings)
+    manager = Manager(settings, git=git)
     stop = asyncio.Event()
     task = asyncio.create_task(manager.run(stop))
     leading = asyncio.create_task(manager.leading.wait())

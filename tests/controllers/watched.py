@@ -1,10 +1,10 @@
-"""What a client sees that only watches: one namespace's Rollouts, ReplicaSets, Services and Events, in their order."""
+"""What a client sees that only watches one namespace: Rollouts, ReplicaSets, Services and Events, or other kinds."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,13 +20,13 @@ _HASH = "rollouts-pod-template-hash"
 class Watched:
     """Every change, by kind, as a watch told it; ``mark`` divides the chapters of a story."""
 
-    def __init__(self) -> None:
-        self.seen: dict[Resource, list[Raw]] = {kind: [] for kind in _KINDS}
-        self._marks: dict[Resource, int] = dict.fromkeys(_KINDS, 0)
+    def __init__(self, kinds: Sequence[Resource] = _KINDS) -> None:
+        self.seen: dict[Resource, list[Raw]] = {kind: [] for kind in kinds}
+        self._marks: dict[Resource, int] = dict.fromkeys(kinds, 0)
 
     def mark(self) -> None:
         """A new chapter begins."""
-        self._marks = {kind: len(self.seen[kind]) for kind in _KINDS}
+        self._marks = {kind: len(told) for kind, told in self.seen.items()}
 
     def chapter(self, kind: Resource) -> list[Raw]:
         """What was told of a kind since the last mark."""
@@ -80,14 +80,14 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(client: Client, namespace: str) -> AsyncIterator[Watched]:
+async def watching(client: Client, namespace: str, kinds: Sequence[Resource] = _KINDS) -> AsyncIterator[Watched]:
     """Watch from now on."""
-    watched = Watched()
+    watched = Watched(kinds)
     versions = {}
-    for kind in _KINDS:
+    for kind in kinds:
         async for page in client.list_pages(kind, namespace):
             versions[kind] = page["metadata"]["resourceVersion"]
-    tasks = [asyncio.create_task(_follow(client, namespace, kind, versions[kind], watched)) for kind in _KINDS]
+    tasks = [asyncio.create_task(_follow(client, namespace, kind, versions[kind], watched)) for kind in kinds]
     try:
         yield watched
     finally:
