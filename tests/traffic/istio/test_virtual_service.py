@@ -9,47 +9,11 @@ import pytest
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.istio.names import VIRTUAL_SERVICE
-from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import Edit, Reference, Tell
 from gitops_rollouts.traffic.router import Share
-from traffic.laid_out import LaidOut, assert_kept, over, rollout_with, routed, split, told
-
-ISTIO = IstioRouter()
-FIELD = "spec.strategy.canary.trafficRouting.istio"
-
-
-def to(host: str, weight: int | None = None, **more: Any) -> dict[str, Any]:
-    return {"destination": {"host": host, **more}, **({} if weight is None else {"weight": weight})}
-
-
-def both(stable: int | None = 100, canary: int | None = 0) -> list[dict[str, Any]]:
-    return [to("web", stable), to("web-canary", canary)]
-
-
-def virtual_service(name: str = "web", /, namespace: str = "shop", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"hosts": ["shop.example"], **spec},
-    }
-
-
-def on(*named: Any, **canary: Any) -> Rollout:
-    services = [one if isinstance(one, dict) else {"name": one} for one in named]
-    istio = {"virtualService": services[0]} if len(services) == 1 else {"virtualServices": services}
-    managed = canary.pop("managed", ())
-    return rollout_with({"istio": istio, "managedRoutes": [{"name": name} for name in managed]}, **canary)
-
-
-def table(*objects: dict[str, Any]) -> LaidOut:
-    return LaidOut(ISTIO.kinds, objects)
-
-
-ONE = on({"name": "web", "routes": ["primary"]})
-PRIMARY = {"name": "primary", "timeout": "5s", "route": both()}
-OTHER = {"name": "other", "match": [{"uri": {"prefix": "/other"}}], "route": [to("other", 100)]}
+from traffic.istio.virtual_services import FIELD, ISTIO, ONE, OTHER, PRIMARY, both, on, table, to, virtual_service
+from traffic.laid_out import assert_kept, over, rollout_with, routed, split, told
 
 
 def test_only_the_named_route_gets_the_weights_as_integers_in_its_own_order() -> None:
