@@ -130,38 +130,56 @@ class NginxRouter:
         return errors
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Change]:
-        """One canary Ingress for each stable one while an update is under way, none when it is done."""
-        spec = _spec_of(routed.rollout)
-        for stable in spec.ingresses.references(routed.rollout):
+        """One canary Ingress for each stable one while an update is under way, none when it is done.
+
+        An Ingress that can't be had doesn't hold back the others: it is told last.
+        """
+        failure: RoutingError | None = None
+        for stable in _spec_of(routed.rollout).ingresses.references(routed.rollout):
             beside = _beside(stable, routed.rollout)
             live = found.get(beside)
             if wanted.done:
                 # one that somebody else made by this name is none of ours, now that we need none
                 if live is not None and _is_ours(live, routed.rollout) and not _is_going(live):
                     yield Delete(beside, live)
+                continue
+            try:
+                changes = list(self._split(routed.rollout, wanted.canary.weight, found, stable, beside))
+            except RoutingError as error:
+                failure = failure or error
             else:
-                yield from self._split(routed, wanted.canary.weight, existing(found, stable), beside, live)
+                yield from changes
+        if failure is not None:
+            raise failure
 
-    def _split(self, routed: Routed, weight: int, stable: Raw, beside: Reference, live: Raw | None) -> Iterable[Change]:
-        spec = _spec_of(routed.rollout)
-        if live is not None and not _is_ours(live, routed.rollout):
+    def _split(
+        self, rollout: Rollout, weight: int, found: Found, stable: Reference, beside: Reference
+    ) -> Iterable[Change]:
+        live = found.get(beside)
+        if live is not None and not _is_ours(live, rollout):
             raise RoutingError(
                 f"canary ingress `{beside.name}` controlled by different object",
                 remedy="delete it, or give the Rollout or the stable Ingress another name",
             )
-        annotations = _annotations(spec, stable, weight)
-        body_spec = _spec_for(spec, stable, annotations)
+        try:
+            annotations, spec = _body(_spec_of(rollout), existing(found, stable), weight)
+        except RoutingError:
+            if weight > 0:
+                raise
+            # nothing to weigh, and none of the traffic is wanted: whatever there is must not stand in its way
+            if live is None:
+                return
+            annotations, spec = _spec_of(rollout).split(weight), mapping(live.get("spec"))
         if live is None:
             metadata = {"name": beside.name, "namespace": beside.namespace}
-            bare = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": body_spec}
+            bare = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec}
             yield Create(beside, with_annotations(bare, annotations))
             yield Tell("CreatingCanaryIngress", f"Creating canary ingress `{beside.name}` with weight `{weight}`")
             return
-        after = {**with_annotations(live, annotations), "spec": body_spec}
+        after = {**with_annotations(live, annotations), "spec": spec}
         yield Edit(beside, live, after)
         if not same(live, after):
-            text = f"Updating canary ingress `{beside.name}` with weight `{weight}`"
-            yield Tell("PatchingCanaryIngress", text)
+            yield Tell("PatchingCanaryIngress", f"Updating canary ingress `{beside.name}` with weight `{weight}`")
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterable[Change]:
         """It never has any."""
@@ -210,26 +228,25 @@ def _is_going(live: Raw) -> bool:
     return mapping(live.get("metadata")).get("deletionTimestamp") is not None
 
 
-def _annotations(spec: _Spec, stable: Raw, weight: int) -> dict[str, str | None]:
-    """What has to stand in the canary Ingress; None: what may not."""
-    named = annotations_of(stable).get(CLASS_ANNOTATION)
-    return {CLASS_ANNOTATION: named, **spec.extra, **spec.split(weight)}
+def _body(spec: _Spec, stable: Raw, weight: int) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Annotations (None: may not stand there) and spec of the canary Ingress. Raises `RoutingError`.
 
-
-def _spec_for(spec: _Spec, stable: Raw, annotations: dict[str, str | None]) -> dict[str, Any]:
-    """The rules that lead to the stable Service, leading to the canary's, and what belongs to them."""
+    Its rules are those that lead to the stable Service, leading to the canary's.
+    """
     rules = [_for_canary(rule, spec) for rule in rules_of(stable) if rule_serves(rule, spec.stable)]
     if not rules:
         raise RoutingError(
             no_rules(str(mapping(stable.get("metadata")).get("name")), spec.stable),
             remedy="add a path with that Service to the Ingress, or correct stableService",
         )
+    of_class = annotations_of(stable).get(CLASS_ANNOTATION)
+    annotations = {CLASS_ANNOTATION: of_class, **spec.extra, **spec.split(weight)}
     live = mapping(stable.get("spec"))
     copied = {key: live[key] for key in ("ingressClassName", "tls") if live.get(key)}
     if annotations.get(CLASS_ANNOTATION) is not None:
         # the API server refuses a new Ingress with both
         copied.pop("ingressClassName", None)
-    return {**copied, "rules": rules}
+    return annotations, {**copied, "rules": rules}
 
 
 def _for_canary(rule: Raw, spec: _Spec) -> Raw:

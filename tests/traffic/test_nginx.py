@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.nginx import NginxRouter, canary_name
 from gitops_rollouts.traffic.object_router import Actual
-from gitops_rollouts.traffic.objects import Create, Delete, Edit, Reference, Tell
+from gitops_rollouts.traffic.objects import Change, Create, Delete, Edit, Reference, Tell
 from traffic.laid_out import LaidOut, assert_kept, broken, over, rollout_with, routed, split, told
 
 NGINX = NginxRouter()
@@ -212,6 +212,31 @@ def test_the_end_of_an_update_needs_no_stable_ingress() -> None:
     assert list(NGINX.changes(routed(ONE), over(), alone)) == []
     with pytest.raises(RoutingError, match=r'ingresses\.networking\.k8s\.io "edge" not found in namespace shop'):
         list(NGINX.changes(routed(ONE), split(5), alone))
+
+
+def test_one_ingress_that_cant_be_had_holds_back_neither_the_others_nor_an_abort() -> None:
+    """§15.3: the others are told first; weight 0 needs no stable Ingress, as nothing leads to the canary then."""
+    three = rollout_with({"nginx": {"stableIngresses": ["gone", "bare", "edge"]}})
+    bare = ingress("bare", rule("shop.example", path("/", "other")))
+    full = table(ingress("gone"), ingress("bare"), ingress("edge"))
+    now = told(NGINX, three, split(5), full)
+    broken_now = table(bare, *(raw for reference, raw in now.objects.items() if reference.name not in ("gone", "bare")))
+    changes: list[Change] = []
+    with pytest.raises(RoutingError, match='"gone" not found'):
+        changes.extend(NGINX.changes(routed(three), split(20), broken_now))
+    assert [one.reference.name for one in changes if isinstance(one, Edit)] == ["web-edge-canary"]
+    after = told(NGINX, three, split(0), broken_now)
+    assert [(one.reference.name, one.canary) for one in NGINX.actual(three, after)] == [
+        ("web-gone-canary", 0),
+        ("web-bare-canary", 0),
+        ("web-edge-canary", 0),
+    ]
+    assert after.named("web-bare-canary")["spec"] == now.named("web-bare-canary")["spec"]
+    assert [one.name for one in told(NGINX, three, split(0), table(bare, ingress("edge"))).objects] == [
+        "bare",
+        "edge",
+        "web-edge-canary",
+    ]
 
 
 @pytest.mark.parametrize(
