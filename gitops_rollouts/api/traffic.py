@@ -121,7 +121,7 @@ class TraefikTrafficRouting(Model):
 
 
 class ApisixRoute(Model):
-    """An ApisixRoute and the rules in it. No rules named: it has exactly one."""
+    """An ApisixRoute and the rules in it. No rules named: the one with its own name."""
 
     name: str = Field("", json_schema_extra=REQUIRED)
     rules: tuple[str, ...] = ()
