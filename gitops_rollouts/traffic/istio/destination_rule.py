@@ -18,12 +18,11 @@ from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import IstioDestinationRule
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import RoutingError
+from gitops_rollouts.traffic.istio.names import FIELD, rule_of, rule_reference
 from gitops_rollouts.traffic.objects import (
     Again,
     Change,
     Edit,
-    Reference,
-    RoutedKind,
     Tell,
     annotations_of,
     mapping,
@@ -33,8 +32,7 @@ from gitops_rollouts.traffic.objects import (
 )
 from gitops_rollouts.traffic.router import Share, Wanted
 
-KIND: Final = RoutedKind("networking.istio.io", "DestinationRule", "destinationrules", ("v1", "v1beta1", "v1alpha3"))
-FIELD: Final = "spec.strategy.canary.trafficRouting.istio.destinationRule"
+_FIELD: Final = f"{FIELD}.destinationRule"
 
 Subset = dict[str, Any]
 
@@ -47,37 +45,18 @@ class Switch:
     after: tuple[Change, ...] = ()
 
 
-def named(rollout: Rollout) -> IstioDestinationRule | None:
-    """The rule that the Rollout names; None if it routes by hosts."""
-    canary = rollout.spec.strategy.canary
-    routing = canary.traffic_routing if canary is not None else None
-    return routing.istio.destination_rule if routing is not None and routing.istio is not None else None
-
-
-def reference(rollout: Rollout) -> Reference | None:
-    """The rule as an object of the cluster. It is always in the Rollout's namespace."""
-    rule = named(rollout)
-    return None if rule is None else Reference(KIND, rollout.metadata.namespace, rule.name, f"{FIELD}.name")
-
-
-def host(live: Raw) -> str:
-    """The host that the rule is about, as written there; "" if it has none."""
-    found = mapping(live.get("spec")).get("host")
-    return found if isinstance(found, str) else ""
-
-
 def check(rollout: Rollout, live: Raw) -> list[FieldError]:
     """The subsets that the Rollout names and that the rule lacks: requests for such a one fail in the mesh."""
-    rule = named(rollout)
+    rule = rule_of(rollout)
     if rule is None:
         return []
     if rule.canary_subset_name == rule.stable_subset_name:
         message = "the canary's and the stable subset must not be the same"
-        return [FieldError(f"{FIELD}.canarySubsetName", message, rule.canary_subset_name)]
+        return [FieldError(f"{_FIELD}.canarySubsetName", message, rule.canary_subset_name)]
     there = {_name(one) for one in _subsets(live)}
     wanted = (("canarySubsetName", rule.canary_subset_name), ("stableSubsetName", rule.stable_subset_name))
     return [
-        FieldError(f"{FIELD}.{field}", f"Subset '{name}' not found in DestinationRule '{rule.name}'", name)
+        FieldError(f"{_FIELD}.{field}", f"Subset '{name}' not found in DestinationRule '{rule.name}'", name)
         for field, name in wanted
         if name not in there
     ]
@@ -92,7 +71,7 @@ def switch(rollout: Rollout, wanted: Wanted, live: Raw, canary_has: int) -> Swit
 
     Raises `RoutingError` if a subset that gets traffic is missing, or has to wait for pods.
     """
-    rule, target = named(rollout), reference(rollout)
+    rule, target = rule_of(rollout), rule_reference(rollout)
     if rule is None or target is None:
         return Switch()
     _insist(rule, wanted, live)
@@ -121,7 +100,7 @@ def edited(rollout: Rollout, wanted: Wanted, live: Raw) -> Raw:
 
 def kept(rollout: Rollout, wanted: Raw, live: Raw) -> Raw:
     """The rule from Git with the live hashes of the subsets that are ours, and with those of experiments."""
-    rule = named(rollout)
+    rule = rule_of(rollout)
     if rule is None:
         return wanted
     ours = (rule.canary_subset_name, rule.stable_subset_name)
@@ -134,7 +113,7 @@ def kept(rollout: Rollout, wanted: Raw, live: Raw) -> Raw:
 
 def given_back(rollout: Rollout, live: Raw) -> Raw:
     """The rule without hashes and subsets of experiments, and without the mark of a controller of this Rollout."""
-    rule = named(rollout)
+    rule = rule_of(rollout)
     if rule is None:
         return live
     ours = (rule.canary_subset_name, rule.stable_subset_name)
@@ -149,7 +128,7 @@ def given_back(rollout: Rollout, live: Raw) -> Raw:
 
 def _edited(rollout: Rollout, wanted: Wanted, live: Raw, *, canary: bool, tidy: bool) -> Raw:
     """``canary``: its subset moves, too. ``tidy``: subsets of experiments that are over go."""
-    rule = named(rollout)
+    rule = rule_of(rollout)
     if rule is None:
         return live
     hashes = {rule.stable_subset_name: wanted.stable.pod_hash}
@@ -176,7 +155,7 @@ def _insist(rule: IstioDestinationRule, wanted: Wanted, live: Raw) -> None:
         if share.weight > 0 and name not in there:
             raise RoutingError(
                 f'subset "{name}" not found in DestinationRule "{rule.name}"',
-                remedy=f"add it to the DestinationRule, or correct {FIELD}",
+                remedy=f"add it to the DestinationRule, or correct {_FIELD}",
             )
 
 
@@ -204,7 +183,7 @@ def _by_subsets_alone(rollout: Rollout) -> bool:
 
 def _of_experiment(rollout: Rollout, subset: Any, tried: dict[str, Share] | None = None) -> bool:
     """Whether the router made this subset for an experiment: named as its Service, with the hash and nothing else."""
-    rule = named(rollout)
+    rule = rule_of(rollout)
     if rule is None or not isinstance(subset, dict) or subset.keys() != {"name", "labels"}:
         return False
     name = _name(subset)

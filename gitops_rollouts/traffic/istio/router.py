@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import IstioVirtualService, TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import RoutingError
-from gitops_rollouts.traffic.istio import virtual_service
+from gitops_rollouts.traffic.istio import destination_rule, virtual_service
+from gitops_rollouts.traffic.istio.destination_rule import Switch
 from gitops_rollouts.traffic.istio.managed import managed_names, weighted_names
-from gitops_rollouts.traffic.istio.names import FIELD, VIRTUAL_SERVICE, istio_of, virtual_services
+from gitops_rollouts.traffic.istio.names import (
+    DESTINATION_RULE,
+    FIELD,
+    VIRTUAL_SERVICE,
+    istio_of,
+    rule_reference,
+    virtual_services,
+)
 from gitops_rollouts.traffic.object_router import Actual
-from gitops_rollouts.traffic.objects import Change, Edit, Found, Reference, RoutedKind, Selection, Tell, existing, same
+from gitops_rollouts.traffic.objects import (
+    Change,
+    Edit,
+    Found,
+    Reference,
+    RoutedKind,
+    Selection,
+    Tell,
+    existing,
+    mapping,
+    same,
+)
 from gitops_rollouts.traffic.registry import routing_of
 from gitops_rollouts.traffic.router import Routed, Wanted
 
@@ -32,18 +51,20 @@ class IstioRouter:
     @property
     def kinds(self) -> tuple[RoutedKind, ...]:
         """What it reads and writes."""
-        return (VIRTUAL_SERVICE,)
+        return (VIRTUAL_SERVICE, DESTINATION_RULE)
 
     def asked(self, routing: TrafficRouting) -> bool:
         """Whether ``istio`` is there."""
         return routing.istio is not None
 
     def referred(self, rollout: Rollout, found: Found) -> Iterable[Reference | Selection]:
-        """The VirtualServices."""
-        return list(dict.fromkeys(reference for reference, _ in virtual_services(rollout)))
+        """The VirtualServices, then the DestinationRule."""
+        rule = rule_reference(rollout)
+        services = dict.fromkeys(reference for reference, _ in virtual_services(rollout))
+        return [*services, *([] if rule is None else [rule])]
 
     def check(self, rollout: Rollout, found: Found) -> list[FieldError]:
-        """Which VirtualServices are named, and whether they have the routes and destinations (§20 (B))."""
+        """Which VirtualServices are named, whether they have the routes and destinations, and the rule the subsets."""
         istio = istio_of(rollout)
         if istio is None:
             return []
@@ -55,11 +76,24 @@ class IstioRouter:
             if live is not None:
                 told = virtual_service.problems(rollout, service, live)
                 errors += [FieldError(reference.field, text, service.name) for text in told]
-        return errors
+        rule = rule_reference(rollout)
+        subsets = None if rule is None else found.get(rule)
+        return errors if subsets is None else errors + destination_rule.check(rollout, subsets)
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Change]:
-        """Routes and weights of each VirtualService, one edit each."""
-        rollout, changes = routed.rollout, list[Change]()
+        """The subsets' hashes, and routes and weights of each VirtualService, one edit each."""
+        switch = self._switch(routed.rollout, wanted, found)
+        return [*switch.before, *self._weights(routed.rollout, wanted, found), *switch.after]
+
+    def _switch(self, rollout: Rollout, wanted: Wanted, found: Found) -> Switch:
+        rule = rule_reference(rollout)
+        if rule is None or (found.get(rule) is None and virtual_service.goes_back(wanted)):
+            return Switch()
+        canary_has = max((one.canary or 0 for one in self.actual(rollout, found)), default=0)
+        return destination_rule.switch(rollout, wanted, existing(found, rule), canary_has)
+
+    def _weights(self, rollout: Rollout, wanted: Wanted, found: Found) -> list[Change]:
+        changes: list[Change] = []
         services = _grouped(rollout)
         # what is gone has no traffic to give back
         back = virtual_service.goes_back(wanted) and any(found.get(one) is not None for one in services)
@@ -89,16 +123,16 @@ class IstioRouter:
         ]
 
     def keep(self, rollout: Rollout, wanted: Raw, live: Raw) -> Raw:
-        """Weights and managed routes of the cluster, all else from Git."""
+        """Weights, managed routes and hashes of the cluster, all else from Git."""
         for service in _wishes_of(rollout, live):
             wanted = virtual_service.kept(rollout, service, wanted, live)
-        return wanted
+        return destination_rule.kept(rollout, wanted, live) if _is_rule_of(rollout, live) else wanted
 
     def given_back(self, rollout: Rollout, live: Raw) -> Raw:
-        """All traffic on stable, no managed routes."""
+        """All traffic on stable, no managed routes, no hashes."""
         for service in _wishes_of(rollout, live):
             live = virtual_service.given_back(rollout, service, live)
-        return live
+        return destination_rule.given_back(rollout, live) if _is_rule_of(rollout, live) else live
 
     def actual(self, rollout: Rollout, found: Found) -> Iterable[Actual]:
         """What each route of each VirtualService says."""
@@ -138,12 +172,21 @@ def _grouped(rollout: Rollout) -> dict[Reference, list[IstioVirtualService]]:
 
 def _wishes_of(rollout: Rollout, live: Raw) -> list[IstioVirtualService]:
     """What the Rollout names of this object."""
-    metadata = live.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    place = (metadata.get("namespace"), metadata.get("name"))
+    place = _place(live)
     if not VIRTUAL_SERVICE.is_kind_of(live):
         return []
     return [service for one, service in virtual_services(rollout) if (one.namespace, one.name) == place]
+
+
+def _is_rule_of(rollout: Rollout, live: Raw) -> bool:
+    """Whether it is the DestinationRule that the Rollout names."""
+    rule = rule_reference(rollout)
+    return rule is not None and DESTINATION_RULE.is_kind_of(live) and (rule.namespace, rule.name) == _place(live)
+
+
+def _place(live: Raw) -> tuple[Any, Any]:
+    metadata = mapping(live.get("metadata"))
+    return metadata.get("namespace"), metadata.get("name")
 
 
 def _names_twice(rollout: Rollout) -> list[FieldError]:

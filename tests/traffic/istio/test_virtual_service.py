@@ -12,7 +12,19 @@ from gitops_rollouts.traffic.istio.names import VIRTUAL_SERVICE
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import Edit, Reference, Tell
 from gitops_rollouts.traffic.router import Share
-from traffic.istio.virtual_services import FIELD, ISTIO, ONE, OTHER, PRIMARY, both, on, table, to, virtual_service
+from traffic.istio.virtual_services import (
+    FIELD,
+    ISTIO,
+    ONE,
+    OTHER,
+    PRIMARY,
+    VERSIONS,
+    both,
+    on,
+    table,
+    to,
+    virtual_service,
+)
 from traffic.laid_out import assert_kept, over, rollout_with, routed, split, told
 
 
@@ -34,7 +46,7 @@ def test_only_the_named_route_gets_the_weights_as_integers_in_its_own_order() ->
 
 def test_what_each_side_is_called_in_a_route() -> None:
     """§15.3: by the host up to its first dot, or by a subset, which says more than the host."""
-    rule = {"name": "web", "canarySubsetName": "new", "stableSubsetName": "old", "additionalSubsetNames": ["qa"]}
+    rule = {"name": "versions", "canarySubsetName": "new", "stableSubsetName": "old", "additionalSubsetNames": ["qa"]}
     route = [
         to("web.shop.svc.cluster.local", 100, subset="old"),
         to("web.shop.svc.cluster.local", 0, subset="new"),
@@ -43,7 +55,7 @@ def test_what_each_side_is_called_in_a_route() -> None:
     ]
     istio = {"virtualService": {"name": "web"}, "destinationRule": rule}
     by_subset = rollout_with({"istio": istio}, canaryService="", stableService="")
-    now = told(ISTIO, by_subset, split(20), table(virtual_service(http=[{"route": route}])))
+    now = told(ISTIO, by_subset, split(20), table(virtual_service(http=[{"route": route}]), VERSIONS))
     weights = [one.get("weight") for one in now.named("web")["spec"]["http"][0]["route"]]
     assert weights == [73, 20, 7, 0]
     by_host = virtual_service(http=[{"route": [to("web.shop.svc", 100), to("web-canary.shop", 0)]}])
@@ -153,14 +165,14 @@ def test_git_changes_all_but_the_weights() -> None:
 
 def test_additional_subsets_get_from_stable_what_git_gives_them() -> None:
     """§15.3, §15.6: the sum of a route stays the same while Git changes their weight."""
-    rule = {"name": "web", "canarySubsetName": "new", "stableSubsetName": "old", "additionalSubsetNames": ["qa"]}
+    rule = {"name": "versions", "canarySubsetName": "new", "stableSubsetName": "old", "additionalSubsetNames": ["qa"]}
     rollout = rollout_with({"istio": {"virtualService": {"name": "web"}, "destinationRule": rule}})
 
     def route(stable: int, canary: int, extra: int) -> dict[str, Any]:
         entries = [to("web", stable, subset="old"), to("web", canary, subset="new"), to("web", extra, subset="qa")]
         return virtual_service(http=[{"route": entries}])
 
-    live = told(ISTIO, rollout, split(20), table(route(100, 0, 5)))
+    live = told(ISTIO, rollout, split(20), table(route(100, 0, 5), VERSIONS))
     assert live.named("web") == route(75, 20, 5)
     assert assert_kept(ISTIO, rollout, route(90, 0, 10), "web", split(20), live) == route(70, 20, 10)
 

@@ -45,6 +45,12 @@ def table(*objects: dict[str, Any]) -> LaidOut:
     return LaidOut(ISTIO.kinds, objects)
 
 
+VERSIONS = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "DestinationRule",
+    "metadata": {"name": "versions", "namespace": "shop"},
+    "spec": {"host": "web", "subsets": [{"name": "old"}, {"name": "new"}, {"name": "qa"}]},
+}
 ONE = on({"name": "web", "routes": ["primary"]})
 PRIMARY = {"name": "primary", "timeout": "5s", "route": both()}
 OTHER = {"name": "other", "match": [{"uri": {"prefix": "/other"}}], "route": [to("other", 100)]}
