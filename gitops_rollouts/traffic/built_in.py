@@ -7,6 +7,7 @@ from typing import Final
 from gitops_rollouts.traffic.alb import AlbRouter
 from gitops_rollouts.traffic.ambassador import AmbassadorRouter
 from gitops_rollouts.traffic.apisix import ApisixRouter
+from gitops_rollouts.traffic.gateway_api import GatewayApi
 from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
 from gitops_rollouts.traffic.object_router import ObjectRouter
@@ -21,4 +22,5 @@ BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
     AmbassadorRouter(),
     TraefikRouter(),
     ApisixRouter(),
+    GatewayApi(),
 )
