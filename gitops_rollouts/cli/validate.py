@@ -51,7 +51,8 @@ def validate(
     \b
     Prints one line a problem: file:line: object: field: message. Exit code 1
     if there is any. A Service that a Rollout names is compared with the one
-    in the same directory, and so are analysis templates; if there is none,
+    in the same directory, and so are analysis templates and what the traffic
+    routers need (Ingress, VirtualService, HTTPRoute, ...); if there is none,
     that is a note, no problem. AnalysisTemplates, AnalysisRuns and
     Experiments are checked with their conditions. Kinds of other programs are
     checked for their YAML and metadata only; the API server knows the rest.

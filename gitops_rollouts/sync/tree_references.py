@@ -14,6 +14,7 @@ from gitops_rollouts.api.validation.analysis import Known, check_analysis, missi
 from gitops_rollouts.api.validation.analysis_objects import check_use
 from gitops_rollouts.api.validation.references import check_service_selector, named_services
 from gitops_rollouts.render.objects import Problem, RenderedObject
+from gitops_rollouts.sync.tree_routing import check_routing, tree_of
 from gitops_rollouts.sync.validate import problem_at
 
 _Objects = Mapping[tuple[str, str, str, str], RenderedObject]
@@ -28,9 +29,10 @@ class References:
 
 
 def check_references(objects: Iterable[RenderedObject]) -> References:
-    """Compare the Services and analysis templates that Rollouts name with those in the tree."""
+    """Compare the Services, routed objects and analysis templates that Rollouts name with those in the tree."""
     everything = tuple(objects)
     templates = _templates(everything)
+    routed = tree_of(everything)
     known = {(each.group, each.kind, each.namespace, each.name): each for each in everything}
     problems: list[Problem] = []
     absent: list[str] = []
@@ -47,6 +49,9 @@ def check_references(objects: Iterable[RenderedObject]) -> References:
                 selector = _map(_map(service.raw).get("spec")).get("selector")
                 errors = check_service_selector(template, path, name, _map(selector))
                 problems += [problem_at(item, error) for error in errors]
+        wrong, unseen = check_routing(item, routed)
+        problems += [problem_at(item, error) for error in wrong]
+        absent += [f"{item.identity}: {one} isn't in this tree; the cluster must have it" for one in unseen]
         found = _check_analyses(item, rollout, templates.get(item.namespace, {}) | templates.get(None, {}))
         problems += found.problems
         absent += found.absent

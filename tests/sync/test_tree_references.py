@@ -94,3 +94,32 @@ def test_templates_are_compared_as_they_are_used_or_mentioned() -> None:
     found = check_references([using, wide, here])
     assert not found.problems
     assert any("AnalysisTemplate 'nested' isn't in this tree" in note for note in found.absent)
+
+
+def ingress(
+    name: str, backend: str, *, api_version: str = "networking.k8s.io/v1", namespace: str = ""
+) -> RenderedObject:
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": backend, "port": {"number": 80}}}}
+    return item(api_version, "Ingress", name, {"spec": {"rules": [{"http": {"paths": [path]}}]}}, namespace)
+
+
+def test_what_routers_need_is_checked_or_mentioned() -> None:
+    """docs/behaviour.md §15.3, §20: the rules that a pass has, without a cluster; what isn't here may be there."""
+    routing = {"nginx": {"stableIngress": "edge"}}
+    named = rollout({"canary": {"stableService": "web", "canaryService": "canary", "trafficRouting": routing}})
+    services = [service("web", app="web"), service("canary", app="web")]
+    field = "spec.strategy.canary.trafficRouting.nginx.stableIngress"
+
+    found = check_references([named, *services])
+    assert not found.problems
+    assert found.absent == (f"{named.identity}: {field}: Ingress edge isn't in this tree; the cluster must have it",)
+    assert check_references([named, *services, ingress("edge", "web", namespace="other")]).absent == found.absent
+    old = ingress("edge", "elsewhere", api_version="extensions/v1beta1")
+    assert check_references([named, *services, old]).absent == found.absent, "a version that routers don't know"
+
+    for namespace in ("shop", ""):
+        found = check_references([named, *services, ingress("edge", "elsewhere", namespace=namespace)])
+        assert [each.field for each in found.problems] == [field]
+        assert "has no rules using service web backend" in found.problems[0].message
+        found = check_references([named, *services, ingress("edge", "web", namespace=namespace)])
+        assert (found.problems, found.absent) == ((), ())
