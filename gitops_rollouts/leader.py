@@ -38,6 +38,9 @@ from gitops_rollouts.controllers.rollout import (
     RolloutController,
     WantSink,
 )
+from gitops_rollouts.controllers.routed_left import SETTLE_SECONDS as LEFT_SETTLE_SECONDS
+from gitops_rollouts.controllers.routed_left import RoutedLeftovers
+from gitops_rollouts.controllers.routed_objects import RoutedObjects
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.run_caches import RunCaches
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
@@ -62,6 +65,9 @@ from gitops_rollouts.plugins.configuration import CONFIG_NAME, Configured, read_
 from gitops_rollouts.plugins.pool import CALL_SECONDS, Plugins
 from gitops_rollouts.tasks import cancel
 from gitops_rollouts.telemetry import Metrics
+from gitops_rollouts.traffic.built_in import BUILT_IN
+from gitops_rollouts.traffic.objects import Reference
+from gitops_rollouts.traffic.over_objects import ObjectRouters
 from gitops_rollouts.traffic.plugin import PluginRouters
 from gitops_rollouts.traffic.registry import Registry
 
@@ -168,8 +174,9 @@ class Leader:
         experiment_queue: DelayQueue[Key] = DelayQueue("Experiments", metrics=metrics)
         self._queues: tuple[DelayQueue[Key], ...] = (rollout_queue, service_queue, experiment_queue)
         self._git: GitSide | None = None
+        discovery = Discovery(client)
         if git is not None:
-            parts = Parts(client, Discovery(client), fence, clock, metrics, rollouts, self.emit, settings)
+            parts = Parts(client, discovery, fence, clock, metrics, rollouts, self.emit, settings)
             self._git = git(parts)
             self._git.on_change(lambda namespace, name: rollout_queue.add((namespace, name)))
         self._runs = RunCaches(
@@ -194,7 +201,22 @@ class Leader:
             instance_id=settings.instance_id,
             on_rollout=rollout_queue.add,
         )
-        self._routers = RouterCalls(Registry([PluginRouters(plugins)]), rollout_queue.add)
+        left_queue: DelayQueue[Reference] = DelayQueue("RoutedObjects", metrics=metrics)
+        self._routed = RoutedObjects(
+            client,
+            discovery,
+            fence,
+            rollouts,
+            BUILT_IN,
+            self.emit,
+            namespace=settings.namespace,
+            on_rollout=rollout_queue.add,
+            look_again=rollout_queue.add_after,
+            on_marked=lambda reference: left_queue.add_after(reference, LEFT_SETTLE_SECONDS),
+        )
+        self._leftovers = RoutedLeftovers(client, rollouts, self._routed, left_queue)
+        kinds = [ObjectRouters(router, self._routed) for router in BUILT_IN]
+        self._routers = RouterCalls(Registry([*kinds, PluginRouters(plugins)]), rollout_queue.add, clock)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
         self._rollouts = RolloutController(
             client,
@@ -263,6 +285,7 @@ class Leader:
         """Start to watch; returns the tasks, which never end by themselves."""
         tasks = [asyncio.create_task(self._events.run(), name="event recorder")]
         tasks.append(asyncio.create_task(self._workloads.run(), name="watch of workloads"))
+        tasks.append(asyncio.create_task(self._routed.run(), name="watch of routed objects"))
         tasks += [asyncio.create_task(watch, name=name) for name, watch in self._analyses.watches().items()]
         return tasks + [asyncio.create_task(i.run(), name=f"watch of {i.resource.plural}") for i in self._informers]
 
@@ -276,6 +299,7 @@ class Leader:
         self._controllers = [
             asyncio.create_task(self._rollouts.run(), name="rollout controller"),
             asyncio.create_task(self._services.run(), name="service controller"),
+            asyncio.create_task(self._leftovers.run(), name="routed objects left behind"),
             asyncio.create_task(self._experiments.run(), name="experiment controller"),
             asyncio.create_task(self._analyses.run(), name="analysis run controller"),
         ]
@@ -288,6 +312,7 @@ class Leader:
         """Let the passes under way finish, then Git, then the events that wait."""
         for queue in self._queues:
             queue.close()
+        self._leftovers.queue.close()
         try:
             self._fence.fence()
         except LeadershipLost:

@@ -221,8 +221,9 @@ class RolloutController:
             observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
         if refused is None and self._routers is not None:
             refused = self._routers.refused(live)
-            seen = RoutersSeen() if refused else await self._routers.seen(live)
-            observed = replace(observed, refused=refused, routers=seen)
+            wrong = () if refused else await self._routers.problems(live)
+            seen = RoutersSeen() if refused or wrong else await self._routers.seen(live)
+            observed = replace(observed, refused=refused, routers=seen, route_errors=wrong)
         return await self._pods.read(key, observed, now)
 
     def _positions(self) -> dict[Resource, int]:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -20,7 +21,7 @@ from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.engine.observed import RoutersSeen
 from gitops_rollouts.engine.plan import Destination, RemoveManagedRoutes, RouteTraffic
-from gitops_rollouts.errors import Conflict, KubeError, KubeUnreachable, RoutingError, StillRouting
+from gitops_rollouts.errors import Conflict, GorError, KubeError, KubeUnreachable, RoutingError, StillRouting
 from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.traffic.router import Routed, Router, Share, Wanted
 
@@ -55,12 +56,14 @@ class RouterCalls:
         self,
         registry: Registry,
         enqueue: Callable[[Key], None],
+        clock: Callable[[], datetime],
         *,
         patience: float = PATIENCE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._enqueue = enqueue
+        self._clock = clock
         self._patience = patience
         self._monotonic = monotonic
         self._slow = 0
@@ -71,19 +74,23 @@ class RouterCalls:
         """The router that the spec names and that can't be had here."""
         return self._registry.refused(live.rollout)
 
+    async def problems(self, live: LiveRollout) -> tuple[FieldError, ...]:
+        """What is wrong with the objects that the routers refer to (docs/behaviour.md §20 (B)). Raises `KubeError`."""
+        return await self._registry.problems(live.rollout)
+
     async def route(self, live: LiveRollout, action: RouteTraffic | RemoveManagedRoutes) -> None:
         """Make it true. Raises `StillRouting` if that takes longer; the next pass that asks the same gets the end.
 
         An abort ends a call that is under way for something else: it must not wait for a router that hangs.
         Raises `RoutingError` if a router can't, `KubeError` for a conflict or no answer, `LeadershipLost`.
         """
-        routers = self._registry.routers(routed(live))
+        routers = self._registry.routers(routed(live, self._clock()))
         if not routers:
             raise RoutingError("traffic is to be routed, but the Rollout names no router")
         kind, what = type(action).__name__, (live.rollout.metadata.uid, action)
         if live.rollout.status.abort:
             await self._give_up_others(live.key, what)
-        await self._within_patience(live.key, kind, what, _tell(routers, action))
+        await self._within_patience(live.key, kind, what, _tell(routers, action, live.rollout.status.abort))
 
     async def seen(self, live: LiveRollout) -> RoutersSeen:
         """What the routers say of the recorded weights (docs/behaviour.md §15.1 step 6).
@@ -99,7 +106,7 @@ class RouterCalls:
         if not under_way:
             # nobody wants to know any more, and an abort must not wait for the answer
             self._drop(live.key, _VERIFY)
-        routers = self._registry.routers(routed(live)) if under_way else ()
+        routers = self._registry.routers(routed(live, self._clock())) if under_way else ()
         if not routers:
             return RoutersSeen(verified=recorded)
         just_asked = self._just_asked(live.key, weights)
@@ -187,17 +194,23 @@ class RouterCalls:
             self._enqueue(key)
 
 
-async def _tell(routers: Iterable[Router], action: RouteTraffic | RemoveManagedRoutes) -> None:
+async def _tell(routers: Iterable[Router], action: RouteTraffic | RemoveManagedRoutes, aborted: bool) -> None:
+    """One after the other; the first that can't ends it, but an abort reaches all others before it is told."""
+    failed: GorError | None = None
     for router in routers:
         try:
             if isinstance(action, RemoveManagedRoutes):
                 await router.remove_managed_routes()
             else:
                 await router.route(wanted_of(action))
-        except (Conflict, KubeUnreachable):
-            raise
+        except (Conflict, KubeUnreachable, RoutingError) as error:
+            failed = failed or error
         except KubeError as error:
-            raise RoutingError(f"{router.name}: {error.message}", remedy=error.remedy) from error
+            failed = failed or RoutingError(f"{router.name}: {error.message}", remedy=error.remedy)
+        if failed is not None and not aborted:
+            break
+    if failed is not None:
+        raise failed
 
 
 async def _ask(routers: Iterable[Router], weights: Wanted | None) -> RoutersSeen:
@@ -218,9 +231,9 @@ async def _ask(routers: Iterable[Router], weights: Wanted | None) -> RoutersSeen
     return RoutersSeen(verified, verifies)
 
 
-def routed(live: LiveRollout) -> Routed:
+def routed(live: LiveRollout, now: datetime) -> Routed:
     """The Rollout as routers see it."""
-    return Routed(live.rollout, live.spec, live.status)
+    return Routed(live.rollout, live.spec, live.status, now)
 
 
 def wanted_of(action: RouteTraffic) -> Wanted:

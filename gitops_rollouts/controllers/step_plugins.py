@@ -167,7 +167,12 @@ class StepPluginCalls:
         steps = live.rollout.spec.steps
         step = steps[index].plugin if 0 <= index < len(steps) else None
         config = step.config if step is not None and step.name == name else None
-        given = {"rollout": routed(live).body(), "index": index, "config": config, "status": action.status.status}
+        given = {
+            "rollout": routed(live, self._clock()).body(),
+            "index": index,
+            "config": config,
+            "status": action.status.status,
+        }
         error, transient, value = "", False, None
         try:
             value = await self._plugins.call(STEP_PLUGINS, name, operation.lower(), given)

@@ -56,17 +56,21 @@ def _told(rollout: Rollout, errors: Sequence[FieldError], now: datetime) -> Plan
 
 
 def _service_errors(observed: Observed) -> list[FieldError]:
-    """Whether all that is named exists, templates too, and only then what is in the Services."""
+    """Whether all that is named exists, templates too, and only then what is in the Services; routers' objects last.
+
+    These don't hold an abort: the other routers still move their traffic, and the one that can't says so.
+    """
     rollout, services, templates = observed.rollout, observed.services, observed.templates
+    routes = [] if rollout.status.abort else list(observed.route_errors)
     named = named_services(rollout.spec)
     missing = [FieldError(path, f'service "{name}" not found', name) for path, name in named if name not in services]
     if missing:
-        return missing + check_templates_exist(rollout.spec, templates)
+        return missing + check_templates_exist(rollout.spec, templates) + routes
     errors = [error for path, name in named for error in _of_service(rollout, path, services[name])]
     if not errors:
-        return []
+        return routes
     unknown = check_templates_exist(rollout.spec, templates)
-    return unknown + errors if unknown else errors + check_templates(rollout.spec, templates)
+    return (unknown + errors if unknown else errors + check_templates(rollout.spec, templates)) + routes
 
 
 def _of_service(rollout: Rollout, path: str, service: Service) -> list[FieldError]:

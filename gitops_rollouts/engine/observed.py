@@ -178,6 +178,8 @@ class Observed:
     authority: Authority | None = None
     refused: FieldError | None = None
     """What the spec asks for and this installation can't carry out; the Rollout is invalid then."""
+    route_errors: tuple[FieldError, ...] = ()
+    """What is wrong with the objects that the routers refer to (§20 (B)); whatever isn't there first."""
     workload: Workload | None = None
     """None: no workloadRef, or what it names doesn't exist."""
     analysis_runs: tuple[AnalysisRun, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ROUTER_MANAGER
@@ -116,7 +116,7 @@ class Tell:
 
     reason: str
     message: str
-    type: str = "Normal"
+    type: Literal["Normal", "Warning"] = "Normal"
 
 
 @dataclass(frozen=True, slots=True)

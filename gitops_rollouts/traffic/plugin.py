@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from gitops_rollouts.api.meta import encode
+from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import PluginError, RoutingError
@@ -31,6 +32,10 @@ class PluginRouters:
             except PluginError as error:
                 return FieldError(f"{_FIELD}[{name}]", str(error), name)
         return None
+
+    async def problems(self, rollout: Rollout, routing: TrafficRouting) -> tuple[list[FieldError], list[FieldError]]:
+        """Nothing: what a plugin refers to is its own affair."""
+        return [], []
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
         """Those that the Rollout names."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
-from gitops_rollouts.traffic.router import Routed, Router, RouterKind
+from gitops_rollouts.traffic.router import Routed, Router, RouterKind, routing_of
 
 
 class Registry:
@@ -23,15 +22,22 @@ class Registry:
             return None
         return next((error for kind in self._kinds if (error := kind.refused(routing)) is not None), None)
 
+    async def problems(self, rollout: Rollout) -> tuple[FieldError, ...]:
+        """What is wrong with what the routers refer to: whatever isn't there first (§20 (B)). Raises `KubeError`."""
+        routing = routing_of(rollout)
+        if routing is None:
+            return ()
+        missing: list[FieldError] = []
+        wrong: list[FieldError] = []
+        for kind in self._kinds:
+            absent, bad = await kind.problems(rollout, routing)
+            missing += absent
+            wrong += bad
+        return tuple(missing + wrong)
+
     def routers(self, routed: Routed) -> tuple[Router, ...]:
         """All routers of a Rollout, in order."""
         routing = routing_of(routed.rollout)
         if routing is None:
             return ()
         return tuple(router for kind in self._kinds for router in kind.routers(routed, routing))
-
-
-def routing_of(rollout: Rollout) -> TrafficRouting | None:
-    """``trafficRouting`` of a canary."""
-    canary = rollout.spec.strategy.canary
-    return None if canary is None else canary.traffic_routing

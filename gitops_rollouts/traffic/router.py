@@ -73,6 +73,12 @@ class Routed:
         }
 
 
+def routing_of(rollout: Rollout) -> TrafficRouting | None:
+    """``trafficRouting`` of a canary."""
+    canary = rollout.spec.strategy.canary
+    return None if canary is None else canary.traffic_routing
+
+
 class Router(Protocol):
     """One router that a Rollout names. Made anew for each pass; it keeps nothing.
 
@@ -106,6 +112,10 @@ class RouterKind(Protocol):
 
     def refused(self, routing: TrafficRouting) -> FieldError | None:
         """What of this kind the spec asks for and can't be had here; None if all can."""
+        ...
+
+    async def problems(self, rollout: Rollout, routing: TrafficRouting) -> tuple[list[FieldError], list[FieldError]]:
+        """(what the routers refer to and isn't there, what is wrong in what is there), §20 (B). Raises `KubeError`."""
         ...
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.observe import Key, LiveRollout, project_rollout
@@ -21,6 +23,7 @@ from gitops_rollouts.traffic.router import Routed, Router, Wanted
 from waiting import eventually
 
 KEY = ("shop", "web")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -37,6 +40,9 @@ class _Edge:
 
     def refused(self, routing: TrafficRouting) -> FieldError | None:
         return FieldError("spec.x", "no") if "absent/one" in routing.plugins else None
+
+    async def problems(self, rollout: Rollout, routing: TrafficRouting) -> tuple[list[FieldError], list[FieldError]]:
+        return [], []
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
         assert routed.body()["metadata"]["namespace"] == "shop"
@@ -69,7 +75,9 @@ class _Bench:
     now: float = 0.0
 
     def calls(self) -> RouterCalls:
-        return RouterCalls(Registry([self.edge]), self.woken.append, patience=0.05, monotonic=lambda: self.now)
+        return RouterCalls(
+            Registry([self.edge]), self.woken.append, lambda: NOW, patience=0.05, monotonic=lambda: self.now
+        )
 
 
 def _live(*, plugins: dict[str, Any] | None = None, name: str = "web", **status: Any) -> LiveRollout:

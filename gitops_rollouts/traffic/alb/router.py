@@ -28,8 +28,7 @@ from gitops_rollouts.traffic.objects import (
     merge_patch,
     with_annotations,
 )
-from gitops_rollouts.traffic.registry import routing_of
-from gitops_rollouts.traffic.router import Routed, Wanted
+from gitops_rollouts.traffic.router import Routed, Wanted, routing_of
 
 FIELD: Final = "spec.strategy.canary.trafficRouting.alb"
 

@@ -11,7 +11,7 @@ from gitops_rollouts.traffic.istio.names import Sides, destination_of, virtual_s
 from gitops_rollouts.traffic.istio.routes import destinations, name_of
 from gitops_rollouts.traffic.istio.weights import weight_of
 from gitops_rollouts.traffic.objects import mapping, sequence
-from gitops_rollouts.traffic.registry import routing_of
+from gitops_rollouts.traffic.router import routing_of
 
 _DESTINATION_KEYS: Final = ("host", "subset", "port")
 

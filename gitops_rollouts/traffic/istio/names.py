@@ -9,8 +9,7 @@ from typing import Any, Final, Literal
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import IstioDestinationRule, IstioTrafficRouting, IstioVirtualService
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, mapping
-from gitops_rollouts.traffic.registry import routing_of
-from gitops_rollouts.traffic.router import Wanted
+from gitops_rollouts.traffic.router import Wanted, routing_of
 
 GROUP: Final = "networking.istio.io"
 VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")

@@ -34,8 +34,7 @@ from gitops_rollouts.traffic.objects import (
     mapping,
     same,
 )
-from gitops_rollouts.traffic.registry import routing_of
-from gitops_rollouts.traffic.router import Routed, Wanted
+from gitops_rollouts.traffic.router import Routed, Wanted, routing_of
 
 _MANAGED_FIELD: Final = "spec.strategy.canary.trafficRouting.managedRoutes"
 

@@ -15,8 +15,7 @@ from gitops_rollouts.traffic.istio.names import Sides, sides_of
 from gitops_rollouts.traffic.istio.routes import PROTOCOLS, Chosen, Route, chosen, destinations, name_of
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import Reference, mapping, sequence, with_spec
-from gitops_rollouts.traffic.registry import routing_of
-from gitops_rollouts.traffic.router import Share, Wanted
+from gitops_rollouts.traffic.router import Share, Wanted, routing_of
 
 
 def problems(rollout: Rollout, service: IstioVirtualService, live: Raw) -> list[str]:

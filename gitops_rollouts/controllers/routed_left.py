@@ -1,0 +1,132 @@
+"""Takes out of objects what routers left in them for a Rollout that is gone or routes them no more (§15.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.api.rollout import parse_rollout
+from gitops_rollouts.controllers.observe import LiveRollout
+from gitops_rollouts.controllers.queue import DelayQueue
+from gitops_rollouts.controllers.routed_objects import RoutedObjects
+from gitops_rollouts.errors import Conflict, KubeError, LeadershipLost, NotFound
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.informer import Informer
+from gitops_rollouts.kube.resources import ROLLOUTS
+from gitops_rollouts.traffic.marker import Mark, is_marked, marks, unmarked
+from gitops_rollouts.traffic.object_router import ObjectRouter
+from gitops_rollouts.traffic.objects import Reference, edited_by_us, is_controlled_by, merge_patch
+from gitops_rollouts.traffic.over_objects import bound, release
+from gitops_rollouts.traffic.router import routing_of
+
+SETTLE_SECONDS: Final = 0.5
+"""An object and its Rollout often come and go together: look when both have."""
+
+log = structlog.get_logger(__name__)
+
+
+class RoutedLeftovers:
+    """Looks at each object with the routers' mark."""
+
+    def __init__(
+        self,
+        client: Client,
+        rollouts: Informer[LiveRollout],
+        objects: RoutedObjects,
+        queue: DelayQueue[Reference],
+    ) -> None:
+        self.queue = queue
+        self._rollouts = rollouts
+        self._client = client
+        self._objects = objects
+
+    async def sweep(self) -> None:
+        """Find what was marked while nobody watched. A kind that can't be read is left for the next start."""
+        for kind in {kind for router in self._objects.routers for kind in router.kinds}:
+            try:
+                for reference in await self._objects.marked_objects(kind):
+                    self.queue.add(reference)
+            except LeadershipLost:
+                raise
+            except KubeError as error:
+                log.warning("routed objects not looked through", kind=kind.full_name, error=str(error))
+
+    async def run(self) -> None:
+        """Work until the queue is closed. Raises `LeadershipLost`."""
+        await self.sweep()
+        while (reference := await self.queue.get()) is not None:
+            try:
+                await self.reconcile(reference)
+            except LeadershipLost:
+                raise
+            except KubeError as error:
+                log.warning("routed object not given back", object=str(reference), error=str(error))
+                self.queue.add_failed(reference)
+            except Exception:  # one bad object never stops the others
+                log.exception("pass over a routed object failed", object=str(reference))
+                self.queue.add_failed(reference)
+            else:
+                self.queue.succeeded(reference)
+            finally:
+                self.queue.done(reference)
+
+    async def reconcile(self, reference: Reference) -> None:
+        """Give one object back for each Rollout in its mark that is gone or doesn't route it any more."""
+        cached = self._objects.get(reference)
+        if cached is not None and not await self._strangers(reference, cached):
+            return
+        live = await self._objects.live(reference)
+        if live is None or not is_marked(live):
+            self.queue.forget(reference)
+            return
+        gone = await self._strangers(reference, live)
+        if not gone:
+            return
+        if any(is_controlled_by(live, mark.uid) for mark in gone):
+            await self._objects.delete(reference, live)
+        else:
+            await self._give_back(reference, live, gone)
+        log.info("routed object given back", object=str(reference), rollouts=["/".join(mark.key) for mark in gone])
+
+    async def _give_back(self, reference: Reference, live: Raw, gone: Iterable[Mark]) -> None:
+        after = live
+        for mark in gone:
+            for router in self._routers_of(mark):
+                after = router.given_back(mark.rollout, after)
+            after = unmarked(after, mark.key)
+        try:
+            if patch := merge_patch(live, after):
+                live = await self._objects.edit(reference, bound(patch, live))
+            if edited_by_us(live) and not is_marked(live):
+                await release(self._objects, reference, live, live)
+        except NotFound:
+            return
+        except Conflict:
+            # it changed meanwhile
+            self.queue.add(reference)
+
+    def _routers_of(self, mark: Mark) -> list[ObjectRouter]:
+        """Those that left something in the marked object: the mark names no others."""
+        routing = routing_of(mark.rollout)
+        return [router for router in self._objects.routers if routing is not None and router.asked(routing)]
+
+    async def _strangers(self, reference: Reference, raw: Raw) -> list[Mark]:
+        """The marks of Rollouts that are gone, are others of the same name, or don't route the object any more."""
+        return [mark for mark in marks(raw) if not await self._routes(mark, reference)]
+
+    async def _routes(self, mark: Mark, reference: Reference) -> bool:
+        """The API itself is asked before the answer is no: the Rollout may be newer than the cache."""
+        known = self._rollouts.get(*mark.key)
+        if known is not None and known.rollout.metadata.uid == mark.uid and self._objects.refers(mark.key, reference):
+            return True
+        try:
+            rollout = parse_rollout(await self._client.get(ROLLOUTS, *mark.key))
+        except NotFound:
+            return False
+        if rollout.metadata.uid != mark.uid or routing_of(rollout) is None:
+            return False
+        await self._objects.ready(rollout)
+        return self._objects.refers(mark.key, reference)

@@ -1,0 +1,379 @@
+"""The objects that routers read and write, from caches that know our own last writes (docs/behaviour.md §15.6).
+
+A kind is watched from the first Rollout on that refers to an object of it. Of an object that nobody refers to, only
+its labels are kept. A pass that changes nothing makes no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
+from gitops_rollouts.api.names import ARGO_API_VERSION, ROUTER_MANAGER
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.engine.plan import EmitEvent
+from gitops_rollouts.errors import AlreadyExists, Conflict, Forbidden, KubeUnreachable, NotFound, UnknownKind
+from gitops_rollouts.kube.client import Client
+from gitops_rollouts.kube.discovery import Discovery
+from gitops_rollouts.kube.events import About
+from gitops_rollouts.kube.informer import Informer
+from gitops_rollouts.kube.lease import Fence
+from gitops_rollouts.kube.resources import Resource
+from gitops_rollouts.traffic.marker import is_marked
+from gitops_rollouts.traffic.object_router import ObjectRouter
+from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, Tell, mapping
+from gitops_rollouts.traffic.over_objects import every_reference
+
+FIRST_LIST_SECONDS: Final = 15.0
+"""How long a pass waits for the first list of a kind; after that it fails and is tried again."""
+_CHAIN: Final = 8
+"""One object leads to the next no further than this."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An object that no Rollout referred to when it was last seen."""
+
+    labels: dict[str, str]
+
+
+Kept = Raw | Passed
+OnMarked = Callable[[Reference], None]
+
+
+class RoutedObjects:
+    """Implements `Found` and `Carrier` over one cluster.
+
+    ``on_rollout`` is called with each Rollout whose object somebody else changed, ``on_marked`` with each object that
+    is seen with the routers' mark.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        discovery: Discovery,
+        fence: Fence,
+        rollouts: Informer[LiveRollout],
+        routers: Sequence[ObjectRouter],
+        emit: Callable[[About, EmitEvent], None],
+        *,
+        namespace: str | None,
+        on_rollout: Callable[[Key], None],
+        look_again: Callable[[Key, float], None],
+        on_marked: OnMarked,
+    ) -> None:
+        self.routers = tuple(routers)
+        self._client = client
+        self._discovery = discovery
+        self._fence = fence
+        self._emit = emit
+        self._namespace = namespace
+        self._on_rollout = on_rollout
+        self._look_again = look_again
+        self._on_marked = on_marked
+        self._informers: dict[RoutedKind, Informer[Kept]] = {}
+        self._newer: dict[Reference, Raw] = {}
+        """What the API server answered last, as long as the cache is behind."""
+        self._users: dict[Reference, set[Key]] = defaultdict(set)
+        self._selections: dict[RoutedKind, dict[Key, set[Selection]]] = defaultdict(dict)
+        self._of: dict[Key, set[Reference]] = {}
+        self._starting: asyncio.Queue[Informer[Kept]] = asyncio.Queue()
+        rollouts.on_change(self._rollout_changed)
+
+    async def run(self) -> None:
+        """Watch what is referred to, for ever."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                informer = await self._starting.get()
+                group.create_task(informer.run(), name=f"watch of {informer.resource.plural}")
+
+    def get(self, reference: Reference) -> Raw | None:
+        """As `Found.get`: the newest that is known of it."""
+        informer = self._informers.get(reference.kind)
+        if informer is None:
+            return None
+        newer = self._newer.get(reference)
+        cached = informer.get(reference.namespace, reference.name)
+        behind = isinstance(cached, Passed) or not self._covers(reference)
+        if newer is not None and (behind or informer.position < _version(newer)):
+            return newer
+        self._newer.pop(reference, None)
+        return None if isinstance(cached, Passed) else cached
+
+    def matching(self, selection: Selection) -> list[Raw]:
+        """As `Found.matching`."""
+        informer = self._informers.get(selection.kind)
+        if informer is None:
+            return []
+        names = sorted(
+            name
+            for (namespace, name), kept in informer.items()
+            if namespace == selection.namespace and _selects(selection, _labels(kept))
+        )
+        found = (self.get(Reference(selection.kind, selection.namespace, name)) for name in names)
+        return [raw for raw in found if raw is not None]
+
+    def version(self, kind: RoutedKind) -> str:
+        """As `Found.version`."""
+        informer = self._informers.get(kind)
+        return kind.versions[0] if informer is None else informer.resource.version
+
+    async def ready(self, rollout: Rollout) -> RoutedObjects:
+        """As `Carrier.ready`. Raises `KubeError`."""
+        key = (rollout.metadata.namespace, rollout.metadata.name)
+        known: set[Reference] = set()
+        selected: set[Selection] = set()
+        for _ in range(_CHAIN):
+            everything = list(every_reference(self.routers, rollout, self))
+            references = {each for each in everything if isinstance(each, Reference)} - known
+            selections = {each for each in everything if isinstance(each, Selection)} - selected
+            if not references and not selections:
+                break
+            for selection in selections:
+                references |= await self._select(key, selection)
+            for reference in references - known:
+                self._users[reference].add(key)
+                await self._know(reference)
+            known |= references
+            selected |= selections
+        self._index(key, known, selected)
+        return self
+
+    async def edit(self, reference: Reference, patch: Raw) -> Raw:
+        """As `Carrier.edit`."""
+        resource = await self._resource(reference.kind)
+        self._fence.fence()
+        try:
+            answer = await self._client.patch(
+                resource, reference.namespace, reference.name, patch, field_manager=ROUTER_MANAGER
+            )
+        except Conflict:
+            # the cache was behind: the next try reads what is there
+            await self._fetch(reference)
+            raise
+        self._newer[reference] = answer
+        return answer
+
+    async def create(self, reference: Reference, body: Raw, owner: Rollout) -> None:
+        """As `Carrier.create`."""
+        resource = await self._resource(reference.kind)
+        meta = {**mapping(body.get("metadata")), "namespace": reference.namespace, "name": reference.name}
+        meta["ownerReferences"] = [_owner(owner)]
+        self._fence.fence()
+        whole = {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
+        try:
+            answer = await self._client.create(resource, reference.namespace, whole, field_manager=ROUTER_MANAGER)
+        except AlreadyExists:
+            await self._fetch(reference)
+            raise
+        self._newer[reference] = answer
+
+    async def delete(self, reference: Reference, live: Raw) -> None:
+        """As `Carrier.delete`."""
+        resource = await self._resource(reference.kind)
+        self._fence.fence()
+        try:
+            uid = str(live["metadata"].get("uid") or "")
+            await self._client.delete(resource, reference.namespace, reference.name, uid=uid)
+        except (NotFound, Conflict):
+            # it is gone, or another one of this name is there
+            pass
+        self._newer.pop(reference, None)
+
+    def tell(self, rollout: Rollout, event: Tell) -> None:
+        """As `Carrier.tell`."""
+        meta = rollout.metadata
+        about = About(ARGO_API_VERSION, "Rollout", meta.namespace, meta.name, meta.uid, meta.resource_version)
+        self._emit(about, EmitEvent(event.reason, event.message, event.type))
+
+    def again(self, rollout: Rollout, after: timedelta) -> None:
+        """As `Carrier.again`."""
+        self._look_again((rollout.metadata.namespace, rollout.metadata.name), after.total_seconds())
+
+    def refers(self, key: Key, reference: Reference) -> bool:
+        """Whether this Rollout referred to the object when it was looked at last."""
+        return reference in self._of.get(key, ())
+
+    async def live(self, reference: Reference) -> Raw | None:
+        """The object as the API server has it now; None if it or its kind isn't there. Raises `KubeError`."""
+        try:
+            resource = await self._resource(reference.kind)
+            return await self._client.get(resource, reference.namespace, reference.name)
+        except (NotFound, UnknownKind):
+            return None
+
+    async def marked_objects(self, kind: RoutedKind) -> list[Reference]:
+        """Read all objects of a kind once, and return those with the routers' mark. Raises `KubeError`."""
+        try:
+            resource = await self._resource(kind)
+        except UnknownKind:
+            return []
+        found: list[Reference] = []
+        try:
+            async for page in self._client.list_pages(resource, self._namespace):
+                found += [_reference(kind, raw) for raw in page.get("items") or [] if is_marked(raw)]
+        except (NotFound, Forbidden) as error:
+            log.info("routed objects not looked through", kind=kind.full_name, error=str(error))
+        return found
+
+    async def _select(self, key: Key, selection: Selection) -> set[Reference]:
+        """The objects that it matches now; those that match later are kept as they come."""
+        self._selections[selection.kind].setdefault(key, set()).add(selection)
+        informer = await self._watch(selection.kind)
+        if informer is None:
+            return set()
+        kind, namespace = selection.kind, selection.namespace
+        return {
+            Reference(kind, namespace, name, selection.field)
+            for (where, name), kept in informer.items()
+            if where == namespace and _selects(selection, _labels(kept))
+        }
+
+    async def _know(self, reference: Reference) -> None:
+        informer = await self._watch(reference.kind)
+        if informer is None:
+            return
+        passed = isinstance(informer.get(reference.namespace, reference.name), Passed)
+        if not self._covers(reference) or (passed and reference not in self._newer):
+            await self._fetch(reference)
+
+    def _covers(self, reference: Reference) -> bool:
+        """Whether the watch sees it: that of one namespace doesn't see others."""
+        return self._namespace in (None, reference.namespace)
+
+    async def _fetch(self, reference: Reference) -> None:
+        raw = await self.live(reference)
+        if raw is None:
+            self._newer.pop(reference, None)
+        else:
+            self._newer[reference] = raw
+
+    async def _watch(self, kind: RoutedKind) -> Informer[Kept] | None:
+        """The cache of a kind, complete; None if the cluster doesn't serve it."""
+        informer = self._informers.get(kind)
+        if informer is None:
+            try:
+                resource = await self._resource(kind)
+            except UnknownKind:
+                return None
+        informer = self._informers.get(kind)
+        if informer is None:
+            project = partial(self._project, kind)
+            informer = Informer(self._client, resource, project, namespace=self._namespace, optional=True)
+            informer.on_change(partial(self._changed, kind))
+            self._informers[kind] = informer
+            self._starting.put_nowait(informer)
+        try:
+            await asyncio.wait_for(informer.wait_synced(), FIRST_LIST_SECONDS)
+        except TimeoutError as error:
+            why = informer.failing or "no answer yet"
+            raise KubeUnreachable(f"The {kind.full_name} of the cluster can't be listed: {why}") from error
+        if informer.failing is not None and not len(informer) and informer.position == 0:
+            raise Forbidden(f"The {kind.full_name} of the cluster can't be read: {informer.failing}", status=403)
+        return informer
+
+    async def _resource(self, kind: RoutedKind) -> Resource:
+        missing: UnknownKind | None = None
+        for version in kind.versions:
+            try:
+                return await self._discovery.resolve(f"{kind.group}/{version}" if kind.group else version, kind.kind)
+            except UnknownKind as error:
+                missing = missing or error
+        raise missing or UnknownKind(f"No version of {kind.full_name} is known")
+
+    def _project(self, kind: RoutedKind, raw: Raw) -> Kept:
+        labels = _labels(raw)
+        reference = _reference(kind, raw)
+        selections = (one for each in self._selections[kind].values() for one in each)
+        if reference in self._users or is_marked(raw):
+            return raw
+        if any(one.namespace == reference.namespace and _selects(one, labels) for one in selections):
+            return raw
+        return Passed(labels)
+
+    def _changed(self, kind: RoutedKind, key: Key, old: Kept | None, new: Kept | None) -> None:
+        reference = Reference(kind, *key)
+        if isinstance(new, dict) and is_marked(new):
+            self._on_marked(reference)
+        newer = self._newer.get(reference)
+        if newer is not None and isinstance(new, dict) and _version(newer) == _version(new):
+            return  # our own write comes back
+        users = set(self._users.get(reference, ()))
+        for user, selections in self._selections[kind].items():
+            labels = [_labels(kept) for kept in (old, new) if kept is not None]
+            if any(one.namespace == key[0] and any(_selects(one, each) for each in labels) for one in selections):
+                users.add(user)
+        for user in users:
+            self._on_rollout(user)
+
+    def _index(self, key: Key, known: set[Reference], selected: set[Selection]) -> None:
+        for reference in self._of.get(key, set()) - known:
+            self._drop_user(reference, key)
+        self._of[key] = known
+        for kind, by_key in self._selections.items():
+            mine = {one for one in selected if one.kind == kind}
+            if mine:
+                by_key[key] = mine
+            else:
+                by_key.pop(key, None)
+
+    def _rollout_changed(self, key: Key, old: LiveRollout | None, new: LiveRollout | None) -> None:
+        if new is not None:
+            return
+        for reference in self._of.pop(key, set()):
+            self._drop_user(reference, key)
+        for by_key in self._selections.values():
+            by_key.pop(key, None)
+
+    def _drop_user(self, reference: Reference, key: Key) -> None:
+        users = self._users.get(reference)
+        if users is None:
+            return
+        users.discard(key)
+        if not users:
+            del self._users[reference]
+            self._newer.pop(reference, None)
+        self._on_marked(reference)
+
+
+def _reference(kind: RoutedKind, raw: Raw) -> Reference:
+    meta = mapping(raw.get("metadata"))
+    return Reference(kind, str(meta.get("namespace") or ""), str(meta.get("name") or ""))
+
+
+def _selects(selection: Selection, labels: dict[str, str]) -> bool:
+    selector = parse_tolerant(LabelSelector, dict(selection.selector))
+    return not selector.is_empty and selector.matches(labels)
+
+
+def _labels(kept: Kept) -> dict[str, str]:
+    if isinstance(kept, Passed):
+        return kept.labels
+    return {key: str(value) for key, value in mapping(mapping(kept.get("metadata")).get("labels")).items()}
+
+
+def _version(raw: Raw) -> int:
+    text = mapping(raw.get("metadata")).get("resourceVersion")
+    return int(text) if isinstance(text, str) and text.isdigit() else 0
+
+
+def _owner(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "apiVersion": ARGO_API_VERSION,
+        "kind": "Rollout",
+        "name": rollout.metadata.name,
+        "uid": rollout.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
