@@ -7,6 +7,7 @@ from typing import Final
 from gitops_rollouts.traffic.alb import AlbRouter
 from gitops_rollouts.traffic.ambassador import AmbassadorRouter
 from gitops_rollouts.traffic.apisix import ApisixRouter
+from gitops_rollouts.traffic.app_mesh import AppMeshRouter
 from gitops_rollouts.traffic.gateway_api import GatewayApi
 from gitops_rollouts.traffic.istio.router import IstioRouter
 from gitops_rollouts.traffic.nginx import NginxRouter
@@ -20,6 +21,7 @@ BUILT_IN: Final[tuple[ObjectRouter, ...]] = (
     AlbRouter(),
     SmiRouter(),
     AmbassadorRouter(),
+    AppMeshRouter(),
     TraefikRouter(),
     ApisixRouter(),
     GatewayApi(),
