@@ -120,6 +120,7 @@ async def compare(
     from gitops_rollouts.errors import KubeError
     from gitops_rollouts.kube.discovery import Discovery
     from gitops_rollouts.kube.resources import HPAS, ROLLOUTS
+    from gitops_rollouts.sync.routed import routes_of
     from gitops_rollouts.sync.takeover import Watched, referred_by, scaled_by
 
     try:
@@ -130,7 +131,8 @@ async def compare(
         rollouts = await cluster.client.list(ROLLOUTS)
     except KubeError:
         rollouts = []  # likewise with the size of a Deployment that a Rollout refers to
-    watched = Watched(scaled_by(scalers), referred_by(rollouts))
+    known = [item.raw for item in result.objects if item.is_rollout] + rollouts
+    watched = Watched(scaled_by(scalers), referred_by(rollouts), routes_of(known, result.objects))
     discovery, slots = Discovery(cluster.client), asyncio.Semaphore(8)
 
     async def one(item: RenderedObject) -> Outcome:
@@ -156,7 +158,7 @@ async def _outcome(
         return Outcome(item, "new")
     except (UnknownKind, Forbidden) as error:
         return Outcome(item, "unknown", note=error.message)
-    wanted = take_over(item, live) if watched.applies_to(item) else item.raw
+    wanted = take_over(item, live, watched.routes) if watched.applies_to(item) else item.raw
     wanted = {**wanted, "metadata": {k: v for k, v in wanted["metadata"].items() if k != "resourceVersion"}}
     found = tuple(changes(item, wanted, _without_own(live, wanted, laid_over=laid_over)))
     return Outcome(item, "changed" if found else "same", found)

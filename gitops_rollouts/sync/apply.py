@@ -123,7 +123,7 @@ class Applier:
             body = item.raw
             if policy.watched.applies_to(item):
                 live = await self._read(resource, item)
-                body = take_over(item, live) if live is not None else body
+                body = take_over(item, live, policy.watched.routes) if live is not None else body
             uid = policy.uids.get((item.namespace, item.name), "") if item.is_rollout else ""
             if uid:
                 body = {**body, "metadata": {**body["metadata"], "uid": uid}}

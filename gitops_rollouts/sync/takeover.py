@@ -12,6 +12,7 @@ from typing import Any
 
 from gitops_rollouts.api.names import ARGO_GROUP, POD_TEMPLATE_HASH
 from gitops_rollouts.render.objects import RenderedObject
+from gitops_rollouts.sync.routed import Routes
 
 Key = tuple[str, str]
 """(namespace, name)."""
@@ -25,6 +26,8 @@ class Watched:
     """Rollouts whose size an autoscaler sets."""
     shrunk: frozenset[Key] = field(default_factory=frozenset)
     """Deployments that a Rollout takes over from, or has taken over from, so that their size isn't Git's."""
+    routes: Routes = field(default_factory=Routes)
+    """Objects whose weights and routes traffic routers set."""
 
     def applies_to(self, item: RenderedObject) -> bool:
         """Whether the live object has to be read before this one is applied.
@@ -37,6 +40,8 @@ class Watched:
             return True
         if (item.group, item.kind) == ("apps", "Deployment"):
             return (item.namespace, item.name) in self.shrunk
+        if self.routes.touches(item):
+            return True
         return item.is_rollout and (item.namespace, item.name) in self.scaled
 
 
@@ -62,8 +67,10 @@ def referred_by(rollouts: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
     return frozenset(found)
 
 
-def take_over(item: RenderedObject, live: Mapping[str, Any]) -> Mapping[str, Any]:
+def take_over(item: RenderedObject, live: Mapping[str, Any], routes: Routes) -> Mapping[str, Any]:
     """The object's body with the live values of fields that others set, bound to the live version."""
+    if routes.touches(item):
+        return _bound(routes.keep(item, item.raw, live), live)
     spec = dict(_spec(item.raw))
     live_spec = _spec(live)
     if item.is_rollout or item.kind == "Deployment":
@@ -73,9 +80,12 @@ def take_over(item: RenderedObject, live: Mapping[str, Any]) -> Mapping[str, Any
         pointed = _mapping(live_spec.get("selector")).get(POD_TEMPLATE_HASH)
         if isinstance(pointed, str):
             spec["selector"] = {**_mapping(spec.get("selector")), POD_TEMPLATE_HASH: pointed}
+    return _bound({**item.raw, "spec": spec}, live)
+
+
+def _bound(body: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
     version = _mapping(live.get("metadata")).get("resourceVersion")
-    metadata = {**item.raw["metadata"], **({"resourceVersion": version} if version else {})}
-    return {**item.raw, "metadata": metadata, "spec": spec}
+    return {**body, "metadata": {**body["metadata"], **({"resourceVersion": version} if version else {})}}
 
 
 def _spec(raw: Mapping[str, Any]) -> Mapping[str, Any]:

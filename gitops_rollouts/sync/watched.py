@@ -10,6 +10,7 @@ from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, ROLLOUTS, Resource
 from gitops_rollouts.render.objects import RenderedObject
 from gitops_rollouts.sync import workloads
+from gitops_rollouts.sync.routed import Routes, is_routed_kind, routes_of
 from gitops_rollouts.sync.takeover import Watched, referred_by, scaled_by
 
 _FEW: Final = 3
@@ -25,8 +26,11 @@ async def watched(client: Client, items: Sequence[RenderedObject], fresh: Iterab
     autoscalers: list[Mapping[str, Any]] = [item.raw for item in items if item.kind == HPAS.kind]
     autoscalers += await _listed(client, HPAS, {item.namespace for item in fresh if item.is_rollout})
     deployed = {item.namespace for item in fresh if (item.group, item.kind) == (DEPLOYMENTS.group, DEPLOYMENTS.kind)}
-    rollouts = await _listed(client, ROLLOUTS, deployed)
-    return Watched(scaled_by(autoscalers), workloads.handed_over(items) | referred_by(rollouts))
+    routed = {item.namespace for item in fresh if is_routed_kind(item.group, item.kind)}
+    rollouts = await _listed(client, ROLLOUTS, deployed | routed)
+    known = [*(item.raw for item in items if item.is_rollout), *rollouts]
+    routes = routes_of(known, items) if routed else Routes()
+    return Watched(scaled_by(autoscalers), workloads.handed_over(items) | referred_by(rollouts), routes)
 
 
 async def _listed(client: Client, resource: Resource, namespaces: set[str]) -> list[dict[str, Any]]:
