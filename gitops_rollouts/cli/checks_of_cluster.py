@@ -123,10 +123,12 @@ async def _rights(client: Client, own: str) -> Check:
         async with limit:
             return await allowed(client, right, own)
 
-    answers = await asyncio.gather(*(one(right) for right in ENGINE))
-    missing = [right for right, yes in zip(ENGINE, answers, strict=True) if not yes]
+    served = {group["name"] for group in (await client.raw_get("/apis"))["groups"]}
+    needed = [right for right in ENGINE if not right.optional or right.group in served]
+    answers = await asyncio.gather(*(one(right) for right in needed))
+    missing = [right for right, yes in zip(needed, answers, strict=True) if not yes]
     if not missing:
-        return Check("ok", "rights", f"this identity may do all {len(ENGINE)} things that gor run does")
+        return Check("ok", "rights", f"this identity may do all {len(needed)} things that gor run does")
     named = "; ".join(f"{right.verb} {right.full_name} (to {right.why})" for right in missing)
     remedy = "not needed to use gor; to run gor run as this identity, bind deploy/base/engine-role.yaml"
     return Check("warn", "rights", f"this identity may not {named}", remedy)

@@ -6,19 +6,23 @@ is too much: tests compare this list with ``deploy/base/engine-role.yaml`` in bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One kind of request. ``resource`` may end in a subresource; ``own`` is for the program's own namespace only."""
+    """One kind of request. ``resource`` may end in a subresource; ``own`` is for the program's own namespace only.
+
+    ``optional``: not needed in a cluster that doesn't serve the group.
+    """
 
     group: str
     resource: str
     verb: str
     why: str
     own: bool = False
+    optional: bool = False
 
     @property
     def full_name(self) -> str:
@@ -30,6 +34,31 @@ class Permission:
 
 def _rights(group: str, resource: str, verbs: str, why: str, *, own: bool = False) -> tuple[Permission, ...]:
     return tuple(Permission(group, resource, verb, why, own) for verb in verbs.split())
+
+
+_ROUTED: Final = (
+    ("networking.istio.io", ("virtualservices", "destinationrules")),
+    ("appmesh.k8s.aws", ("virtualservices", "virtualrouters", "virtualnodes")),
+    ("traefik.io", ("traefikservices",)),
+    ("apisix.apache.org", ("apisixroutes",)),
+    ("gateway.networking.k8s.io", ("httproutes", "grpcroutes", "tcproutes", "tlsroutes")),
+)
+"""What routers write and people own."""
+_ROUTERS_OWN: Final = (
+    ("networking.k8s.io", ("ingresses",)),
+    ("split.smi-spec.io", ("trafficsplits",)),
+    ("getambassador.io", ("mappings",)),
+)
+"""What routers also make, beside those of people (docs/behaviour.md §15.3)."""
+
+
+def _of_routers(groups: tuple[tuple[str, tuple[str, ...]], ...], verbs: str) -> tuple[Permission, ...]:
+    each = ((group, resource) for group, resources in groups for resource in resources)
+    return tuple(
+        replace(right, optional=True)
+        for group, resource in each
+        for right in _rights(group, resource, verbs, "split the traffic")
+    )
 
 
 ENGINE: Final = (
@@ -59,6 +88,8 @@ ENGINE: Final = (
     *_rights("", "pods/eviction", "create", "restart pods"),
     *_rights("", "events", "create patch", "tell what happened"),
     *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),
+    *_of_routers(_ROUTED, "get list watch patch"),
+    *_of_routers(_ROUTERS_OWN, "get list watch create patch delete"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
     *_rights("", "secrets", "get", "read Git credentials, and those of metric providers", own=True),
     *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),

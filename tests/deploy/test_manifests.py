@@ -17,6 +17,8 @@ from gitops_rollouts import __version__
 from gitops_rollouts.cli.permissions import ENGINE
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.render.kustomize import find_kubectl
+from gitops_rollouts.traffic.built_in import BUILT_IN
+from gitops_rollouts.traffic.object_router import ObjectRouter
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -57,6 +59,17 @@ def granted(rules: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
 def test_the_engine_may_do_what_it_does_and_nothing_else(base: Objects, role: tuple[str, str], own: bool) -> None:
     needed = {(each.group, each.resource, each.verb) for each in ENGINE if each.own is own}
     assert granted(base[role]["rules"]) == needed
+
+
+@pytest.mark.parametrize("router", BUILT_IN, ids=lambda router: str(router.key))
+def test_the_engine_may_do_what_routers_do(base: Objects, router: ObjectRouter) -> None:
+    """docs/behaviour.md §15.3: read, watch and edit every kind, and apply from Git what people own of it."""
+    engine = granted(base["ClusterRole", "gitops-rollouts-engine"]["rules"])
+    from_git = granted(base["ClusterRole", "gitops-rollouts-apply"]["rules"])
+    for kind in router.kinds:
+        assert {(kind.group, kind.plural, verb) for verb in ("get", "list", "watch", "patch")} <= engine
+        if kind.plural != "trafficsplits":  # the router's own alone
+            assert {(kind.group, kind.plural, verb) for verb in ("get", "create", "patch", "delete")} <= from_git
 
 
 def test_no_rule_has_a_wildcard(base: Objects) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from gitops_rollouts.sync.validate import problems_of
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.router import Share, Wanted
-from traffic.laid_out import CANARY_HASH, STABLE_HASH, UID, LaidOut, told
+from traffic.laid_out import CANARY_HASH, STABLE_HASH, UID, LaidOut, routed, told
 
 PAGES = Path(__file__).parents[2] / "docs/traffic"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -66,7 +68,11 @@ def test_an_example_moves_the_traffic(router: ObjectRouter, documents: list[Raw]
         seen = [one.canary for one in router.actual(rollout, table) if one.canary is not None]
         assert seen, "nothing has a weight"
         assert set(seen) == {weight}
-    table = told(router, rollout, _wanted(rollout, 0, CANARY_HASH), table)
+    over = _wanted(rollout, 0, CANARY_HASH)
+    table = told(router, rollout, over, table)
+    # what drains first goes later
+    late = replace(routed(rollout), now=datetime(2100, 1, 1, tzinfo=UTC))
+    table = table.after(router.changes(late, over, table))
     assert not any(one.canary for one in router.actual(rollout, table))
     assert set(table.objects) == before, "an object of the router's own stays"
 
