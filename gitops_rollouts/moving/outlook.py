@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from gitops_rollouts.api.meta import parse_time
 from gitops_rollouts.api.names import LOCK_NAME
 from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.plugins.catalogue import GATEWAY_API
 
 Verdict = Literal["as is", "goes on", "starts anew", "refused", "other instance"]
 FINE: Final[frozenset[Verdict]] = frozenset({"as is", "goes on"})
@@ -54,7 +55,8 @@ def needs(rollout: Rollout) -> tuple[str, ...]:
         return ()
     steps = [f"step plugin {each.plugin.name}" for each in canary.steps if each.plugin is not None]
     routing = canary.traffic_routing
-    routers = [f"traffic router plugin {name}" for name in (routing.plugins if routing else {})]
+    named = routing.plugins if routing else {}
+    routers = [f"traffic router plugin {name}" for name in named if name != GATEWAY_API]
     return tuple(dict.fromkeys([*steps, *routers]))
 
 

@@ -15,6 +15,9 @@ GROUPS: Final = (STEP_PLUGINS, TRAFFIC_ROUTERS, METRIC_PROVIDERS)
 _KINDS: Final = {STEP_PLUGINS: "step", TRAFFIC_ROUTERS: "router", METRIC_PROVIDERS: "metric"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}/[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
+GATEWAY_API: Final = "argoproj-labs/gatewayAPI"
+"""The router that is built in under a plugin's name; no package provides it (docs/behaviour.md §15.4)."""
+
 Catalogue = Mapping[tuple[str, str], "Installed"]
 """(group, name) → what is installed under it."""
 

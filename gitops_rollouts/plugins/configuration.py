@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.plugins.catalogue import METRIC_PROVIDERS, STEP_PLUGINS, TRAFFIC_ROUTERS, Catalogue
+from gitops_rollouts.plugins.catalogue import GATEWAY_API, METRIC_PROVIDERS, STEP_PLUGINS, TRAFFIC_ROUTERS, Catalogue
 
 CONFIG_NAME: Final = "argo-rollouts-config"
 _KEYS: Final[Mapping[str, str]] = {
@@ -55,6 +55,8 @@ def read_configuration(data: Any, catalogue: Catalogue) -> Configured:
 
 
 def _problem(key: str, group: str, name: str, catalogue: Catalogue) -> str:
+    if (group, name) == (TRAFFIC_ROUTERS, GATEWAY_API):
+        return ""
     installed = catalogue.get((group, name))
     if installed is None:
         return (

@@ -10,6 +10,7 @@ from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.marker import marked, marks, unmarked, without_our_entry
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import (
@@ -108,6 +109,16 @@ def missing(router: ObjectRouter, rollout: Rollout, found: Found) -> list[FieldE
     ]
 
 
+def _planned(changes: Iterable[Change]) -> tuple[list[Change], RoutingError | None]:
+    """All changes of these objects, and what failed after them: an object that is wrong holds back no other one."""
+    planned: list[Change] = []
+    try:
+        planned.extend(changes)
+    except RoutingError as error:
+        return planned, error
+    return planned, None
+
+
 class _Bound:
     """One router, told of one Rollout."""
 
@@ -127,10 +138,13 @@ class _Bound:
         """Carry out what the router asks for; at the end of an update take away our notes, too."""
         found = await self._carrier.ready(self._rollout)
         resting: set[Reference] = set()
-        for change in list(self._router.changes(self._routed, wanted, found)):
+        changes, failed = _planned(self._router.changes(self._routed, wanted, found))
+        for change in changes:
             if isinstance(change, Edit) and change.rests:
                 resting.add(change.reference)
             await self._carry_out(change, wanted)
+        if failed is not None:
+            raise failed
         if wanted.done:
             for reference in references(self._router, self._rollout, found):
                 await self._release(found, reference, keep_mark=reference in resting)
@@ -138,8 +152,11 @@ class _Bound:
     async def remove_managed_routes(self) -> None:
         """Carry out what the router asks for."""
         found = await self._carrier.ready(self._rollout)
-        for change in list(self._router.without_managed_routes(self._routed, found)):
+        changes, failed = _planned(self._router.without_managed_routes(self._routed, found))
+        for change in changes:
             await self._carry_out(change, None)
+        if failed is not None:
+            raise failed
 
     async def verifies(self) -> bool:
         """Objects alone prove nothing of the traffic."""

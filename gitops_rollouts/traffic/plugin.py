@@ -11,7 +11,7 @@ from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import PluginError, RoutingError
-from gitops_rollouts.plugins.catalogue import TRAFFIC_ROUTERS
+from gitops_rollouts.plugins.catalogue import GATEWAY_API, TRAFFIC_ROUTERS
 from gitops_rollouts.plugins.pool import Plugins
 from gitops_rollouts.traffic.router import Routed, Router, Wanted
 
@@ -26,7 +26,7 @@ class PluginRouters:
 
     def refused(self, routing: TrafficRouting) -> FieldError | None:
         """The first name that no installed plugin has."""
-        for name in sorted(routing.plugins):
+        for name in _names(routing):
             try:
                 self._plugins.find(TRAFFIC_ROUTERS, name)
             except PluginError as error:
@@ -39,7 +39,12 @@ class PluginRouters:
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
         """Those that the Rollout names."""
-        return [PluginRouter(self._plugins, name, routed, routing) for name in sorted(routing.plugins)]
+        return [PluginRouter(self._plugins, name, routed, routing) for name in _names(routing)]
+
+
+def _names(routing: TrafficRouting) -> list[str]:
+    """Those that aren't built in (docs/behaviour.md §15.4)."""
+    return sorted(routing.plugins.keys() - {GATEWAY_API})
 
 
 class PluginRouter:

@@ -13,11 +13,23 @@ from hypothesis import strategies as st
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.api.steps import RouteMatch, SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.errors import RoutingError
-from gitops_rollouts.traffic.gateway_api import NAME, GatewayApi
+from gitops_rollouts.plugins.catalogue import GATEWAY_API as NAME
+from gitops_rollouts.traffic.gateway_api import GatewayApi
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import Reference, merge_patch
 from gitops_rollouts.traffic.router import Routed, Share
-from traffic.laid_out import LaidOut, assert_kept, assert_settled, broken, over, rollout_with, routed, split, told
+from traffic.laid_out import (
+    ANYTHING,
+    LaidOut,
+    assert_kept,
+    assert_settled,
+    broken,
+    over,
+    rollout_with,
+    routed,
+    split,
+    told,
+)
 
 GATEWAY = GatewayApi()
 FIELD = f"spec.strategy.canary.trafficRouting.plugins[{NAME}]"
@@ -136,6 +148,17 @@ def test_routes_are_moved_in_the_order_of_their_kinds_and_one_that_is_wrong_does
     assert kinds == ["HTTPRoute", "TCPRoute"]
     (error,) = GATEWAY.check(rollout, table(*objects))
     assert error.path == f"{FIELD}.grpcRoute"
+
+
+def test_an_abort_gets_through_whatever_became_of_the_routes() -> None:
+    """§15.4: a route that is gone, or without the canary, gives it no traffic."""
+    rollout = rollout_with(
+        config({"httpRoute": "web", "grpcRoute": "g", "httpRoutes": [{"name": "gone"}], "tcpRoute": 7})
+    )
+    broken_one = route({"backendRefs": [ref("web")]}, kind="GRPCRoute", name="g")
+    live = route(rule(pair(40, 60)))
+    found = told(GATEWAY, rollout, split(0), table(live, broken_one))
+    assert (rules(found)[0], found.named("g")) == (rule(pair(0, 100)), broken_one)
 
 
 def test_a_rule_name_limits_the_weights_to_that_rule() -> None:
@@ -583,6 +606,7 @@ def test_a_config_that_cant_be_read_is_told_by_its_field(given: Any, path: str, 
     assert [(error.path, error.message) for error in GATEWAY.check(rollout, table())] == [(path, message)]
     with pytest.raises(RoutingError):
         list(GATEWAY.changes(routed(rollout), split(1), table()))
+    assert list(GATEWAY.changes(routed(rollout), split(0), table())) == []
 
 
 def test_without_services_there_is_nothing_to_weigh() -> None:
@@ -592,6 +616,13 @@ def test_without_services_there_is_nothing_to_weigh() -> None:
     assert error.message == "Canary service and Stable service must to be set to use Traffic Routing"
 
 
+FIELDS = [
+    *(f"{word}Route{end}" for word in ("http", "grpc", "tcp", "tls") for end in ("", "s", "Selector", "RuleName")),
+    "namespace",
+    "disableInProgressLabel",
+    "inProgressLabelKey",
+    "inProgressLabelValue",
+]
 FULL = route(
     rule(pair(10, 90), name="main", filters=[copying()], timeouts={"request": "1s"}),
     {
@@ -621,6 +652,21 @@ def test_hostile_routes_raise_nothing_but_routing_errors(live: Any, git: Any, we
         told(GATEWAY, rollout, split(weight, header_route=headers(who={"exact": "me"}), mirror_route=mirror({})), found)
     with suppress(RoutingError):
         list(GATEWAY.without_managed_routes(Routed(rollout, {}, {}), found))
+
+
+@given(ANYTHING, st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=4))
+def test_a_hostile_config_raises_nothing_but_routing_errors(anything: Any, fields: Any) -> None:
+    """§15.4: whatever stands under the plugin's name."""
+    for given_config in (anything, fields):
+        rollout, found = rollout_with(config(given_config)), table(FULL)
+        list(GATEWAY.referred(rollout, found))
+        GATEWAY.check(rollout, found)
+        GATEWAY.keep(rollout, FULL, FULL)
+        GATEWAY.given_back(rollout, FULL)
+        list(GATEWAY.actual(rollout, found))
+        for weight in (0, 50):
+            with suppress(RoutingError):
+                list(GATEWAY.changes(routed(rollout), split(weight), found))
 
 
 PLACES = st.sampled_from(["web", "web-canary", "api", "log"])

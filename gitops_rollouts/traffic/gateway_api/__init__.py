@@ -4,7 +4,6 @@ Configured as ``trafficRouting.plugins["argoproj-labs/gatewayAPI"]``, as other c
 built in. https://gateway-api.sigs.k8s.io/reference/spec/
 """
 
-from gitops_rollouts.traffic.gateway_api.config import NAME
 from gitops_rollouts.traffic.gateway_api.router import GatewayApi
 
-__all__ = ["NAME", "GatewayApi"]
+__all__ = ["GatewayApi"]

@@ -9,10 +9,10 @@ from typing import Any, Final
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.plugins.catalogue import GATEWAY_API
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, mapping
 
-NAME: Final = "argoproj-labs/gatewayAPI"
-FIELD: Final = f"spec.strategy.canary.trafficRouting.plugins[{NAME}]"
+FIELD: Final = f"spec.strategy.canary.trafficRouting.plugins[{GATEWAY_API}]"
 _GROUP: Final = "gateway.networking.k8s.io"
 _LABEL_KEY: Final = "rollouts.argoproj.io/gatewayapi-canary"
 _LABEL_VALUE: Final = "in-progress"
@@ -77,9 +77,9 @@ def config_of(rollout: Rollout) -> Config:
     """The config of this Rollout; an empty one if it names no such router."""
     canary = rollout.spec.strategy.canary
     routing = None if canary is None else canary.traffic_routing
-    if routing is None or NAME not in routing.plugins:
+    if routing is None or GATEWAY_API not in routing.plugins:
         return Config()
-    given = routing.plugins[NAME]
+    given = routing.plugins[GATEWAY_API]
     if not isinstance(given, dict):
         return Config(errors=(FieldError(FIELD, "the config has to be an object", given),))
     return _Reader(given, rollout.metadata.namespace).config()

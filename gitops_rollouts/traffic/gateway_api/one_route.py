@@ -64,7 +64,6 @@ class OneRoute:
 
     def moved(self, split: Split, wanted: Wanted) -> Raw:
         """With these weights, and with the header or mirror route that is asked for now. Raises `RoutingError`."""
-        self.weighable()
         rules = [
             one if own is not None else self._split(one, split) for one, own in zip(self._rules, self._own, strict=True)
         ]

@@ -10,9 +10,10 @@ from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import RoutingError
+from gitops_rollouts.plugins.catalogue import GATEWAY_API
 from gitops_rollouts.traffic.gateway_api import label
 from gitops_rollouts.traffic.gateway_api.backends import Split, Weighed
-from gitops_rollouts.traffic.gateway_api.config import FIELD, NAME, ROUTE_KINDS, SERVICE, config_of
+from gitops_rollouts.traffic.gateway_api.config import FIELD, ROUTE_KINDS, SERVICE, config_of
 from gitops_rollouts.traffic.gateway_api.one_route import OneRoute
 from gitops_rollouts.traffic.gateway_api.targets import Target, target_of, targets
 from gitops_rollouts.traffic.object_router import Actual
@@ -36,12 +37,12 @@ _MOST_WEIGHT: Final = 1_000_000
 class GatewayApi:
     """HTTPRoutes, GRPCRoutes, TCPRoutes and TLSRoutes: weights of two backendRefs of a rule, and rules of its own."""
 
-    key = f"plugins[{NAME}]"
+    key = f"plugins[{GATEWAY_API}]"
     kinds: tuple[RoutedKind, ...] = (*(route.kind for route in ROUTE_KINDS), SERVICE)
 
     def asked(self, routing: TrafficRouting) -> bool:
         """Whether ``plugins`` has the name."""
-        return NAME in routing.plugins
+        return GATEWAY_API in routing.plugins
 
     def referred(self, rollout: Rollout, found: Found) -> Iterable[Reference | Selection]:
         """The routes, and the Services of a running experiment: their ports are read."""
@@ -67,23 +68,28 @@ class GatewayApi:
         return list({error.path: error for error in errors}.values())
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Change]:
-        """Routes that can be moved are moved, also if another one can't be: that is told after them."""
+        """Routes that can be moved are moved, also if another one can't be: that is told after them.
+
+        Nothing is missing for a canary without traffic, so an abort gets through whatever became of the routes.
+        """
         rollout = routed.rollout
         config = config_of(rollout)
-        if config.errors:
+        active = wanted.canary.weight > 0 or bool(wanted.additional)
+        if config.errors and active:
             raise RoutingError(config.errors[0].render())
-        there = targets(config, found)
-        if not there:
-            raise RoutingError(f"{NAME}: no route is there to be moved", remedy=f"correct {FIELD}")
+        there = [one for one in targets(config, found) if active or found.get(one.reference) is not None]
+        if not there and active:
+            raise RoutingError(f"{GATEWAY_API}: no route is there to be moved", remedy=f"correct {FIELD}")
         split = Split(
             {wanted.canary.service: wanted.canary.weight, wanted.stable.service: wanted.stable.weight},
             tuple(Weighed(one.service, _port(rollout, one.service, found), one.weight) for one in wanted.additional),
         )
-        active = wanted.canary.weight > 0 or bool(wanted.additional)
         rests = rollout.spec.strategy.canary is not None and rollout.spec.strategy.canary.ping_pong is not None
 
         def edit(target: Target, raw: Raw) -> Raw:
             work = OneRoute(rollout, target, raw, wanted)
+            if active:
+                work.weighable()
             return label.labelled(work.moved(split, wanted), rollout, config, active=active)
 
         return _edits(there, found, edit, rests=rests)
