@@ -7,7 +7,6 @@ from typing import Any
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.api.status import TrafficWeights
 from gitops_rollouts.api.traffic import IstioVirtualService
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.istio import managed, weights
@@ -71,8 +70,8 @@ def kept(rollout: Rollout, service: IstioVirtualService, git: Raw, live: Raw) ->
     if sequence(spec.get("http")):
         spec = {**spec, "http": managed.without(sequence(spec.get("http")), names)}
     found = chosen(spec, service, names, sides)
-    counterparts = _counterparts(found, chosen(there, service, names, sides), there)
-    recorded = _recorded(rollout.status.canary.weights)
+    of_live = chosen(there, service, names, sides)
+    counterparts, elsewhere = _counterparts(found, of_live, there), _elsewhere(of_live, there, sides)
     for protocol in PROTOCOLS:
         routes = sequence(spec.get(protocol))
         if not routes:
@@ -81,7 +80,9 @@ def kept(rollout: Rollout, service: IstioVirtualService, git: Raw, live: Raw) ->
         spec = {
             **spec,
             protocol: [
-                _with_destinations(route, weights.kept(destinations(route), counterparts[ours[index]], sides, recorded))
+                _with_destinations(
+                    route, weights.kept(destinations(route), counterparts[ours[index]], sides, elsewhere)
+                )
                 if index in ours
                 else route
                 for index, route in enumerate(routes)
@@ -173,10 +174,15 @@ def _numbered(routes: Iterable[Route]) -> Iterable[tuple[int, Route]]:
         yield nth, route
 
 
-def _recorded(found: TrafficWeights | None) -> Wanted | None:
-    if found is None:
-        return None
-    return Wanted(Share("", "", max(0, found.canary.weight)), Share("", "", max(0, found.stable.weight)))
+def _elsewhere(live: Chosen, there: dict[str, Any], sides: Sides) -> Wanted | None:
+    """How the first route of the cluster splits traffic that has both versions: a new one of Git is to do the same."""
+    for route in live.routes:
+        entries = destinations(sequence(there.get(route.protocol))[route.index])
+        sums = weights.sums(entries, sides)
+        if sums["canary"] is not None and sums["stable"] is not None:
+            stable = sums["stable"] + weights.kept_weight(entries, sides)
+            return Wanted(Share("", "", sums["canary"]), Share("", "", stable))
+    return None
 
 
 def _full_name(raw: Raw) -> str:

@@ -42,11 +42,11 @@ def split(route: Sequence[Any], sides: Sides, wanted: Wanted) -> list[Any]:
     return result + [{"destination": {"host": host}, "weight": weight} for host, weight in sorted(left.items())]
 
 
-def kept(git: Sequence[Any], live: Sequence[Any], sides: Sides, recorded: Wanted | None) -> list[Any]:
+def kept(git: Sequence[Any], live: Sequence[Any], sides: Sides, elsewhere: Wanted | None) -> list[Any]:
     """The destinations of Git, with the weights that the route has in the cluster.
 
-    A version that the route has no destination for in the cluster gets what is ``recorded``. Weights of additional
-    subsets are Git's, so what they gain goes from the stable version.
+    A version that the route has no destination for in the cluster gets what it has in another route, ``elsewhere``.
+    Weights of additional subsets are Git's, so what they gain goes from the stable version.
     """
     sought = _by_identity(live, sides)
     result: list[Any] = []
@@ -63,7 +63,7 @@ def kept(git: Sequence[Any], live: Sequence[Any], sides: Sides, recorded: Wanted
         if known is not None:
             result.append(_weight_from(one, known))
         elif side:
-            result.append(with_weight(one, _recorded(side, nth, recorded)) if recorded is not None else one)
+            result.append(with_weight(one, _as_elsewhere(side, nth, elsewhere)) if elsewhere is not None else one)
         elif weight_of(one) == 0:
             result.append(one)
     result += [one for key, one in sought.items() if key[0] == "" and key not in taken and weight_of(one) > 0]
@@ -90,10 +90,10 @@ def _by_identity(live: Sequence[Any], sides: Sides) -> dict[tuple[str, str, int]
     return found
 
 
-def _recorded(side: str, nth: int, recorded: Wanted) -> int:
+def _as_elsewhere(side: str, nth: int, elsewhere: Wanted) -> int:
     if nth:
         return 0
-    return recorded.canary.weight if side == "canary" else recorded.stable.weight
+    return elsewhere.canary.weight if side == "canary" else elsewhere.stable.weight
 
 
 def _levelled(result: list[Any], live: Sequence[Any], sides: Sides) -> list[Any]:

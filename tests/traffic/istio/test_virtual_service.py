@@ -163,6 +163,15 @@ def test_git_changes_all_but_the_weights() -> None:
     )
 
 
+def test_a_route_that_git_adds_splits_as_the_others_do() -> None:
+    """§15.6: at once, and not first as Git says; so does a version that a route gets anew."""
+    rollout = on({"name": "web", "routes": ["primary", "second"]})
+    live = told(ISTIO, ONE, split(30), table(virtual_service(http=[PRIMARY])))
+    git = virtual_service(http=[PRIMARY, {"name": "second", "route": both()}], tcp=[{"route": both()}])
+    kept = assert_kept(ISTIO, rollout, git, "web", split(30), live)
+    assert [route["route"] for route in (*kept["spec"]["http"], *kept["spec"]["tcp"])] == [both(70, 30)] * 3
+
+
 def test_additional_subsets_get_from_stable_what_git_gives_them() -> None:
     """§15.3, §15.6: the sum of a route stays the same while Git changes their weight."""
     rule = {"name": "versions", "canarySubsetName": "new", "stableSubsetName": "old", "additionalSubsetNames": ["qa"]}
