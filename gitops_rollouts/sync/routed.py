@@ -16,7 +16,6 @@ from gitops_rollouts.traffic.among import Among
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.marker import marks
 from gitops_rollouts.traffic.object_router import ObjectRouter
-from gitops_rollouts.traffic.objects import RoutedKind
 from gitops_rollouts.traffic.over_objects import references
 from gitops_rollouts.traffic.router import routing_of
 
@@ -28,7 +27,7 @@ Place = tuple[str, str, str, str]
 
 def is_routed_kind(group: str, kind: str) -> bool:
     """Whether routers write objects of this kind."""
-    return RoutedKind(group, kind, "", ()) in _WRITTEN
+    return (group, kind) in _WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +79,4 @@ def _place(item: RenderedObject) -> Place:
 
 
 _READ: Final = frozenset((kind.group, kind.kind) for router in BUILT_IN for kind in router.kinds)
-_WRITTEN: Final = frozenset(kind for router in BUILT_IN for kind in router.kinds if kind.group)
+_WRITTEN: Final = frozenset((kind.group, kind.kind) for router in BUILT_IN for kind in router.kinds if kind.group)
