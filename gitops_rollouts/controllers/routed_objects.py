@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -85,6 +86,8 @@ class RoutedObjects:
         self._informers: dict[RoutedKind, Informer[Kept]] = {}
         self._newer: dict[Reference, Raw] = {}
         """What the API server answered last, as long as the cache is behind."""
+        self._deleted: dict[Reference, str] = {}
+        """The uid of each object that was deleted, as long as the cache shows it as it was before."""
         self._users: dict[Reference, set[Key]] = defaultdict(set)
         self._selections: dict[RoutedKind, dict[Key, set[Selection]]] = defaultdict(dict)
         self._of: dict[Key, set[Reference]] = {}
@@ -109,7 +112,16 @@ class RoutedObjects:
         if newer is not None and (behind or informer.position < _version(newer)):
             return newer
         self._newer.pop(reference, None)
-        return None if isinstance(cached, Passed) else cached
+        return None if isinstance(cached, Passed) or self._is_deleted(reference, cached) else cached
+
+    def _is_deleted(self, reference: Reference, cached: Raw | None) -> bool:
+        """Whether we deleted it and the cache doesn't know yet; one that a finalizer keeps has a deletionTimestamp."""
+        uid = self._deleted.get(reference)
+        meta = mapping((cached or {}).get("metadata"))
+        if uid is None or (meta.get("uid") == uid and meta.get("deletionTimestamp") is None):
+            return uid is not None
+        del self._deleted[reference]
+        return False
 
     def matching(self, selection: Selection) -> list[Raw]:
         """As `Found.matching`."""
@@ -182,14 +194,13 @@ class RoutedObjects:
     async def delete(self, reference: Reference, live: Raw) -> None:
         """As `Carrier.delete`."""
         resource = await self._resource(reference.kind)
+        uid = str(live["metadata"].get("uid") or "")
         self._fence.fence()
-        try:
-            uid = str(live["metadata"].get("uid") or "")
+        with suppress(NotFound, Conflict):  # it is gone, or another one of this name is there
             await self._client.delete(resource, reference.namespace, reference.name, uid=uid)
-        except (NotFound, Conflict):
-            # it is gone, or another one of this name is there
-            pass
         self._newer.pop(reference, None)
+        if uid:
+            self._deleted[reference] = uid
 
     def tell(self, rollout: Rollout, event: Tell) -> None:
         """As `Carrier.tell`."""
@@ -344,6 +355,7 @@ class RoutedObjects:
         if not users:
             del self._users[reference]
             self._newer.pop(reference, None)
+            self._deleted.pop(reference, None)
         self._on_marked(reference)
 
 

@@ -92,7 +92,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     await client.patch(ROLLOUTS, namespace, "edited", image, kind="json", field_manager="tests")
     refused = rollout("refused", steps=STEPS)
     canary = refused["spec"]["strategy"]["canary"]
-    canary |= {"canaryService": "c", "stableService": "s", "trafficRouting": {"nginx": {"stableIngress": "web"}}}
+    canary |= {"canaryService": "c", "stableService": "s", "trafficRouting": {"appMesh": {}}}
     await client.create(ROLLOUTS, namespace, refused)
     bad = rollout("invalid", steps=[{"setWeight": 200}])
     await client.create(ROLLOUTS, namespace, bad)
@@ -123,7 +123,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     assert any("scales the ReplicaSet" in each for each in found["unsized"]["reasons"])
     assert any(each.startswith("creates the ReplicaSet edited-") for each in found["edited"]["reasons"])
     assert any("acted on by nobody yet" in each for each in found["edited"]["reasons"])
-    assert "spec.strategy.canary.trafficRouting.nginx" in found["refused"]["reasons"][0]
+    assert "spec.strategy.canary.trafficRouting.appMesh" in found["refused"]["reasons"][0]
     assert "steps[0].setWeight" in found["invalid"]["reasons"][0]
     assert "--instance-id blue" in found["theirs"]["reasons"][0]
     (driver,) = [each for each in data["drivers"] if each["namespace"] == namespace]
