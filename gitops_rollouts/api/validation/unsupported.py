@@ -10,7 +10,6 @@ from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
 _ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
-    ("istio", lambda routing: routing.istio),
     ("alb", lambda routing: routing.alb),
     ("smi", lambda routing: routing.smi),
     ("ambassador", lambda routing: routing.ambassador),
