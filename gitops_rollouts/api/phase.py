@@ -51,6 +51,9 @@ def calculate_phase(spec: RolloutSpec, status: RolloutStatus) -> Phase:
 
 
 def _while_running(spec: RolloutSpec, status: RolloutStatus) -> Phase:
+    routed = status.condition("TrafficRouted")
+    if routed is not None and routed.status == "False":
+        return PROGRESSING, f"traffic routing failed, it is tried again: {routed.message}"
     if spec.restart_at is not None and spec.restart_at.replace(microsecond=0) != status.restarted_at:
         return PROGRESSING, "rollout is restarting"
     if status.updated_replicas < spec.desired_replicas:

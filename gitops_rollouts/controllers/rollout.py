@@ -29,7 +29,7 @@ from gitops_rollouts.controllers.untold import explained
 from gitops_rollouts.controllers.workloads import Workloads
 from gitops_rollouts.engine.observed import Authority, Observed, RoutersSeen, Workload
 from gitops_rollouts.engine.plan import EmitEvent, Plan
-from gitops_rollouts.engine.step import create_failed, runs_refused, step
+from gitops_rollouts.engine.step import create_failed, routing_failed, runs_refused, step
 from gitops_rollouts.errors import (
     CreateRefused,
     KubeError,
@@ -190,6 +190,12 @@ class RolloutController:
         """What the API server doesn't take is told in the status; a run that it doesn't take ends no pass."""
         try:
             await self._executor.execute(live, plan, outcome)
+        except StillRouting:
+            raise
+        except RoutingError as failed:
+            if outcome.status is None:
+                await self._executor.execute(live, routing_failed(observed, now, failed.message), outcome)
+            raise
         except CreateRefused as refused:
             if refused.kind == REPLICA_SETS.kind:
                 told = create_failed(observed, now, refused.name, refused.message)

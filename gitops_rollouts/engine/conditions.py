@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from gitops_rollouts.api.names import SCALE_DOWN_DEADLINE
+from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import Condition, RolloutStatus
 from gitops_rollouts.engine import events, moments
 from gitops_rollouts.engine.plan import EmitEvent
@@ -19,7 +20,8 @@ INVALID_SPEC: Final = "InvalidSpec"
 PAUSED: Final = "Paused"
 PROGRESSING: Final = "Progressing"
 REPLICA_FAILURE: Final = "ReplicaFailure"
-
+TRAFFIC_ROUTED: Final = "TrafficRouted"
+"""Ours: False while a router can't make true what it is told; else absent (§15.1)."""
 ROLLOUT_ABORTED: Final = "RolloutAborted"
 ROLLOUT_PAUSED: Final = "RolloutPaused"
 DEADLINE_EXCEEDED: Final = "ProgressDeadlineExceeded"
@@ -107,7 +109,7 @@ def judge(scene: Scene, new: RolloutStatus, *, abort_message: str) -> Judged:
     old = scene.status.conditions
     now = scene.now
     emitted: list[EmitEvent] = []
-    result = without(old, INVALID_SPEC)
+    result = without(without(old, INVALID_SPEC), TRAFFIC_ROUTED)
     healthy = _healthy_rule(scene, new)
     lost = False
     if healthy and not (scene.spec.paused or new.pause_conditions):
@@ -221,6 +223,18 @@ def timed_out(scene: Scene, new: RolloutStatus) -> bool:
         return True
     due = deadline(scene)
     return due is not None and due < scene.now
+
+
+def overdue(rollout: Rollout, now: datetime) -> bool:
+    """Whether the progress deadline has passed of an update that waits for nothing but the routers (§4.1)."""
+    known = rollout.status.conditions
+    condition = find(known, PROGRESSING)
+    if condition is None or condition.last_update_time is None or is_true(known, PAUSED):
+        return False
+    if condition.reason in (ROLLOUT_ABORTED, ROLLOUT_PAUSED, "NewReplicaSetAvailable"):
+        return False
+    due = moments.after(condition.last_update_time, max(0, rollout.spec.progress_deadline))
+    return due is not None and due < now
 
 
 def deadline_counts(scene: Scene, new: RolloutStatus) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.api.names import PROVEN
+from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.engine import (
@@ -239,6 +240,23 @@ def runs_refused(observed: Observed, now: datetime) -> Plan:
     plan = step(observed, now)
     first = next((at for at, action in enumerate(plan.actions) if isinstance(action, CreateRun)), len(plan.actions))
     return replace(plan, actions=plan.actions[first:])
+
+
+def routing_failed(observed: Observed, now: datetime, error: str) -> Plan:
+    """What to write when a router could not make true what this pass told it (§15.1).
+
+    Everything stays where it is, the step too; a progress deadline that passes meanwhile is told as ever.
+    """
+    status = observed.rollout.status
+    told = status.conditions
+    if not gates.leave_of(observed.authority).held and conditions.overdue(observed.rollout, now):
+        text = f'ReplicaSet "{observed.rollout.metadata.name}-{status.current_pod_hash}" has timed out progressing.'
+        late = conditions.DEADLINE_EXCEEDED
+        told = conditions.with_condition(told, conditions.PROGRESSING, "False", late, text, now)
+    told = conditions.with_condition(told, conditions.TRAFFIC_ROUTED, "False", "TrafficRoutingError", error, now)
+    status = status.model_copy(update={"conditions": told})
+    phase, message = calculate_phase(observed.rollout.spec, status)
+    return Plan(status=status.model_copy(update={"phase": phase, "message": message}))
 
 
 def create_failed(observed: Observed, now: datetime, name: str, error: str) -> Plan:
