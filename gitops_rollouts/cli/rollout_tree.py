@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 from gitops_rollouts.api import names
 from gitops_rollouts.cli.output import PHASE_STYLES, age, clean
+from gitops_rollouts.cli.routed_view import texts
 from gitops_rollouts.cli.run_tree import add_experiment, add_run
 from gitops_rollouts.cli.traffic_view import delay_text, plugin_lines, services_text, traffic
 from gitops_rollouts.cli.view import PodView, ReplicaSetView, RolloutView
@@ -49,6 +50,9 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
     for label, text in (("Traffic", traffic(seen.rollout)), ("Services", services_text(seen.rollout))):
         if text:
             yield label, Text(clean(text))
+    weights = status.canary.weights
+    for text in texts(seen.routed, None if weights is None else weights.canary.weight):
+        yield "Routed", Text(clean(text))
     for text in plugin_lines(seen.rollout):
         yield "Plugin", Text(clean(text))
     counts = f"{spec.desired_replicas} desired, {status.replicas} current, {status.updated_replicas} updated"

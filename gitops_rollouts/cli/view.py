@@ -16,6 +16,8 @@ from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.cli import routed_view
+from gitops_rollouts.cli.routed_view import RoutedView
 from gitops_rollouts.cli.run_view import ExperimentView, RunView, of_rollout
 from gitops_rollouts.cli.traffic_view import new_share
 from gitops_rollouts.decisions.gates import Gate, gate_at, percent
@@ -90,6 +92,8 @@ class RolloutView:
     runs: tuple[RunView, ...] = ()
     """Its AnalysisRuns, the newest first."""
     experiments: tuple[ExperimentView, ...] = ()
+    routed: tuple[RoutedView, ...] = ()
+    """What its routers' objects say of the traffic."""
 
     @property
     def name(self) -> str:
@@ -216,7 +220,8 @@ async def gather(client: Client, namespace: str, name: str) -> RolloutView:
     seen = view(raw, replica_sets, pods, sync, workload)
     hashes = {each.hash for each in seen.replica_sets} | {rollout.status.current_pod_hash, rollout.status.stable_rs}
     runs, experiments = await of_rollout(client, namespace, rollout.metadata.uid, sorted(hashes - {""}))
-    return replace(seen, runs=runs, experiments=experiments)
+    routed = await routed_view.of_rollout(client, rollout)
+    return replace(seen, runs=runs, experiments=experiments, routed=routed)
 
 
 async def workload_of(client: Client, namespace: str, raw: Raw) -> Raw | None:

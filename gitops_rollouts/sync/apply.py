@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gitops_rollouts.api.names import APPLY_MANAGER, FORCE
+from gitops_rollouts.api.names import APPLY_MANAGER, FORCE, ROUTER_MANAGER
 from gitops_rollouts.errors import Conflict, Forbidden, GorError, Invalid, KubeError, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
@@ -137,10 +137,15 @@ class Applier:
     async def _send(
         self, resource: Resource, item: RenderedObject, body: Mapping[str, Any], policy: Policy, report: Report
     ) -> Live:
-        """Apply; on a conflict of managers again with force, if the policy says so, and tell from whom."""
+        """Apply; on a conflict of managers again with force, if the policy says so, and tell from whom.
+
+        What a router holds is in ``body`` as it stands: Git changes something beside it in the same list (§15.6).
+        """
         try:
             return await self._patch(resource, item, body, force=False)
         except Conflict as err:
+            if err.managers.keys() == {ROUTER_MANAGER} and policy.watched.routes.touches(item):
+                return await self._patch(resource, item, body, force=True)
             if not err.managers or not may_force(item, policy.force):
                 raise
             taken = "; ".join(f"{', '.join(fields)} from {who}" for who, fields in sorted(err.managers.items()))

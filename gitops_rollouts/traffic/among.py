@@ -38,6 +38,7 @@ class Among:
             if (group, of_kind) == (kind.group, kind.kind)
             and namespace in (selection.namespace, "")
             and _is_understood(kind, raw)
+            and not selector.is_empty
             and selector.matches(_labels(raw))
         ]
 

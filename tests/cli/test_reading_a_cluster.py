@@ -66,6 +66,34 @@ def test_get_rollout_shows_its_tree(shop: Shop) -> None:
     assert "not applied by a GitSync" in text
 
 
+def test_get_rollout_shows_the_weights_that_its_routers_objects_have(shop: Shop) -> None:
+    """docs/behaviour.md §15.3: read from the objects themselves; what isn't there is left out."""
+    routing = {"nginx": {"stableIngresses": ["web", "gone"]}}
+    canary = {"canaryService": "web-canary", "stableService": "web", "trafficRouting": routing}
+    body = {"spec": {"strategy": {"canary": canary}}}
+    uid = shop.api.request("PATCH", f"{shop.rollouts}/web", body, content_type=MERGE)["metadata"]["uid"]
+    weights = {"canary": {"weight": 50, "serviceName": "web-canary"}, "stable": {"weight": 50, "serviceName": "web"}}
+    shop.status({"observedGeneration": "2", "canary": {"weights": {**weights, "verified": True}}})
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": uid, "controller": True}
+    marks = {"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "45"}
+    for name, service, more in (
+        ("web", "web", {}),
+        ("web-web-canary", "web-canary", {"annotations": marks, "ownerReferences": [owner]}),
+    ):
+        backend = {"service": {"name": service, "port": {"number": 80}}}
+        paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+        ingress = {"metadata": {"name": name, **more}, "spec": {"rules": [{"http": {"paths": paths}}]}}
+        path = f"/apis/networking.k8s.io/v1/namespaces/{shop.namespace}/ingresses"
+        shop.api.request("POST", path, {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", **ingress})
+    text = shop.gor("get", "rollout", "web", COLUMNS="200").stdout
+    assert "canary 50% (web-canary), stable 50% (web), verified" in text
+    assert "nginx Ingress web-web-canary: canary 45" in text
+    assert "(not 50, as it was told)" in text
+    seen = json.loads(shop.gor("get", "rollout", "web", "-o", "json").stdout)
+    assert [(each["name"], each["canary"]) for each in seen["routed"]] == [("web-web-canary", 45)]
+    assert seen["weights"]["verified"] is True
+
+
 def test_a_rollout_that_is_not_there(shop: Shop) -> None:
     for command in (("get", "rollout", "nope"), ("status", "nope"), ("why", "nope")):
         done = shop.gor(*command)

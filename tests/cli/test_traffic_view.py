@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cli.rollout_examples import NOW, REPLICA_SETS, replica_set, rollout
 from gitops_rollouts.cli.get import details
 from gitops_rollouts.cli.narrative import explain
 from gitops_rollouts.cli.rollout_tree import render
+from gitops_rollouts.cli.routed_view import RoutedView
 from gitops_rollouts.cli.view import view
 
 Raw = dict[str, Any]
@@ -77,6 +79,26 @@ def test_weights_are_shown_with_their_services(verified: bool | None, end: str) 
     data = details(view(raw, REPLICA_SETS))
     assert data["services"] == {"stable": "web-stable", "canary": "web-canary"}
     assert data["weights"]["canary"]["weight"] == data["actualWeight"] == 20
+
+
+def test_what_routed_objects_say_is_shown_beside_what_was_told() -> None:
+    """Somebody may have changed them: a weight that nobody told is pointed out."""
+    split = RoutedView("istio", "VirtualService", "web", "route primary", 20, 75, (("try", 5),), ("beta",))
+    other = RoutedView("nginx", "Ingress", "edge", "", 50, None)
+    none = RoutedView("smi", "TrafficSplit", "web", "", None, None)
+    seen = replace(view(routed(20, 80)), routed=(split, other, none))
+    out = io.StringIO()
+    Console(width=200, file=out).print(render(seen, NOW))
+    lines = [line.removeprefix("Routed").strip() for line in out.getvalue().splitlines() if line.startswith("Routed")]
+    assert lines == [
+        "istio VirtualService web, route primary: canary 20, stable 75, try 5, managed routes beta",
+        "nginx Ingress edge: canary 50 (not 20, as it was told)",
+        "smi TrafficSplit web: no weights",
+    ]
+    assert details(seen)["routed"][0] == {
+        "router": "istio", "kind": "VirtualService", "name": "web", "where": "route primary",
+        "canary": 20, "stable": 75, "additional": {"try": 5}, "managedRoutes": ["beta"],
+    }  # fmt: skip
 
 
 def test_an_experiments_share_and_another_total_are_shown_in_percent() -> None:

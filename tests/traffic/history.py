@@ -14,8 +14,9 @@ _OF_THE_SERVER = (
     "managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink", "namespace",
     "ownerReferences",
 )  # fmt: skip
-_MOST_BOOKKEEPING = 2
-"""Ownership passes to one manager and back: so many writes in a row may change nothing that people see."""
+_MOST_BOOKKEEPING = 3
+"""So many writes in a row may change nothing that people see: Git comes to hold what a router has set, the router
+takes its mark off, and lets go of its fields."""
 
 
 def bare(raw: Raw) -> Raw:

@@ -32,8 +32,8 @@ def test_a_write_that_changes_nothing_is_found() -> None:
 
 def test_a_fight_over_ownership_is_found() -> None:
     """Two managers that take a field from each other over and over, with the same value."""
-    fight = [_version(n, manager="one" if n % 2 else "two") for n in range(4)]
-    assert_every_write_changed_something(fight[:3])
+    fight = [_version(n, manager="one" if n % 2 else "two") for n in range(5)]
+    assert_every_write_changed_something(fight[:4])
     with pytest.raises(AssertionError, match="again and again"):
         assert_every_write_changed_something(fight)
 

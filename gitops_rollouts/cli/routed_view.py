@@ -1,0 +1,128 @@
+"""What the objects that routers write say of the traffic now, for people (docs/behaviour.md §15.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.errors import Forbidden, NotFound, UnknownKind
+
+if TYPE_CHECKING:
+    from gitops_rollouts.api.meta import Raw
+    from gitops_rollouts.kube.client import Client
+    from gitops_rollouts.kube.discovery import Discovery
+    from gitops_rollouts.kube.resources import Resource
+    from gitops_rollouts.traffic.object_router import Actual
+    from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
+
+_CHAIN: Final = 8
+"""One object leads to the next no further than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedView:
+    """One split in one object. ``where``: the part of it, "" for all. Weights as they stand there."""
+
+    router: str
+    kind: str
+    name: str
+    where: str
+    canary: int | None
+    stable: int | None
+    additional: tuple[tuple[str, int], ...] = ()
+    managed_routes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """``istio VirtualService web, route primary: canary 20, stable 80, managed routes beta``."""
+        place = f"{self.router} {self.kind} {self.name}" + (f", {self.where}" if self.where else "")
+        shares = [("canary", self.canary), ("stable", self.stable), *self.additional]
+        said = [f"{name} {weight}" for name, weight in shares if weight is not None] or ["no weights"]
+        if self.managed_routes:
+            said.append(f"managed routes {' '.join(self.managed_routes)}")
+        return f"{place}: {', '.join(said)}"
+
+    def encode(self) -> dict[str, Any]:
+        """For a program; the keys are stable."""
+        return {
+            "router": self.router,
+            "kind": self.kind,
+            "name": self.name,
+            "where": self.where,
+            "canary": self.canary,
+            "stable": self.stable,
+            "additional": dict(self.additional),
+            "managedRoutes": list(self.managed_routes),
+        }
+
+
+async def of_rollout(client: Client, rollout: Rollout) -> tuple[RoutedView, ...]:
+    """Read what the Rollout's routers refer to. What isn't there, or may not be read, is left out."""
+    from gitops_rollouts.kube.discovery import Discovery
+    from gitops_rollouts.traffic.among import Among
+    from gitops_rollouts.traffic.built_in import BUILT_IN
+    from gitops_rollouts.traffic.over_objects import every_reference
+    from gitops_rollouts.traffic.router import routing_of
+
+    routing = routing_of(rollout)
+    routers = [router for router in BUILT_IN if routing is not None and router.asked(routing)]
+    if not routers:
+        return ()
+    discovery = Discovery(client)
+    asked: set[object] = set()
+    objects: list[Raw] = []
+    for _ in range(_CHAIN):
+        news = [one for one in every_reference(routers, rollout, Among(objects)) if one not in asked]
+        if not news:
+            break
+        asked.update(news)
+        for one in news:
+            objects += await _read(client, discovery, one)
+    found = Among(objects)
+    return tuple(_view(router.key, one) for router in routers for one in router.actual(rollout, found))
+
+
+def texts(seen: Iterable[RoutedView], told: int | None) -> Iterator[str]:
+    """A line each, the first twenty. ``told``: the canary's weight that routers were told; any other is pointed out."""
+    for each in tuple(seen)[:20]:
+        differs = None not in (each.canary, told) and each.canary != told
+        yield each.text() + (f" (not {told}, as it was told)" if differs else "")
+
+
+def _view(router: str, actual: Actual) -> RoutedView:
+    return RoutedView(
+        router,
+        actual.reference.kind.kind,
+        actual.reference.name,
+        actual.where,
+        actual.canary,
+        actual.stable,
+        actual.additional,
+        actual.managed_routes,
+    )
+
+
+async def _read(client: Client, discovery: Discovery, what: Reference | Selection) -> list[Raw]:
+    from gitops_rollouts.api.meta import LabelSelector, parse_tolerant
+    from gitops_rollouts.traffic.objects import Reference
+
+    try:
+        resource = await _resource(discovery, what.kind)
+        if isinstance(what, Reference):
+            return [await client.get(resource, what.namespace, what.name)]
+        selector = str(parse_tolerant(LabelSelector, dict(what.selector)))
+        return await client.list(resource, what.namespace, selector) if selector else []
+    except (NotFound, Forbidden, UnknownKind):
+        return []
+
+
+async def _resource(discovery: Discovery, kind: RoutedKind) -> Resource:
+    """The first version of the kind that is served. Raises `UnknownKind`."""
+    for version in kind.versions[:-1]:
+        try:
+            return await discovery.resolve(f"{kind.group}/{version}" if kind.group else version, kind.kind)
+        except UnknownKind:
+            continue
+    last = kind.versions[-1]
+    return await discovery.resolve(f"{kind.group}/{last}" if kind.group else last, kind.kind)
