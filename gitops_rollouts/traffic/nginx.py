@@ -197,9 +197,12 @@ class NginxRouter:
         return {**kept, "spec": live["spec"]} if "spec" in live else kept
 
     def given_back(self, rollout: Rollout, live: Raw) -> Raw:
-        """As it is: nothing of ours is ever in a stable Ingress."""
-        del rollout
-        return live
+        """A stable Ingress as it is: nothing of ours is ever in it. A canary's that lost its owner gets weight 0."""
+        spec = _spec_of(rollout)
+        name = mapping(live.get("metadata")).get("name")
+        if name not in {_beside(stable, rollout).name for stable in spec.ingresses.references(rollout)}:
+            return live
+        return with_annotations(live, {spec.key("canary-weight"): "0"})
 
     def actual(self, rollout: Rollout, found: Found) -> Iterable[Actual]:
         """What the canary Ingresses say."""

@@ -274,11 +274,17 @@ def test_long_names_are_cut_and_two_that_come_out_the_same_are_refused() -> None
 
 
 def test_the_stable_ingress_is_gits_alone_and_the_canarys_is_never_reverted_by_git() -> None:
-    """§15.6: sync applies every change of the stable one; should Git name the canary's, its split stays ours."""
+    """§15.6: sync applies every change of the stable one; should Git name the canary's, its split stays ours.
+
+    A canary's whose Rollout went without it (``--cascade=orphan``) can't be deleted as ours, and gets no traffic.
+    """
     now = told(NGINX, ONE, split(20), table())
     edited = ingress("edge", rule("new.example", path("/", "web")))
     assert NGINX.keep(ONE, edited, now.named("edge")) is edited
     assert NGINX.given_back(ONE, now.named("edge")) is now.named("edge")
+    orphan = NGINX.given_back(ONE, now.named("web-edge-canary"))
+    assert annotations(orphan) == {f"{PREFIX}/canary": "true", f"{PREFIX}/canary-weight": "0"}
+    assert orphan["spec"] == now.named("web-edge-canary")["spec"]
     from_git = ingress("web-edge-canary", rule("evil.example", path("/", "web")))
     from_git["metadata"]["annotations"] = {"who": "git", f"{PREFIX}/canary-weight": "90"}
     kept = assert_kept(NGINX, ONE, from_git, "web-edge-canary", split(20), now)
