@@ -31,6 +31,8 @@
     │   └── PluginUnusable     it is installed and can't be started, or breaks the interface
     ├── RoutingError           a traffic router could not make true what it was told
     │   └── StillRouting       a router hasn't answered yet: look again when it has
+    ├── AwsError               a service of AWS could not be asked
+    │   └── AwsThrottled       it asks for fewer requests
     ├── TemplateError          analysis templates can't be turned into a run, or a run can't be carried out
     ├── MetricError            a measurement could not be taken
     │   └── ConditionError     a condition can't be read or evaluated
@@ -237,6 +239,18 @@ class RoutingError(GorError):
 
 class StillRouting(RoutingError):
     """A router hasn't answered yet. The Rollout is looked at again when it has; nothing is wrong."""
+
+
+class AwsError(GorError):
+    """A service of AWS could not be asked. ``code``: AWS' own for what it answered, ``""`` without an answer."""
+
+    def __init__(self, message: str, *, remedy: str = "", code: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+
+
+class AwsThrottled(AwsError):
+    """It asks for fewer requests."""
 
 
 class TemplateError(GorError):

@@ -65,6 +65,7 @@ from gitops_rollouts.plugins.configuration import CONFIG_NAME, Configured, read_
 from gitops_rollouts.plugins.pool import CALL_SECONDS, Plugins
 from gitops_rollouts.tasks import cancel
 from gitops_rollouts.telemetry import Metrics
+from gitops_rollouts.traffic.alb.verification import DEFAULT_BINDINGS, DEFAULT_TAG_KEY, LoadBalancerChecks
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.objects import Reference
 from gitops_rollouts.traffic.over_objects import ObjectRouters
@@ -108,6 +109,11 @@ class Settings:
     """How long one call of a plugin may take."""
     allow_metadata_addresses: bool = False
     """Whether metrics may be asked of link-local and cloud metadata addresses (docs/behaviour.md §18)."""
+    verify_target_groups: bool = False
+    """Whether AWS is asked if its load balancers do what they should (docs/behaviour.md §14.5, §15.3)."""
+    alb_tag_key: str = DEFAULT_TAG_KEY
+    target_group_bindings: str = DEFAULT_BINDINGS
+    """The apiVersion of TargetGroupBindings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +222,13 @@ class Leader:
         )
         self._leftovers = RoutedLeftovers(client, rollouts, self._routed, left_queue)
         kinds = [ObjectRouters(router, self._routed) for router in BUILT_IN]
-        self._routers = RouterCalls(Registry([*kinds, PluginRouters(plugins)]), rollout_queue.add, clock)
+        balancers = None
+        if settings.verify_target_groups:
+            balancers = LoadBalancerChecks(
+                client, tag_key=settings.alb_tag_key, bindings=settings.target_group_bindings
+            )
+        registry = Registry([*kinds, PluginRouters(plugins)])
+        self._routers = RouterCalls(registry, rollout_queue.add, clock, balancers=balancers)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
         self._rollouts = RolloutController(
             client,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 _LEASE = "Leader election"
+_AWS = "Load balancers of AWS"
 
 
 class LogLevel(StrEnum):
@@ -90,6 +91,22 @@ def run(  # noqa: PLR0917  typer makes options of them
             help="Let metrics be asked of link-local and cloud metadata addresses, where credentials may be had.",
         ),
     ] = False,
+    aws_verify_target_group: Annotated[
+        bool,
+        typer.Option(
+            "--aws-verify-target-group",
+            "--alb-verify-weight",
+            help="Ask AWS whether load balancers split traffic as told and serve new pods, before old ones go;"
+            " needs gitops-rollouts[aws].",
+            rich_help_panel=_AWS,
+        ),
+    ] = False,
+    alb_tag_key_resource_id: Annotated[
+        str, typer.Option(help="The tag that says what a target group was made for.", rich_help_panel=_AWS)
+    ] = "ingress.k8s.aws/resource",
+    aws_target_group_binding_api_version: Annotated[
+        str, typer.Option(help="The apiVersion of TargetGroupBindings.", rich_help_panel=_AWS)
+    ] = "elbv2.k8s.aws/v1beta1",
     lease_duration: Annotated[
         str,
         typer.Option(
@@ -138,6 +155,8 @@ def run(  # noqa: PLR0917  typer makes options of them
     telemetry.configure_logging(log_level.value, log_format.value)
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     lease, renew, retry = _lease(lease_duration, renew_deadline, retry_period)
+    if aws_verify_target_group:
+        _check_aws(aws_target_group_binding_api_version)
     settings = Settings(
         kubeconfig=kubeconfig,
         context=context,
@@ -149,6 +168,9 @@ def run(  # noqa: PLR0917  typer makes options of them
         leader_elect=leader_elect,
         plugin_seconds=plugin_timeout,
         allow_metadata_addresses=allow_metadata_addresses,
+        verify_target_groups=aws_verify_target_group,
+        alb_tag_key=alb_tag_key_resource_id,
+        target_group_bindings=aws_target_group_binding_api_version,
         workers=rollout_threads,
         resync_seconds=rollout_resync,
         lease_seconds=lease,
@@ -163,6 +185,22 @@ def run(  # noqa: PLR0917  typer makes options of them
         allow_file=not in_pod,
     )
     asyncio.run(_until_signal(Manager(settings, git=git_factory(git))))
+
+
+def _check_aws(bindings: str) -> None:
+    """Raises `ConfigError` if AWS can't be asked, or the apiVersion is none."""
+    from importlib.util import find_spec
+
+    from gitops_rollouts.errors import ConfigError
+
+    if find_spec("boto3") is None:
+        raise ConfigError(
+            "--aws-verify-target-group needs boto3, which is not installed", remedy="install gitops-rollouts[aws]"
+        )
+    if not all(bindings.partition("/")[::2]):
+        raise ConfigError(
+            f"{bindings!r} is not the apiVersion of TargetGroupBindings", remedy="write it as elbv2.k8s.aws/v1beta1"
+        )
 
 
 def _lease(duration: str, deadline: str, retry: str) -> tuple[float, float, float]:

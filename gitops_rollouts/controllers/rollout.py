@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.validation import unsupported_yet
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
@@ -228,7 +229,7 @@ class RolloutController:
         if refused is None and self._routers is not None:
             refused = self._routers.refused(live)
             wrong = () if refused else await self._routers.problems(live)
-            seen = RoutersSeen() if refused or wrong else await self._routers.seen(live)
+            seen = RoutersSeen() if refused or wrong else await self._routers.seen(live, old_pods=_old_pods(observed))
             observed = replace(observed, refused=refused, routers=seen, route_errors=wrong)
         return await self._pods.read(key, observed, now)
 
@@ -293,6 +294,12 @@ class RolloutController:
             return
         message = f"Reconciliation failed with error: {error.message}"
         self._emit(about, EmitEvent("ReconciliationError", message, "Warning"))
+
+
+def _old_pods(observed: Observed) -> bool:
+    """Whether other versions than the one that the status shows have pods."""
+    here = observed.rollout.status.current_pod_hash
+    return any(one.replicas > 0 and one.labels.get(POD_TEMPLATE_HASH) != here for one in observed.replica_sets)
 
 
 def _lifts_abort(live: LiveRollout, plan: Plan) -> bool:

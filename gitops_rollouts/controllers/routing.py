@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from gitops_rollouts.api.status import TrafficWeights, WeightDestination
+from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.status import AlbStatus, TrafficWeights, WeightDestination
 from gitops_rollouts.api.validation import FieldError
+from gitops_rollouts.controllers.load_balancers import Switch, switch_of, targets
 from gitops_rollouts.controllers.observe import Key, LiveRollout
-from gitops_rollouts.engine.observed import RoutersSeen
+from gitops_rollouts.engine.observed import RoutersSeen, TargetsSeen
 from gitops_rollouts.engine.plan import Destination, RemoveManagedRoutes, RouteTraffic
-from gitops_rollouts.errors import Conflict, GorError, KubeError, KubeUnreachable, RoutingError, StillRouting
+from gitops_rollouts.errors import AwsError, Conflict, GorError, KubeError, KubeUnreachable, RoutingError, StillRouting
+from gitops_rollouts.traffic.alb.verification import LoadBalancerChecks
 from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.traffic.router import Routed, Router, Share, Wanted
 
@@ -32,7 +35,11 @@ MOST_SLOW: Final = 4
 IMPATIENT_SECONDS: Final = 0.05
 ASK_AGAIN_SECONDS: Final = 2.0
 """How long "not verified yet" is believed."""
+LOOK_AGAIN_SECONDS: Final = 10.0
+"""How long "no load balancer yet" is believed."""
 _VERIFY: Final = "Verify"
+_TARGETS: Final = "Targets"
+_LOOK: Final = "Look"
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -49,7 +56,8 @@ class _Call:
 class RouterCalls:
     """Carries out what plans ask of routers, and asks routers about weights.
 
-    ``enqueue`` is called with a Rollout's key when a call that outlasted its pass has ended.
+    ``enqueue`` is called with a Rollout's key when a call that outlasted its pass has ended. ``balancers``: who asks
+    AWS whether its load balancers do what they should; None: nobody.
     """
 
     def __init__(
@@ -60,8 +68,10 @@ class RouterCalls:
         *,
         patience: float = PATIENCE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        balancers: LoadBalancerChecks | None = None,
     ) -> None:
         self._registry = registry
+        self._balancers = balancers
         self._enqueue = enqueue
         self._clock = clock
         self._patience = patience
@@ -69,6 +79,9 @@ class RouterCalls:
         self._slow = 0
         self._calls: dict[Key, dict[str, _Call]] = {}
         self._unverified: dict[Key, tuple[float, Wanted]] = {}
+        self._looked: dict[Key, float] = {}
+        self._targets: dict[Key, tuple[str, Switch]] = {}
+        """The last switch of each Rollout, by uid, after which all pods were found to be served."""
 
     def refused(self, live: LiveRollout) -> FieldError | None:
         """The router that the spec names and that can't be had here."""
@@ -92,8 +105,55 @@ class RouterCalls:
             await self._give_up_others(live.key, what)
         await self._within_patience(live.key, kind, what, _tell(routers, action, live.rollout.status.abort))
 
-    async def seen(self, live: LiveRollout) -> RoutersSeen:
-        """What the routers say of the recorded weights (docs/behaviour.md §15.1 step 6).
+    async def seen(self, live: LiveRollout, *, old_pods: bool = False) -> RoutersSeen:
+        """What routers and load balancers say of the recorded weights and of pods (docs/behaviour.md §14.5, §15.1).
+
+        ``old_pods``: whether other versions than the one at hand have pods.
+        """
+        said = await self._weights(live)
+        balancers = self._balancers
+        if balancers is None:
+            return said
+        if balancers.applies(live.rollout) and not said.albs:
+            said = replace(said, albs=live.rollout.status.albs or await self._first_look(live, balancers))
+        if (switch := switch_of(live.rollout, old_pods=old_pods)) is not None:
+            return replace(said, targets=await self._switched(live, balancers, switch))
+        return said
+
+    async def _first_look(self, live: LiveRollout, balancers: LoadBalancerChecks) -> tuple[AlbStatus, ...]:
+        """The load balancers, for analyses that name them in the status; while weights are asked for, they tell."""
+        status = live.rollout.status
+        if status.abort or not status.stable_rs or status.stable_rs != status.current_pod_hash:
+            return ()
+        if self._monotonic() - self._looked.get(live.key, -LOOK_AGAIN_SECONDS) < LOOK_AGAIN_SECONDS:
+            return ()
+        nothing = Wanted(Share("", "", 0), Share("", "", 0))
+        try:
+            what = (live.rollout.metadata.uid,)
+            found = await self._within_patience(live.key, _LOOK, what, balancers.weights(live.rollout, nothing))
+        except StillRouting:
+            return ()
+        except (AwsError, KubeError) as error:
+            log.info("load balancers not found", namespace=live.key[0], name=live.key[1], error=error.message)
+            self._looked[live.key] = self._monotonic()
+            return ()
+        self._looked[live.key] = self._monotonic()
+        return found.albs
+
+    async def _switched(self, live: LiveRollout, balancers: LoadBalancerChecks, switch: Switch) -> TargetsSeen:
+        what = (live.rollout.metadata.uid, switch)
+        if self._targets.get(live.key) == what:
+            return TargetsSeen(switch.service, switched=False)
+        try:
+            found = await self._within_patience(live.key, _TARGETS, what, targets(balancers, live.key[0], switch))
+        except StillRouting as error:
+            return TargetsSeen(switch.service, error.message, switched=False)
+        if found.proven:
+            self._targets[live.key] = what
+        return found
+
+    async def _weights(self, live: LiveRollout) -> RoutersSeen:
+        """What they say of the recorded weights (docs/behaviour.md §15.1 step 6).
 
         They are asked only while an update is under way, not for weights that were verified already, and not more
         often than every two seconds. Whoever doesn't answer in time hasn't verified yet.
@@ -109,12 +169,13 @@ class RouterCalls:
         routers = self._registry.routers(routed(live, self._clock())) if under_way else ()
         if not routers:
             return RoutersSeen(verified=recorded)
+        balancers = self._balancers if self._balancers and self._balancers.applies(live.rollout) else None
         just_asked = self._just_asked(live.key, weights)
         asked = None if recorded or just_asked else weights
         known = False if just_asked else recorded
         try:
             what = (live.rollout.metadata.uid, asked)
-            said = await self._within_patience(live.key, _VERIFY, what, _ask(routers, asked))
+            said = await self._within_patience(live.key, _VERIFY, what, _ask(routers, asked, live.rollout, balancers))
         except StillRouting:
             return RoutersSeen(verified=known if asked is None else False, verifies=True)
         if asked is None:
@@ -126,6 +187,8 @@ class RouterCalls:
     def forget(self, key: Key) -> None:
         """The Rollout is gone."""
         self._unverified.pop(key, None)
+        self._targets.pop(key, None)
+        self._looked.pop(key, None)
         for call in self._calls.pop(key, {}).values():
             call.task.cancel()
 
@@ -213,8 +276,10 @@ async def _tell(routers: Iterable[Router], action: RouteTraffic | RemoveManagedR
         raise failed
 
 
-async def _ask(routers: Iterable[Router], weights: Wanted | None) -> RoutersSeen:
-    """Ask one after the other; the first that can't be asked ends it."""
+async def _ask(
+    routers: Iterable[Router], weights: Wanted | None, rollout: Rollout, balancers: LoadBalancerChecks | None
+) -> RoutersSeen:
+    """Ask one after the other, AWS last; the first that can't be asked ends it."""
     verified: bool | None = None
     verifies = False
     for router in routers:
@@ -228,7 +293,16 @@ async def _ask(routers: Iterable[Router], weights: Wanted | None) -> RoutersSeen
             return RoutersSeen(verifies=True, error=f"{router.name}: {error.message}")
         if answer is not None:
             verified = answer if verified is None else verified and answer
-    return RoutersSeen(verified, verifies)
+    if balancers is None:
+        return RoutersSeen(verified, verifies)
+    if weights is None:
+        return RoutersSeen(verified, verifies=True)
+    try:
+        checked = await balancers.weights(rollout, weights)
+    except (AwsError, KubeError) as error:
+        return RoutersSeen(verifies=True, error=f"alb: {error.message}")
+    verified = checked.verified and verified is not False
+    return RoutersSeen(verified, verifies=True, missing=checked.missing, albs=checked.albs)
 
 
 def routed(live: LiveRollout, now: datetime) -> Routed:

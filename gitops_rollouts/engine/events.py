@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from gitops_rollouts.api.status import StepPluginStatus, WeightDestination
+from gitops_rollouts.engine.observed import TargetsSeen
 from gitops_rollouts.engine.plan import EmitEvent
 
 _TOLD_ERRORS: Final = 10
@@ -117,6 +118,20 @@ def weight_updated(before: int | None, after: int, besides: Sequence[WeightDesti
 def verify_failed(error: str) -> EmitEvent:
     """The routers could not be asked whether the weights are in effect."""
     return EmitEvent("WeightVerifyError", error, "Warning")
+
+
+def no_load_balancer(missing: str) -> EmitEvent:
+    """A load balancer of AWS isn't there yet."""
+    return EmitEvent("LoadBalancerNotFound", missing, "Warning")
+
+
+def targets(seen: TargetsSeen) -> EmitEvent:
+    """What load balancers of AWS say of the pods behind a Service (§14.5)."""
+    if seen.error:
+        return EmitEvent("TargetGroupVerifyError", seen.error, "Warning")
+    if seen.waits:
+        return EmitEvent("TargetGroupUnverified", seen.waits, "Warning")
+    return EmitEvent("TargetGroupVerified", f"Target groups serve all pods of Service `{seen.service}`")
 
 
 def run_changed(kind: str, name: str, phase: str, before: str) -> EmitEvent:

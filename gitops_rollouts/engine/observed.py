@@ -17,6 +17,7 @@ from gitops_rollouts.api.experiment import Experiment
 from gitops_rollouts.api.meta import LabelSelector
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.api.status import AlbStatus
 from gitops_rollouts.api.validation import FieldError
 
 RunKind = Literal["Step", "Background", "PrePromotion", "PostPromotion", "Experiment"]
@@ -88,6 +89,25 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetsSeen:
+    """Whether load balancers of AWS serve the pods behind ``service``, which was switched to them (§14.5).
+
+    ``waits``: what they don't serve yet, ``""`` if they serve all of them. ``switched``: whether it was looked at.
+    """
+
+    service: str
+    waits: str = ""
+    error: str = ""
+    """Why that could not be found out; "" if it could."""
+    switched: bool = True
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing has to wait."""
+        return not (self.waits or self.error)
+
+
+@dataclass(frozen=True, slots=True)
 class RoutersSeen:
     """What the routers said before this pass of the weights in ``status.canary.weights`` (§15.1 step 6).
 
@@ -99,6 +119,12 @@ class RoutersSeen:
     verifies: bool = False
     error: str = ""
     """Why they could not be asked; "" if they could."""
+    missing: str = ""
+    """Which load balancer isn't there yet; "" if none is missed."""
+    albs: tuple[AlbStatus, ...] = ()
+    """The load balancers of AWS that were found so far."""
+    targets: TargetsSeen | None = None
+    """None: nothing waits for that."""
 
 
 @dataclass(frozen=True, slots=True)

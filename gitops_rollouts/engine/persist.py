@@ -79,6 +79,8 @@ def fresh(scene: Scene) -> RolloutStatus:
         conditions=old.conditions,
         duration=old.duration,
         canary=CanaryStatus(step_plugin_statuses=old.canary.step_plugin_statuses),
+        alb=next(reversed(scene.observed.routers.albs), None),
+        albs=scene.observed.routers.albs,
     )
 
 

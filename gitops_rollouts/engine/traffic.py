@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from gitops_rollouts.api.status import TrafficWeights, WeightDestination
-from gitops_rollouts.engine import events, experiment_traffic, routed_sizes, scaling
+from gitops_rollouts.engine import events, experiment_traffic, moments, routed_sizes, scaling, targets
 from gitops_rollouts.engine.desired import ladder, nearest, share
 from gitops_rollouts.engine.experiment_traffic import Destinations
 from gitops_rollouts.engine.observed import ReplicaSet
@@ -85,7 +85,8 @@ def _target(scene: Scene) -> Target:
         former = _former(scene)
         if former is not None:
             return Target(_recorded_weight(scene, hash_of(former)), hash_of(former), frozen=True)
-        return Target(0, here, clear_routes=True)
+        # pods behind the stable Service that a load balancer doesn't know yet get nothing more
+        return Target(_recorded_weight(scene, here) if targets.waits(scene) else 0, here, clear_routes=True)
     empty = scene.new.available == 0
     if scene.aborted:
         return Target(0 if empty else _on_abort(scene), here, clear_routes=True, empty=empty)
@@ -184,6 +185,16 @@ def _cleared(scene: Scene) -> tuple[Action, ...]:
 
 def route(scene: Scene, wanted: Target | None) -> Routed:
     """What to tell the routers, and the weights as the status shows them afterwards."""
+    found = _route(scene, wanted)
+    found = replace(found, actions=(*found.actions, *targets.told(scene)))
+    if not targets.waits(scene):
+        return found
+    # no version is emptied, but sizes may change
+    soon = moments.soonest(found.look_again, targets.look_again(scene))
+    return replace(found, look_again=soon, proven=False, at_most=False)
+
+
+def _route(scene: Scene, wanted: Target | None) -> Routed:
     if not scene.canary.has_routers:
         return Routed(None)
     if wanted is None:
@@ -341,6 +352,8 @@ def _verified(scene: Scene, routed: Routed) -> Routed:
     verified = None if seen.error else seen.verified
     proven = not seen.verifies if seen.error else verified is not False
     failed: tuple[Action, ...] = (events.verify_failed(seen.error),) if seen.error else ()
+    if seen.missing and not proven:
+        failed = (events.no_load_balancer(seen.missing),)
     return Routed(
         weights.model_copy(update={"verified": verified}),
         (*routed.actions, *failed),

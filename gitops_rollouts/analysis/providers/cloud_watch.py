@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,13 +13,9 @@ from gitops_rollouts.analysis.reading import Reading, as_float, number_text, row
 from gitops_rollouts.api.durations import parse_go_duration
 from gitops_rollouts.api.metric_providers import CloudWatchMetric, CloudWatchQuery, CloudWatchStat
 from gitops_rollouts.api.validation.metric_providers import seconds_of
-from gitops_rollouts.errors import MetricError
+from gitops_rollouts.aws import ALL_SECONDS, AwsCalls
+from gitops_rollouts.errors import AwsError, MetricError
 
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 20
-_ALL_SECONDS: Final = 60.0
-"""The credentials of a pod or a machine come by further requests."""
-_THREADS: Final = 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -90,57 +84,18 @@ def _message(message: Any) -> str:
 
 
 class Calls:
-    """GetMetricData through boto3, which finds credentials, region and AWS_ENDPOINT_URL as ever.
+    """GetMetricData of CloudWatch."""
 
-    Its calls block, so that they are made in a few threads of their own; each ends within seconds.
-    """
-
-    def __init__(self, make_client: Callable[[], Any] | None = None, *, seconds: float = _ALL_SECONDS) -> None:
-        self._make_client = make_client or boto_client
-        self._seconds = seconds
-        self._client: Any = None
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cloudwatch")
+    def __init__(self, make_client: Callable[[], Any] | None = None, *, seconds: float = ALL_SECONDS) -> None:
+        self._calls = AwsCalls("cloudwatch", "CloudWatch", make_client, seconds=seconds)
 
     async def ask(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer. Raises `MetricError`."""
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, self._call, arguments)
-        except TimeoutError as error:
-            raise MetricError(f"no answer from CloudWatch within {self._seconds:g} seconds") from error
-
-    def _call(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            if self._client is None:
-                # two threads may make one each at first: the last stays
-                self._client = self._make_client()
-            answer = self._client.get_metric_data(**arguments)
-        except MetricError:
-            raise
-        except Exception as error:  # noqa: BLE001  boto3's are no family of their own
-            raise MetricError(
-                f"CloudWatch could not be asked: {short(str(error), 500) or type(error).__name__}"
-            ) from None
+            answer = await self._calls.ask(lambda client: client.get_metric_data(**arguments))
+        except AwsError as error:
+            raise MetricError(error.message, remedy=error.remedy) from error
         return answer if isinstance(answer, Mapping) else {}
-
-
-def boto_client() -> Any:
-    """A client of CloudWatch without retries. Raises `MetricError` if boto3 isn't installed."""
-    try:
-        import boto3  # noqa: PLC0415  an extra
-        from botocore.config import Config  # noqa: PLC0415
-    except ImportError:
-        raise MetricError(
-            "CloudWatch needs boto3, which is not installed", remedy="install gitops-rollouts[aws] and restart"
-        ) from None
-    limits = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"total_max_attempts": 1},
-        max_pool_connections=_THREADS,
-    )
-    return boto3.session.Session().client("cloudwatch", config=limits)
 
 
 class CloudWatch(AtOnce):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gitops_rollouts.api.analysis import AnalysisRun
 from gitops_rollouts.api.status import AnalysisRunStatus, PauseCondition
-from gitops_rollouts.engine import current_runs, experiment_steps, run_history
+from gitops_rollouts.engine import current_runs, experiment_steps, run_history, targets
 from gitops_rollouts.engine.blue_green.roles import Roles
 from gitops_rollouts.engine.blue_green.sizes import Sized
 from gitops_rollouts.engine.current_runs import Current
@@ -69,6 +69,8 @@ def begin(scene: Scene, roles: Roles, sized: Sized, found: Analyses) -> Analyses
     if side is None or scene.leave.edited or not sized.ready or _is_paused(scene):
         return found
     switched = side == "PostPromotion"
+    if switched and targets.waits(scene):
+        return found
     shows = scene.status.blue_green.active_selector
     if not shows or roles.serves is not switched or (switched and not sized.saturated):
         return found

@@ -16,6 +16,7 @@ from gitops_rollouts.engine import (
     persist,
     revisions,
     rollback,
+    targets,
     workload,
 )
 from gitops_rollouts.engine.blue_green import analysis, pause, services, sizes
@@ -83,13 +84,14 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     shown = _Shown(switched.pod_hash, previewed.pod_hash)
     if switched.pod_hash == scene.pod_hash:
         actions += rollback.prove(scene) + workload.hand_over(scene)
-    actions += dressed.late + analysis.actions(scene, runs)
+    actions += dressed.late + targets.told(scene) + analysis.actions(scene, runs)
     status = _fresh(scene, roles, shown).model_copy(update={"restarted_at": restarted.restarted_at})
     draft = _draft(scene, roles, _Told(status, sized, runs, paused))
     draft = replace(draft, events=analysis.changes(scene, runs) + draft.events, obstacle=runs.error)
     plan = persist.finish(scene, draft, actions)
     waits = (plan.look_again, sized.look_again, paused.look_again, restarted.look_again, dressed.look_again)
-    return current_runs.look_again(replace(plan, look_again=moments.soonest(*waits)), runs.error)
+    soonest = moments.soonest(*waits, targets.look_again(scene))
+    return current_runs.look_again(replace(plan, look_again=soonest), runs.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def _promotion(scene: Scene, roles: Roles, status: RolloutStatus, runs: Analyses
         return ""
     if scene.promoted:
         return "Fast rollback"
-    if roles.held or roles.gated:
+    if roles.held or roles.gated or targets.waits(scene):
         return ""
     reasons = (
         (status.promote_full, "Full promotion requested"),
