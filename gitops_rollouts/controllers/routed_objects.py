@@ -33,6 +33,7 @@ from gitops_rollouts.traffic.marker import is_marked
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, Tell, mapping
 from gitops_rollouts.traffic.over_objects import every_reference
+from gitops_rollouts.traffic.router import routing_of
 
 FIRST_LIST_SECONDS: Final = 15.0
 """How long a pass waits for the first list of a kind; after that it fails and is tried again."""
@@ -340,8 +341,9 @@ class RoutedObjects:
                 by_key.pop(key, None)
 
     def _rollout_changed(self, key: Key, old: LiveRollout | None, new: LiveRollout | None) -> None:
-        if new is not None:
-            return
+        routing = routing_of(new.rollout) if new is not None else None
+        if routing is not None and any(router.asked(routing) for router in self.routers):
+            return  # its next pass finds out what it refers to
         for reference in self._of.pop(key, set()):
             self._drop_user(reference, key)
         for by_key in self._selections.values():
