@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gitops_rollouts.api.meta import OwnerReference, Raw, encode, format_time, parse_time
-from gitops_rollouts.api.names import ARGO_API_VERSION, DRAINED
+from gitops_rollouts.api.names import APPLY_MANAGER, ARGO_API_VERSION, DRAINED
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
@@ -34,6 +34,7 @@ from gitops_rollouts.traffic.objects import (
     is_controlled_by,
     mapping,
     same,
+    sequence,
     with_annotations,
     with_spec,
 )
@@ -69,11 +70,17 @@ class _Asked:
 
     def owns(self, live: Raw) -> bool:
         """Whether the Rollout controls it, or nobody does and it is what Argo Rollouts would have made."""
+        metadata, spec = mapping(live.get("metadata")), mapping(live.get("spec"))
         if is_controlled_by(live, self.rollout.metadata.uid):
             return True
-        spec = mapping(live.get("spec"))
-        unowned = not mapping(live.get("metadata")).get("ownerReferences")
-        return unowned and "weight" in spec and _names(spec.get("service"), self.canary)
+        if metadata.get("ownerReferences") or not metadata.get("uid") or _comes_from_git(metadata):
+            return False
+        return "weight" in spec and _names(spec.get("service"), self.canary)
+
+
+def _comes_from_git(metadata: dict[str, Any]) -> bool:
+    entries = sequence(metadata.get("managedFields"))
+    return any(isinstance(one, dict) and one.get("manager") == APPLY_MANAGER for one in entries)
 
 
 def _asked(rollout: Rollout) -> _Asked | None:
@@ -133,18 +140,25 @@ class AmbassadorRouter:
         return errors
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterator[Change]:
-        """Create canary Mappings with the first weight, change them, and delete them after the last."""
+        """Create canary Mappings with the first weight, change them, and delete them after the last.
+
+        A Mapping that can't be had doesn't hold back the others: it is told last.
+        """
         asked = _asked(routed.rollout)
         if asked is None or not asked.pairs:
             raise RoutingError("the Rollout names no Mapping", remedy=f"set {_FIELD}")
-        weight = _percentage(wanted)
+        weight, failure = _percentage(wanted), None
         for pair in asked.pairs:
             live = found.get(pair.canary)
-            if weight == 0:
-                if live is not None and asked.owns(live):
-                    yield from _drained(asked, pair, live, routed.now, last=wanted.done)
-            else:
-                yield from _weighted(asked, pair, existing(found, pair.base), live, weight)
+            if weight > 0:
+                try:
+                    yield from list(_weighted(asked, pair, existing(found, pair.base), live, weight))
+                except RoutingError as error:
+                    failure = failure or error
+            elif live is not None and asked.owns(live):
+                yield from _drained(asked, pair, live, routed.now, last=wanted.done)
+        if failure is not None:
+            raise failure
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterator[Change]:
         """Nothing: it has none."""

@@ -126,15 +126,19 @@ class ApisixRouter:
         return errors
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterator[Change]:
-        """The header routes, then the weights."""
+        """The header routes, then the weights. Stable gets its traffic in whatever rules are there."""
         asked = _required(routed.rollout)
-        base = existing(found, asked.reference)
-        for problem in _problems(asked, base):
-            raise RoutingError(f"{asked.reference}: {problem}", remedy=f"correct it, or {_ROUTE}.rules")
+        canary, told = wanted.canary.weight, wanted.header_route
+        base = found.get(asked.reference)
+        problem = next(_problems(asked, base), "") if base is not None else ""
+        if canary > 0 or (told is not None and told.match):
+            base = existing(found, asked.reference)
+            if problem:
+                raise RoutingError(f"{asked.reference}: {problem}", remedy=f"correct it, or {_ROUTE}.rules")
         for name in asked.managed:
-            yield from _header_route(routed, asked, base, name, wanted, found)
-        canary = wanted.canary.weight
-        yield Edit(asked.reference, base, _weighted(asked, base, canary, max(0, wanted.max_weight - canary)))
+            yield from _header_route(routed, asked, None if problem else base, name, wanted, found)
+        if base is not None:
+            yield Edit(asked.reference, base, _weighted(asked, base, canary, max(0, wanted.max_weight - canary)))
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterator[Change]:
         """Delete the header routes of this Rollout."""
@@ -270,9 +274,12 @@ def _deleted(asked: _Asked, name: str, found: Found) -> Iterator[Change]:
 
 
 def _header_route(
-    routed: Routed, asked: _Asked, base: Raw, name: str, wanted: Wanted, found: Found
+    routed: Routed, asked: _Asked, base: Raw | None, name: str, wanted: Wanted, found: Found
 ) -> Iterator[Change]:
-    """Make the header route of this name what the step says; one of an earlier step follows the ApisixRoute."""
+    """Make the header route of this name what the step says; one of an earlier step follows the ApisixRoute.
+
+    ``base``: the ApisixRoute, None if it can't be copied.
+    """
     told = wanted.header_route if wanted.header_route is not None and wanted.header_route.name == name else None
     if wanted.done or (told is not None and not told.match):
         yield from _deleted(asked, name, found)
@@ -280,7 +287,7 @@ def _header_route(
     reference = asked.header_route(name)
     live = found.get(reference)
     step = told or (_standing(routed.rollout, name) if _own(asked, live) else None)
-    if step is None or not step.match:
+    if base is None or step is None or not step.match:
         return
     body = _route_by_headers(asked, base, step)
     if live is None:

@@ -208,6 +208,17 @@ def test_a_mapping_with_a_weight_is_refused_and_a_missing_one_is_named() -> None
         list(AMBASSADOR.changes(routed(none), split(5), empty))
 
 
+def test_a_mapping_that_is_gone_does_not_hold_back_the_others() -> None:
+    """§15.1: what can be done is asked for, then the error is told."""
+    asked = AMBASSADOR.changes(routed(TWO), split(5), table(mapping("admin")))
+    assert [getattr(next(asked), "reference", None) for _ in range(2)] == [
+        Reference(MAPPING, "shop", "admin-canary"),
+        None,
+    ]
+    with pytest.raises(RoutingError, match='"shop" not found in namespace shop'):
+        next(asked)
+
+
 def test_stable_gets_its_traffic_also_when_the_mappings_are_broken() -> None:
     """§15.1: an abort needs nothing but the canary Mapping."""
     canary = told(AMBASSADOR, ONE, split(40), table()).named("shop-canary")
@@ -239,6 +250,16 @@ def test_a_canary_mapping_that_argo_rollouts_left_is_taken_over() -> None:
     assert edit.after == {**left, "metadata": {**left["metadata"], "ownerReferences": [OWNER]}}
     edit, _ = changes(split(0), there)
     assert (edit.after["spec"]["weight"], edit.after["metadata"]["ownerReferences"]) == (0, [OWNER])
+
+
+@pytest.mark.parametrize("metadata", [{"uid": ""}, {"managedFields": [{"manager": "gitops-rollouts"}]}])
+def test_a_canary_mapping_in_git_is_not_taken_over(metadata: dict[str, Any]) -> None:
+    """§15.3: Git would bring it back; neither one in the cluster nor one in the tree beside the Mapping."""
+    written = mapping("shop-canary", "web-canary", weight=30)
+    written["metadata"] |= metadata
+    (error,) = AMBASSADOR.check(ONE, table(mapping(), written))
+    assert error.message == 'Mapping "shop-canary" exists and is not controlled by this Rollout'
+    assert changes(over(), table(mapping(), written)) == []
 
 
 def test_what_people_wrote_comes_from_git_whole() -> None:

@@ -63,6 +63,11 @@ def at_step(rollout: Rollout, index: int) -> Rollout:
     return parse_rollout({**rollout.encode(), "status": {"currentStepIndex": index}})
 
 
+def header_object() -> dict[str, Any]:
+    """The header route ``inside`` as the first step makes it."""
+    return told(APISIX, HEADERS, split(0, header_route=header_route("inside", *MATCH)), table()).named("inside")
+
+
 def changed(now: LaidOut, was: LaidOut) -> list[str]:
     names = {reference.name for reference in (*now.objects, *was.objects)}
     there = ({reference.name: raw for reference, raw in one.objects.items()} for one in (was, now))
@@ -117,6 +122,22 @@ def test_a_route_that_cannot_be_weighted_is_told_with_its_field(rules: list[Any]
     with pytest.raises(RoutingError, match=message) as raised:
         list(APISIX.changes(routed(ONE), split(5), objects))
     assert "ApisixRoute shop/shop" in str(raised.value)
+
+
+def test_stable_gets_its_traffic_in_whatever_rules_are_there() -> None:
+    """§15.1: neither an abort nor the end of an update waits for a rule that somebody took away."""
+    both = rollout_with({"apisix": {"route": {"name": "shop", "rules": ["gone", "front", "lone"]}}})
+    lone = rule("lone", backend("web-canary", 40))
+    live = apisix_route({**FRONT, "backends": [backend("web", 70), backend("web-canary", 30)]}, lone)
+    for wanted in (split(0), over()):
+        assert told(APISIX, both, wanted, table(live)).named("shop") == apisix_route(FRONT, lone)
+        assert list(APISIX.changes(routed(both), wanted, LaidOut(APISIX.kinds, ()))) == []
+    broken_route = table(apisix_route(IMAGES), header_object())
+    (edit,) = APISIX.changes(routed(at_step(HEADERS, 0)), split(0), broken_route)
+    assert isinstance(edit, Edit)
+    assert same(edit.before, edit.after)
+    with pytest.raises(RoutingError, match="rule front not found"):
+        list(APISIX.changes(routed(HEADERS), split(0, header_route=header_route("inside", *MATCH)), broken_route))
 
 
 def test_a_route_that_is_not_there_is_named_and_one_without_a_name_is_refused() -> None:
