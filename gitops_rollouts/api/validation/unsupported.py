@@ -12,10 +12,8 @@ from gitops_rollouts.api.validation.errors import FieldError, forbidden
 _ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
     ("alb", lambda routing: routing.alb),
     ("smi", lambda routing: routing.smi),
-    ("ambassador", lambda routing: routing.ambassador),
     ("appMesh", lambda routing: routing.app_mesh),
     ("traefik", lambda routing: routing.traefik),
-    ("apisix", lambda routing: routing.apisix),
 )
 
 
