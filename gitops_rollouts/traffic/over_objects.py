@@ -183,6 +183,8 @@ class _Bound:
         """``wanted`` None: managed routes go, and the mark stays as it is."""
         after = change.after
         if wanted is not None and wanted.done and not change.rests:
+            if not merge_patch(change.before, after):
+                return  # the mark goes together with our entry of managedFields
             after = unmarked(after, self._key)
         elif wanted is not None and self._is_held(change, wanted):
             after = self._marked(after)
