@@ -19,8 +19,6 @@ from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.over_objects import references
 from gitops_rollouts.traffic.router import routing_of
 
-_INDIRECT_GROUP: Final = "appmesh.k8s.aws"
-"""A Rollout names its VirtualService, which may be in another tree than the objects that it leads to."""
 Place = tuple[str, str, str, str]
 """(group, kind, namespace, name)."""
 
@@ -37,8 +35,8 @@ class Routes:
     owners: Mapping[Place, Sequence[tuple[ObjectRouter, Rollout]]] = field(default_factory=dict)
 
     def touches(self, item: RenderedObject) -> bool:
-        """Whether the live object has to be read before this one is applied."""
-        return is_routed_kind(item.group, item.kind) and (_place(item) in self.owners or item.group == _INDIRECT_GROUP)
+        """Whether the live object has to be read before this one is applied: its mark may tell of any Rollout."""
+        return is_routed_kind(item.group, item.kind)
 
     def keep(self, item: RenderedObject, body: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
         """The body with the live values of what routers own in it.
