@@ -320,7 +320,7 @@ def test_routers_that_are_not_built_yet_are_refused() -> None:
         f"spec.strategy.canary.trafficRouting.{router}" for router in routers
     ]
     whole = {
-        "trafficRouting": {"nginx": {}, "plugins": {"a/b": {}}, "managedRoutes": [{"name": "beta"}]},
+        "trafficRouting": {"istio": {}, "nginx": {}, "plugins": {"a/b": {}}, "managedRoutes": [{"name": "beta"}]},
         "dynamicStableScale": True,
         "pingPong": {"pingService": "ping", "pongService": "pong"},
         "steps": [{"setCanaryScale": {"weight": 1}}, {"setHeaderRoute": {"name": "beta"}}, {"setMirrorRoute": {}}],
