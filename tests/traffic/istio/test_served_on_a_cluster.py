@@ -16,13 +16,12 @@ from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from traffic.crds import install
 from traffic.history import assert_every_write_changed_something
+from traffic.istio.kinds import DESTINATION_RULES, VIRTUAL_SERVICES
 from traffic.served import assert_served, version_of
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 Raw = dict[str, Any]
-VIRTUAL_SERVICES: Final = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService", namespaced=True)
-DESTINATION_RULES: Final = Resource("networking.istio.io", "v1", "destinationrules", "DestinationRule", namespaced=True)
 KINDS: Final = (VIRTUAL_SERVICES, DESTINATION_RULES, REPLICA_SETS, SERVICES)
 STEPS: Final[list[Raw]] = [{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]
 
