@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -16,6 +17,7 @@ from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from traffic.crds import install
 from traffic.journey import Case, Moment, Objects, journey, whole_journey
+from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -60,10 +62,27 @@ def enrich(objects: Objects) -> None:
 async def test_a_whole_life_behind_ambassador(
     client: Client, settings: Settings, crds: Cluster, tmp_path: Path
 ) -> None:
-    """§15.3, §15.6: exact objects after each step, abort, rollback and deletion, and no flapping."""
+    """§15.3, §15.6: exact objects after each step, abort, rollback and deletion, and no flapping.
+
+    Before that, a canary Mapping that another controller of the API left behind is drained and goes.
+    """
     install(crds, "ambassador")
     manifests = [mapping(name) for name in NAMES]
     routing = {"ambassador": {"mappings": list(NAMES)}}
     case = Case(routing, manifests, (MAPPINGS,), expected, canary_weight, meddle=meddle, enrich=enrich)
     async with journey(client, settings, tmp_path, case) as j:
+        await j.healthy("v1")
+        without = await j.objects()
+        left = expected(without, Moment(30, "", "", under_way=True))["Mapping/shop-canary"]
+        await client.create(MAPPINGS, j.namespace, left)
+
+        async def gone() -> bool:
+            return await j.objects() == without
+
+        await eventually(gone)
+        versions = [one for one in j.watched.chapter(MAPPINGS) if one["metadata"]["name"] == "shop-canary"]
+        owners = [one["metadata"].get("ownerReferences", [{}])[0].get("name") for one in versions]
+        assert [owner for owner, _ in groupby(owners)] == [None, "web"]
+        assert next(one["spec"]["weight"] for one in versions if "ownerReferences" in one["metadata"]) == 0
+        j.mark()
         await whole_journey(j)

@@ -124,6 +124,20 @@ def test_a_route_that_cannot_be_weighted_is_told_with_its_field(rules: list[Any]
     assert "ApisixRoute shop/shop" in str(raised.value)
 
 
+def test_two_rollouts_share_a_route_and_each_moves_its_own_rules() -> None:
+    """§15.6."""
+    other = rollout_with(
+        {"apisix": {"route": {"name": "shop", "rules": ["api"]}}}, canaryService="api-canary", stableService="api"
+    )
+    api = rule("api", backend("api", 100), backend("api-canary", 0))
+    one = told(APISIX, ONE, split(10), table(apisix_route(FRONT, api)))
+    both = told(APISIX, other, split(70), one).named("shop")
+    assert [[each["weight"] for each in one["backends"]] for one in both["spec"]["http"]] == [[90, 10], [30, 70]]
+    assert APISIX.given_back(ONE, both)["spec"]["http"] == [FRONT, both["spec"]["http"][1]]
+    kept = APISIX.keep(other, APISIX.keep(ONE, apisix_route(FRONT, api), both), both)
+    assert kept["spec"] == both["spec"]
+
+
 def test_stable_gets_its_traffic_in_whatever_rules_are_there() -> None:
     """§15.1: neither an abort nor the end of an update waits for a rule that somebody took away."""
     both = rollout_with({"apisix": {"route": {"name": "shop", "rules": ["gone", "front", "lone"]}}})
