@@ -35,6 +35,7 @@ OFTEN = ("--leader-election-retry-period", "500ms")
 ONCE = {"RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted", "RolloutCompleted"}
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role", namespaced=True)
 BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", namespaced=True)
+INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress", namespaced=True)
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 
 
@@ -238,7 +239,7 @@ async def limited(client: Client, namespace: str) -> None:
 async def test_one_namespace_with_a_role_of_that_namespace_alone(
     client: Client, kubeconfig: Path, control_plane: Cluster, web: Shown, tmp_path: Path
 ) -> None:
-    """``--namespaced``: no right outside is needed."""
+    """``--namespaced``: no right outside is needed, for a router's objects neither."""
     await limited(client, web.namespace)
     api = control_plane.api_server()
     path = f"/api/v1/namespaces/{web.namespace}/serviceaccounts/gor/token"
@@ -246,13 +247,32 @@ async def test_one_namespace_with_a_role_of_that_namespace_alone(
     config = yaml.safe_load(kubeconfig.read_text())
     config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token["status"]["token"]}}]
     (tmp_path / "limited").write_text(yaml.safe_dump(config))
-    await client.create(ROLLOUTS, web.namespace, rollout(steps=[{"setWeight": 50}, {"pause": {}}]))
+    for service in ("web-canary", "web-stable"):
+        spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service}, "spec": spec}
+        await client.create(SERVICES, web.namespace, body)
+    backend = {"service": {"name": "web-stable", "port": {"number": 80}}}
+    rules = [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "edge"}}
+    await client.create(INGRESSES, web.namespace, {**ingress, "spec": {"rules": rules}})
+    made = rollout(steps=[{"setWeight": 50}, {"pause": {}}])
+    routing = {"nginx": {"stableIngress": "edge"}}
+    names = {"canaryService": "web-canary", "stableService": "web-stable"}
+    made["spec"]["strategy"]["canary"] |= {**names, "trafficRouting": routing}
+    await client.create(ROLLOUTS, web.namespace, made)
     async with child(tmp_path / "limited", web.namespace, "--namespaced") as one:
         await web.phase("Healthy")
         await web.set_image("app:v2")
         await web.phase("Paused", step=1)
+        split = await client.get(INGRESSES, web.namespace, "web-edge-canary")
+        assert split["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] == "50"
         await web.patch_status(pauseConditions=None)
         await web.phase("Healthy", image="app:v2")
+
+        async def gone() -> bool:
+            return len(await client.list(INGRESSES, web.namespace)) == 1
+
+        await eventually(gone, what="the canary Ingress to go")
         one.process.send_signal(signal.SIGTERM)
         assert await one.ended() == 0
     assert (await web.events()).count("RolloutCompleted") == 2
