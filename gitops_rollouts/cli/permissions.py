@@ -90,6 +90,8 @@ ENGINE: Final = (
     *_rights("autoscaling", "horizontalpodautoscalers", "list", "leave autoscaled replicas alone"),
     *_of_routers(_ROUTED, "get list watch patch"),
     *_of_routers(_ROUTERS_OWN, "get list watch create patch delete"),
+    *_of_routers((("elbv2.k8s.aws", ("targetgroupbindings",)),), "list"),
+    *_rights("discovery.k8s.io", "endpointslices", "list", "know what target groups of AWS have to serve"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
     *_rights("", "secrets", "get", "read Git credentials, and those of metric providers", own=True),
     *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),
