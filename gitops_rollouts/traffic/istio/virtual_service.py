@@ -181,7 +181,8 @@ def _elsewhere(live: Chosen, there: dict[str, Any], sides: Sides) -> Wanted | No
         sums = weights.sums(entries, sides)
         if sums["canary"] is not None and sums["stable"] is not None:
             stable = sums["stable"] + weights.kept_weight(entries, sides)
-            return Wanted(Share("", "", sums["canary"]), Share("", "", stable))
+            additional = tuple(Share(host, "", weight) for host, weight in weights.others(entries, sides))
+            return Wanted(Share("", "", sums["canary"]), Share("", "", stable), additional)
     return None
 
 

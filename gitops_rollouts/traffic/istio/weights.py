@@ -45,9 +45,11 @@ def split(route: Sequence[Any], sides: Sides, wanted: Wanted) -> list[Any]:
 def kept(git: Sequence[Any], live: Sequence[Any], sides: Sides, elsewhere: Wanted | None) -> list[Any]:
     """The destinations of Git, with the weights that the route has in the cluster.
 
-    A version that the route has no destination for in the cluster gets what it has in another route, ``elsewhere``.
+    A route or version that isn't there in the cluster gets what others have, ``elsewhere``.
     Weights of additional subsets are Git's, so what they gain goes from the stable version.
     """
+    if not live and elsewhere is not None:
+        return split(git, sides, elsewhere)
     sought = _by_identity(live, sides)
     result: list[Any] = []
     taken: set[tuple[str, str, int]] = set()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops_rollouts.api.steps import CanaryStep
@@ -91,6 +91,7 @@ def with_zeros(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(asked(), min_size=1, max_size=4), written())
 def test_whatever_is_asked_settles_exact_and_touches_nothing_else(asks: list[Wanted], live: dict[str, Any]) -> None:
     """§15.6: told twice it does nothing; each route sums up to 100; foreign fields and orders stay."""
@@ -109,6 +110,7 @@ def test_whatever_is_asked_settles_exact_and_touches_nothing_else(asks: list[Wan
         assert not [route for route in now.named("web")["spec"]["http"] if route.get("name") in MANAGED]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(asked(), min_size=1, max_size=3), written(), written())
 def test_git_has_its_way_in_all_but_what_is_routed(
     asks: list[Wanted], live: dict[str, Any], git: dict[str, Any]
@@ -117,13 +119,12 @@ def test_git_has_its_way_in_all_but_what_is_routed(
     now = table(live)
     for wanted in asks:
         now = told(ISTIO, ROLLOUT, wanted, now)
-    if ("tcp" in git["spec"]) != ("tcp" in live["spec"]) or git["spec"].get("tcp") != live["spec"].get("tcp"):
-        git["spec"].pop("tcp", None)  # a route that is new gets the weights in the next pass
     # while its step is current, a mirror route is made anew from what Git makes of the route that it copies
     kept = assert_kept(ISTIO, ROLLOUT, git, "web", replace(wanted, mirror_route=None), now)
     assert unowned(kept) == unowned(git)
 
 
+@settings(deadline=None, max_examples=60)
 @given(asked(), written())
 def test_given_back_is_all_on_stable_and_nothing_of_ours(wanted: Wanted, live: dict[str, Any]) -> None:
     """§15.5: the same as the end of an update leaves it, and given back twice is as once."""
@@ -132,6 +133,7 @@ def test_given_back_is_all_on_stable_and_nothing_of_ours(wanted: Wanted, live: d
     assert with_zeros(told(ISTIO, ROLLOUT, over(), table(live)).named("web")) == with_zeros(back)
 
 
+@settings(deadline=None, max_examples=60)
 @given(broken(virtual_service(http=[{"name": "primary", "route": both()}], tls=[{"route": both()}])), st.data())
 def test_nothing_in_an_object_breaks_the_router(live: dict[str, Any], data: st.DataObject) -> None:
     """§15.6: anything anywhere; a `RoutingError` at most, and what it does settles."""

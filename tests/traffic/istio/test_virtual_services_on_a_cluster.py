@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controllers.running import Shown, rollout
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import Resource
 from gitops_rollouts.leader import Settings
@@ -173,3 +174,79 @@ async def test_header_and_mirror_routes_on_a_cluster(
         await j.push()
         await j.shows(j.before)
         await j.has_no_traces()
+
+
+def header_step(name: str) -> Raw:
+    return {"setHeaderRoute": {"name": name, "match": [{"headerName": f"x-{name}", "headerValue": {"exact": "yes"}}]}}
+
+
+def header_route(name: str, host: str) -> Raw:
+    return {"name": name, "match": [{"headers": {f"x-{name}": {"exact": "yes"}}}], "route": [to(host, 100)]}
+
+
+async def test_two_rollouts_share_a_virtual_service_on_a_cluster(
+    client: Client, settings: Settings, crds: Cluster, tmp_path: Path
+) -> None:
+    """§15.6: each with its own route and header route; one ends, the other goes on, then it is deleted."""
+    install(crds, "istio")
+
+    def steps(weight: int, name: str) -> list[Raw]:
+        return [{"setWeight": weight}, header_step(name), {"pause": {}}]
+
+    def routing(name: str, managed: str) -> Raw:
+        istio = {"virtualService": {"name": "web", "routes": [name]}}
+        return {"istio": istio, "managedRoutes": [{"name": managed}]}
+
+    canary = {"canaryService": "api-canary", "stableService": "api", "steps": steps(50, "vip")}
+    api = rollout("api")
+    api["spec"]["strategy"] = {"canary": {**canary, "trafficRouting": routing("api", "vip")}}
+    services = [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+         "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}}
+        for name in ("api", "api-canary")
+    ]  # fmt: skip
+
+    def both_routes(web: int, other: int) -> list[Raw]:
+        return [
+            {"name": "primary", "route": both(web)},
+            {"name": "api", "route": [to("api", 100 - other), to("api-canary", other)]},
+        ]
+
+    def one(raw: Raw) -> int | None:
+        routes = [route for route in raw["spec"]["http"] if route["name"] == "primary"]
+        return int(routes[0]["route"][1]["weight"])
+
+    manifests = [virtual_service("web", http=both_routes(0, 0)), api, *services]
+    case = Case(
+        routing("primary", "staff"), manifests, (SERVICES,), expected, one, canary={"steps": steps(20, "staff")}
+    )  # fmt: skip
+    async with journey(client, settings, tmp_path, case) as j:
+        second = Shown(client, j.namespace, "api")
+        await j.healthy("v1")
+        await second.phase("Healthy", image="app:v1")
+        j.before = await j.objects()
+
+        async def shows(*http: Raw) -> None:
+            now = copy.deepcopy(j.before)
+            now[WEB]["spec"]["http"] = list(http)
+            await j.shows(now)
+
+        staff, vip = header_route("staff", "web-canary"), header_route("vip", "api-canary")
+        await j.release("v2")
+        await j.paused(2, "v2")
+        await shows(staff, *both_routes(20, 0))
+        j.documents["Rollout/api"]["spec"]["template"]["spec"]["containers"][0]["image"] = "app:v2"
+        await j.push()
+        await second.phase("Paused", image="app:v2", step=2)
+        await shows(vip, staff, *both_routes(20, 50))
+        await j.promote(2)
+        await j.healthy("v2")
+        await shows(vip, *both_routes(0, 50))
+        stored = await j.live()
+        await j.full_pass()
+        assert await j.live() == stored, "a write while one Rollout rests and the other waits"
+        del j.documents["Rollout/api"]
+        await j.push()
+        await j.shows(j.before)
+        await j.has_no_traces()
+        j.no_weight_went_back({0, 20, 100})
