@@ -111,26 +111,27 @@ class AppMeshRouter:
         return errors + [FieldError(SERVICE_FIELD, problem, objects.service.name) for problem in problems]
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Edit]:
-        """Hashes and weights, so that no VirtualNode with traffic is without pods. Raises `RoutingError`."""
+        """Hashes and weights, so that no VirtualNode with traffic is without pods. Raises `RoutingError`.
+
+        A canary that is to have no traffic needs nothing but a stable target where it has one itself.
+        """
         rollout = routed.rollout
         objects = _objects(rollout, found)
         if objects is None:
             raise RoutingError("appMesh names no VirtualService or no VirtualNodes", remedy=f"complete {FIELD}")
-        existing(found, objects.service)
-        if objects.router is None:
-            raise RoutingError(_no_router(objects))
-        router = existing(found, objects.router)
-        if problems := _missing(rollout, objects, router):
-            raise RoutingError(problems[0], remedy=f"correct the {objects.router}, or {FIELD}.virtualService.routes")
-        weights = Edit(objects.router, router, _weighted(rollout, objects, router, canary_and_stable(wanted)))
+        away = wanted.canary.weight == 0
+        problem = _in_the_way(rollout, objects, found, away=away)
+        if problem is not None and not away:
+            raise problem
+        weights = _weights(rollout, objects, found, canary_and_stable(wanted))
         stable_hash = wanted.stable.pod_hash or NO_STABLE
         canary_hash = wanted.canary.pod_hash if wanted.canary.pod_hash != wanted.stable.pod_hash else ""
-        stable = _selecting(rollout, objects.stable, existing(found, objects.stable), stable_hash)
-        canary = _selecting(rollout, objects.canary, existing(found, objects.canary), canary_hash or NO_CANARY)
-        if wanted.canary.weight == 0:
-            # stable has its pods before it gets the traffic, and the canary keeps its own until it has none
-            return [stable, weights, canary]
-        return [canary, stable, weights]
+        stable = _selecting(rollout, objects.stable, found, stable_hash)
+        canary = _selecting(rollout, objects.canary, found, canary_hash or NO_CANARY)
+        # at weight 0 stable has its pods before it gets the traffic, and the canary keeps its own until it has none
+        yield from (*stable, *weights, *canary) if away else (*canary, *stable, *weights)
+        if problem is not None:
+            raise problem
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterable[Edit]:
         """Nothing: App Mesh has none."""
@@ -159,9 +160,7 @@ class AppMeshRouter:
         if objects is None:
             return live
         if VIRTUAL_ROUTER.is_kind_of(live):
-            routes = _own_routes(rollout, objects, live)
-            broken = not routes or any(_lacking(objects, live, rollout, route) for route in routes)
-            return live if broken else _weighted(rollout, objects, live, all_on_stable(rollout))
+            return _weighted(rollout, objects, live, all_on_stable(rollout))
         if not VIRTUAL_NODE.is_kind_of(live) or POD_TEMPLATE_HASH not in _match_labels(live):
             return live
         free = with_annotations(live, {MANAGED_BY_ROLLOUTS: None})
@@ -246,21 +245,50 @@ def _problems(rollout: Rollout, objects: _Objects, router: Raw) -> list[str]:
     return wrong or _missing(rollout, objects, router)
 
 
-def _missing(rollout: Rollout, objects: _Objects, router: Raw) -> list[str]:
+def _in_the_way(rollout: Rollout, objects: _Objects, found: Found, *, away: bool) -> RoutingError | None:
+    """What keeps the weights or the hashes from being set. ``away``: the canary is to have no traffic."""
+    needed = (objects.stable,) if away else (objects.service, objects.canary, objects.stable)
+    try:
+        for reference in needed:
+            existing(found, reference)
+        if objects.router is None:
+            return None if away else RoutingError(_no_router(objects))
+        router = found.get(objects.router) if away else existing(found, objects.router)
+    except RoutingError as error:
+        return error
+    problems = [] if router is None else _missing(rollout, objects, router, away=away)
+    remedy = f"correct the {objects.router}, or {FIELD}.virtualService.routes"
+    return RoutingError(problems[0], remedy=remedy) if problems else None
+
+
+def _missing(rollout: Rollout, objects: _Objects, router: Raw, *, away: bool = False) -> list[str]:
     """What the weights need and isn't in the routes."""
     name = mapping(router.get("metadata")).get("name")
     own = _own_routes(rollout, objects, router)
     there = {_text(route, "name") for route in own}
     absent = [one for one in _names(rollout) if one not in there]
-    if absent:
+    if absent and not away:
         return [f"Route {one} not found in AppMesh virtual-router {name}" for one in absent]
-    if not own:
+    if not own and not away:
         return [f"No route of AppMesh virtual-router {name} has a weightedTarget for the Rollout's virtual nodes"]
     return [
         f"AppMesh virtual-router {name} and route {_text(route, 'name')} has no weightedTarget for virtual-node {node}"
         for route in own
         for node in _lacking(objects, router, rollout, route)
+        if not away or _strands(objects, router, rollout, route)
     ]
+
+
+def _strands(objects: _Objects, router: Raw, rollout: Rollout, route: dict[str, Any]) -> bool:
+    """Whether the route leads to the canary and nowhere else that is the Rollout's."""
+    return roles_in(_targets(route), partial(objects.role_of, _namespace(router, rollout))) == [CANARY]
+
+
+def _weights(rollout: Rollout, objects: _Objects, found: Found, weights: dict[str, int]) -> list[Edit]:
+    router = None if objects.router is None else found.get(objects.router)
+    if objects.router is None or router is None:
+        return []
+    return [Edit(objects.router, router, _weighted(rollout, objects, router, weights))]
 
 
 def _lacking(objects: _Objects, router: Raw, rollout: Rollout, route: dict[str, Any]) -> list[str]:
@@ -295,7 +323,9 @@ def _weighted(rollout: Rollout, objects: _Objects, router: Raw, weights: dict[st
     own = [id(route) for route in _own_routes(rollout, objects, router)]
     role_of = partial(objects.role_of, _namespace(router, rollout))
     routes = [
-        _with_targets(route, weighted(_targets(route), role_of, weights)) if id(route) in own else route
+        _with_targets(route, weighted(_targets(route), role_of, weights))
+        if id(route) in own and not _strands(objects, router, rollout, route)
+        else route
         for route in _routes(router)
     ]
     return with_spec(router, routes=routes) if routes else router
@@ -323,9 +353,12 @@ def _with_targets(route: dict[str, Any], targets: list[Any]) -> dict[str, Any]:
     return {**route, protocol: {**of_protocol, "action": action}}
 
 
-def _selecting(rollout: Rollout, reference: Reference, node: Raw, pod_hash: str) -> Edit:
-    marked = with_annotations(node, {MANAGED_BY_ROLLOUTS: rollout.metadata.name})
-    return Edit(reference, node, _with_hash(marked, pod_hash), rests=True)
+def _selecting(rollout: Rollout, reference: Reference, found: Found, pod_hash: str) -> list[Edit]:
+    node = found.get(reference)
+    if node is None:
+        return []
+    noted = with_annotations(node, {MANAGED_BY_ROLLOUTS: rollout.metadata.name})
+    return [Edit(reference, node, _with_hash(noted, pod_hash), rests=True)]
 
 
 def _match_labels(node: Raw) -> dict[str, Any]:

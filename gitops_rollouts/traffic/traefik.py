@@ -57,14 +57,21 @@ class TraefikRouter:
         return [FieldError(FIELD, _not_found(role, rollout, reference), reference.name) for role in absent]
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Edit]:
-        """The weights. Raises `RoutingError` if the object, or one of the two Services in it, isn't there."""
+        """The weights. Raises `RoutingError` if the object, or one of the two Services in it, isn't there.
+
+        A canary that is to have no traffic needs nothing but a stable Service in its place.
+        """
         reference = _reference(routed.rollout)
         if reference is None:
             raise RoutingError("the Rollout names no TraefikService", remedy=f"set {FIELD}")
+        away = wanted.canary.weight == 0
+        if away and found.get(reference) is None:
+            return
         raw = existing(found, reference)
-        for role in _absent(routed.rollout, _services(raw)):
+        absent = _absent(routed.rollout, _services(raw))
+        if absent and not (away and CANARY in absent):
             raise RoutingError(
-                _not_found(role, routed.rollout, reference),
+                _not_found(absent[0], routed.rollout, reference),
                 remedy=f"add it to spec.weighted.services of the {reference}",
             )
         yield Edit(reference, raw, _weighted(routed.rollout, raw, canary_and_stable(wanted)))
@@ -81,8 +88,8 @@ class TraefikRouter:
         return _with_services(wanted, services)
 
     def given_back(self, rollout: Rollout, live: Raw) -> Raw:
-        """All traffic on stable, if both Services are there."""
-        if not TRAEFIK_SERVICE.is_kind_of(live) or _absent(rollout, _services(live)):
+        """All traffic on stable, if it is there."""
+        if not TRAEFIK_SERVICE.is_kind_of(live) or STABLE in _absent(rollout, _services(live)):
             return live
         return _weighted(rollout, live, all_on_stable(rollout))
 

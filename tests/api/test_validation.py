@@ -314,7 +314,7 @@ def test_analyses_and_experiments_are_carried_out() -> None:
 
 
 def test_routers_that_are_not_built_yet_are_refused() -> None:
-    routers = ("alb", "smi", "appMesh", "traefik")
+    routers = ("alb",)
     both = {"trafficRouting": {**{router: {} for router in routers}, "plugins": {"a/b": {}}}}
     assert [error.path for error in unsupported_yet(rollout(both))] == [
         f"spec.strategy.canary.trafficRouting.{router}" for router in routers

@@ -123,7 +123,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     assert any("scales the ReplicaSet" in each for each in found["unsized"]["reasons"])
     assert any(each.startswith("creates the ReplicaSet edited-") for each in found["edited"]["reasons"])
     assert any("acted on by nobody yet" in each for each in found["edited"]["reasons"])
-    assert "spec.strategy.canary.trafficRouting.appMesh" in found["refused"]["reasons"][0]
+    assert 'service "s" not found' in found["refused"]["reasons"][0]
     assert "steps[0].setWeight" in found["invalid"]["reasons"][0]
     assert "--instance-id blue" in found["theirs"]["reasons"][0]
     (driver,) = [each for each in data["drivers"] if each["namespace"] == namespace]

@@ -148,7 +148,9 @@ def assert_kept(router: ObjectRouter, rollout: Rollout, git: Raw, name: str, wan
 
 _SCALARS = st.none() | st.booleans() | st.integers(-5, 500) | st.sampled_from(["", "web", "web-canary", "100", "x"])
 ANYTHING = st.recursive(
-    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -206,6 +207,25 @@ def test_what_is_missing_is_told() -> None:
         rest = LaidOut(MESH.kinds, [raw for raw in table().objects.values() if raw["metadata"]["name"] != gone])
         with pytest.raises(RoutingError, match=re.escape(f'"{gone}" not found in namespace shop')):
             told(MESH, ROLLOUT, split(5), rest)
+
+
+def test_an_abort_goes_as_far_as_stable_can_take_over() -> None:
+    """§15.6: only a route that leads to the canary alone is told; the others, and the hashes, are set before."""
+    aborted = split(0)
+    torn = table(route("main", *both(30, 70)[1:]), route("ok", *both(30, 70)), route("lost", *both(30, 70)[:1]))
+    changes = iter(MESH.changes(routed(ROLLOUT), aborted, torn))
+    told_first = list(islice(changes, 3))
+    with pytest.raises(RoutingError, match="route lost has no weightedTarget for virtual-node web-stable"):
+        next(changes)
+    after = torn.after(told_first)
+
+    assert after.named("edge") == router(
+        route("main", target("stable", 100)), route("ok", *both(0, 100)), route("lost", target("canary", 30))
+    )
+    assert after.named("web-stable") == node("stable", STABLE_HASH, managed=True)
+    for left in (["web-stable"], ["web-stable", "web"], ["web-stable", "web", "web-canary"]):
+        few = LaidOut(MESH.kinds, [raw for raw in table().objects.values() if raw["metadata"]["name"] in left])
+        assert told(MESH, naming("main"), aborted, few).named("web-stable") == node("stable", STABLE_HASH, managed=True)
 
 
 def test_a_node_of_another_rollout_is_refused() -> None:

@@ -97,6 +97,16 @@ def test_a_traefik_service_that_is_gone_is_named() -> None:
         told(TRAEFIK, ROLLOUT, split(20), nothing)
 
 
+def test_an_abort_needs_no_entry_of_the_canary() -> None:
+    """§15.6: and takes nothing from the canary that stable can't have."""
+    stable = {**STABLE, "weight": 3}
+    assert told(TRAEFIK, ROLLOUT, split(0), table(OTHER, stable)).named("edge") == edge(OTHER, STABLE)
+    assert told(TRAEFIK, ROLLOUT, split(0), table(OTHER)).named("edge") == edge(OTHER)
+    assert told(TRAEFIK, ROLLOUT, split(0), LaidOut(TRAEFIK.kinds, ())).objects == {}
+    with pytest.raises(RoutingError, match="traefik stable service was not found"):
+        told(TRAEFIK, ROLLOUT, split(0), table(CANARY))
+
+
 def test_git_decides_about_all_but_the_weights() -> None:
     """§15.6."""
     live = edge({**STABLE, "weight": 70}, {**CANARY, "weight": 30})

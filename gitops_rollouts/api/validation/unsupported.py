@@ -9,12 +9,7 @@ from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation.errors import FieldError, forbidden
 
-_ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (
-    ("alb", lambda routing: routing.alb),
-    ("smi", lambda routing: routing.smi),
-    ("appMesh", lambda routing: routing.app_mesh),
-    ("traefik", lambda routing: routing.traefik),
-)
+_ROUTERS: Final[tuple[tuple[str, Callable[[TrafficRouting], object]], ...]] = (("alb", lambda routing: routing.alb),)
 
 
 def unsupported_yet(rollout: Rollout | Mapping[str, Any]) -> list[FieldError]:
