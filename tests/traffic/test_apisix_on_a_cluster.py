@@ -93,7 +93,7 @@ async def test_a_whole_life_behind_apisix(client: Client, settings: Settings, cr
 
 
 async def test_a_header_route_behind_apisix(client: Client, settings: Settings, crds: Cluster, tmp_path: Path) -> None:
-    """§15.3: an object of its own, from its step to the step without a match, through what Git changes, or an abort."""
+    """§15.3: an object of its own from its step on, whatever Git or somebody changes, until it is taken out."""
     install(crds, "apisix")
     steps = [
         {"setCanaryScale": {"replicas": 1}},
@@ -143,3 +143,12 @@ async def test_a_header_route_behind_apisix(client: Client, settings: Settings, 
         await j.abort()
         await j.web.phase("Degraded", image="app:v3")
         await j.shows(expected(j.before, await j.moment(0, under_way=True)))
+
+        await j.release("v4")
+        await j.paused(2, "v4")
+        await j.edit(lambda objects: objects["ApisixRoute/edge-insiders"]["spec"]["http"][0].update(priority=0))
+        await j.shows(with_header_route(0))
+        del j.documents["Rollout/web"]
+        await j.push()
+        await j.shows(j.before)
+        await j.has_no_traces()
