@@ -221,9 +221,13 @@ class Journey:
         """Wait until the objects are exactly so, and see that they still are after the tree was applied again."""
         with suppress(AssertionError):  # the comparison below tells more
             await eventually(lambda: self._are(expected), deadline=60)
-        assert await self.objects() == expected
+        found = await self.objects()
+        assert found == expected, f"what is there differs by {merge_patch(expected, found)}"
         await self.full_pass()
-        assert await self.objects() == expected, "once the tree was applied again"
+        found = await self.objects()
+        assert found == expected, (
+            f"once the tree was applied again what is there differs by {merge_patch(expected, found)}"
+        )
 
     async def _are(self, expected: Objects) -> bool:
         return await self.objects() == expected
