@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gitops_rollouts.api.names import APPLY_MANAGER, FORCE, ROUTER_MANAGER
+from gitops_rollouts.api.names import APPLY_MANAGER, ENGINE_MANAGER, FORCE, ROUTER_MANAGER
 from gitops_rollouts.errors import Conflict, Forbidden, GorError, Invalid, KubeError, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
@@ -23,6 +23,7 @@ _RACES: Final = 20
 """A Rollout under an autoscaler is written often; each lost race costs a read and a write."""
 _ESTABLISH_POLLS: Final = 150
 _ESTABLISH_SECONDS: Final = 0.1
+_OURS: Final = frozenset({ENGINE_MANAGER, ROUTER_MANAGER})
 Live = Mapping[str, Any]
 AfterApply = Callable[[RenderedObject, Live], Awaitable[None]]
 """Called with each applied object and the API server's answer."""
@@ -139,12 +140,13 @@ class Applier:
     ) -> Live:
         """Apply; on a conflict of managers again with force, if the policy says so, and tell from whom.
 
-        What a router holds is in ``body`` as it stands: Git changes something beside it in the same list (§15.6).
+        What the engine or a router holds is in ``body`` as it stands: Git changes something beside it in the same list
+        or map (docs/behaviour.md §15.6). If it moved since, the version that ``body`` is bound to tells.
         """
         try:
             return await self._patch(resource, item, body, force=False)
         except Conflict as err:
-            if err.managers.keys() == {ROUTER_MANAGER} and policy.watched.routes.touches(item):
+            if err.managers.keys() and err.managers.keys() <= _OURS and policy.watched.applies_to(item):
                 return await self._patch(resource, item, body, force=True)
             if not err.managers or not may_force(item, policy.force):
                 raise
