@@ -145,10 +145,15 @@ class AppMeshRouter:
         if objects is None or not VIRTUAL_ROUTER.is_kind_of(wanted):
             return wanted
         there = {_text(route, "name"): _targets(route) for route in _own_routes(rollout, objects, live)}
+        if not there:
+            return wanted
+        # a route that Git adds gets the split of the others at once
+        first = next(iter(there.values()))
         role_of = partial(objects.role_of, _namespace(wanted, rollout))
+        own = [id(route) for route in _own_routes(rollout, objects, wanted)]
         routes = [
-            _with_targets(route, with_live_weights(_targets(route), there[_text(route, "name")], role_of))
-            if isinstance(route, dict) and _text(route, "name") in there and _is_named(rollout, route)
+            _with_targets(route, with_live_weights(_targets(route), there.get(_text(route, "name"), first), role_of))
+            if id(route) in own
             else route
             for route in _routes(wanted)
         ]

@@ -96,10 +96,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create an object of the router's own. The Rollout becomes its controlling owner, so it goes with the Rollout."""
+    """Create an object of the router's own. The Rollout becomes its controlling owner, so it goes with the Rollout.
+
+    ``rests``: it stays between updates.
+    """
 
     reference: Reference
     body: Raw
+    rests: bool = False
 
 
 @dataclass(frozen=True, slots=True)

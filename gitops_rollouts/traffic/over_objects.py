@@ -140,7 +140,7 @@ class _Bound:
         resting: set[Reference] = set()
         changes, failed = _planned(self._router.changes(self._routed, wanted, found))
         for change in changes:
-            if isinstance(change, Edit) and change.rests:
+            if isinstance(change, Edit | Create) and change.rests:
                 resting.add(change.reference)
             await self._carry_out(change, wanted)
         if failed is not None:

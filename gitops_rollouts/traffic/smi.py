@@ -91,7 +91,10 @@ class SmiRouter:
             "metadata": {"name": reference.name, "namespace": reference.namespace},
             "spec": spec,
         }
-        return [Create(reference, body), Tell("TrafficSplitCreated", f"TrafficSplit `{reference.name}` created")]
+        return [
+            Create(reference, body, rests=has_root),
+            Tell("TrafficSplitCreated", f"TrafficSplit `{reference.name}` created"),
+        ]
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterable[Change]:
         """Nothing: SMI has none."""

@@ -57,12 +57,15 @@ def weighted(entries: Sequence[Any], role_of: RoleOf, weights: Mapping[str, int]
 def with_live_weights(entries: Sequence[Any], live: Sequence[Any], role_of: RoleOf) -> list[Any]:
     """The list with the weights that the live one has for each role.
 
-    A role that the live list lacks keeps what the list says; one that it has less often gets 0 for the rest.
+    A role that the live list lacks keeps what the list says, but a canary that comes anew beside a stable one starts
+    with 0; one that the live list has less often gets 0 for the rest.
     """
     there: dict[str, list[dict[str, Any]]] = {}
     for entry in live:
         if role := _role(entry, role_of):
             there.setdefault(role, []).append(entry)
+    if STABLE in there:
+        there.setdefault(CANARY, [])
     known = frozenset(there)
     result: list[Any] = []
     for entry in entries:

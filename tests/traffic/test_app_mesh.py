@@ -244,8 +244,9 @@ def test_git_decides_about_all_but_weights_and_hashes() -> None:
     new = route("new", *both(1, 2))
     git = router(new, route("main", FOREIGN, *both(88, 12), protocol="grpcRoute"))
     assert MESH.keep(ROLLOUT, git, live.named("edge")) == router(
-        new, route("main", FOREIGN, *both(30, 70), protocol="grpcRoute")
-    )
+        route("new", *both(30, 70)), route("main", FOREIGN, *both(30, 70), protocol="grpcRoute")
+    ), "a route that Git adds has the split of the others at once"
+    assert MESH.keep(naming("main"), git, live.named("edge"))["spec"]["routes"][0] == new
 
     placeholder = node("canary", "from-git")
     placeholder["spec"]["podSelector"]["matchLabels"]["tier"] = "edge"

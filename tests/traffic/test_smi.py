@@ -124,10 +124,13 @@ def test_at_the_end_of_an_update_it_goes_where_the_stable_service_does_without()
 def test_that_of_a_root_service_stays_as_that_selects_every_pod() -> None:
     """§15.6."""
     first = told(SMI, ROOTED, over(), table())
+    create, _ = SMI.changes(routed(ROOTED), over(), table())
     (edit,) = SMI.changes(routed(ROOTED), over(), first)
 
     assert [one["weight"] for one in first.named("parts")["spec"]["backends"]] == [0, 100]
+    assert isinstance(create, Create)
     assert isinstance(edit, Edit)
+    assert create.rests
     assert edit.rests
 
 

@@ -13,6 +13,7 @@ from gitops_rollouts.kube.resources import Resource
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from traffic.crds import install
+from traffic.history import traces
 from traffic.journey import Case, Moment, Objects, journey, whole_journey
 
 SPLITS = Resource("split.smi-spec.io", "v1alpha4", "trafficsplits", "TrafficSplit", namespaced=True)
@@ -81,6 +82,7 @@ async def test_the_split_of_a_root_service_lives_as_long_as_the_rollout(
     async with journey(client, settings, tmp_path, case) as j:
         await j.healthy("v1")
         await j.at_rest()
+        assert all(traces(one) for one in j.watched.seen[SPLITS]), "the mark was there from the beginning"
         await j.release("v2")
         await j.paused(1, "v2")
         await j.at(20)

@@ -118,6 +118,14 @@ def test_git_decides_about_all_but_the_weights() -> None:
     assert kept == edge(new, {**CANARY, "weight": 30, "port": 8081}, {**STABLE, "weight": 70})
 
 
+def test_a_canary_that_git_adds_starts_with_nothing() -> None:
+    """§15.6: the router gives it what it is to have."""
+    kept = TRAEFIK.keep(ROLLOUT, edge(STABLE, {**CANARY, "weight": 50}), edge({**STABLE, "weight": 80}))
+
+    assert kept == edge({**STABLE, "weight": 80}, {**CANARY, "weight": 0})
+    assert TRAEFIK.keep(ROLLOUT, edge(STABLE), edge({**CANARY, "weight": 20})) == edge(STABLE)
+
+
 def test_given_back_stable_has_all_traffic() -> None:
     """§15.5."""
     during = told(TRAEFIK, ROLLOUT, split(40), table()).named("edge")
