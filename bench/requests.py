@@ -17,10 +17,12 @@ from bench.control_plane import Raw, control_plane, until_gone
 from bench.fleet import Fleet, rollout, rollout_done
 from bench.slow_server import slow_server
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import ANALYSIS_TEMPLATES, ROLLOUTS, SERVICES
+from gitops_rollouts.kube.resources import ANALYSIS_TEMPLATES, ROLLOUTS, SERVICES, Resource
 
 ANALYSED = "analysed canary"
+ROUTED = "canary by nginx"
 KEPT = Path(__file__).with_name("requests.json")
+INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress", namespaced=True)
 _SCALE_DOWN_SECONDS = 5
 _SETTLE_SECONDS = 20.0
 """The old version goes, and repeated events are sent, after the update is Healthy."""
@@ -53,7 +55,7 @@ class Requests:
 
 
 async def measure_requests(folder: Path, rollouts: int, kubeconfig: Path | None) -> list[Requests]:
-    """The mean over so many Rollouts: a canary's update, the same with an analysis as a step, a blue-green one's."""
+    """The mean over so many Rollouts: a canary's update, with an analysis, through a router; a blue-green one's."""
     kept = read_kept()
     found = []
     async with (
@@ -61,7 +63,12 @@ async def measure_requests(folder: Path, rollouts: int, kubeconfig: Path | None)
         gor_run(used, folder) as gor,
         slow_server(0.0, 0.0) as server,
     ):
-        bodies = (("canary", rollout), (ANALYSED, partial(_analysed, server.url)), ("blueGreen", _blue_green))
+        bodies = (
+            ("canary", rollout),
+            (ANALYSED, partial(_analysed, server.url)),
+            (ROUTED, _routed),
+            ("blueGreen", _blue_green),
+        )
         for strategy, body in bodies:
             now = await _update(client, gor, rollouts, body)
             found.append(Requests(strategy, now, kept.get(strategy, {})))
@@ -84,6 +91,7 @@ async def _update(client: Client, gor: GorRun, rollouts: int, body: Callable[[st
         for name in fleet.names:
             for service in (f"{name}-active", f"{name}-preview"):
                 await client.create(SERVICES, fleet.namespace, _service(service, name))
+            await client.create(INGRESSES, fleet.namespace, _ingress(name))
         await client.create(ANALYSIS_TEMPLATES, fleet.namespace, _TEMPLATE)
         await fleet.deploy()
         await asyncio.sleep(_SETTLE_SECONDS)
@@ -108,6 +116,29 @@ def _analysed(url: str, name: str, version: str) -> Raw:
     analysis = {"analysis": {"templates": [{"templateName": "value"}], "args": args}}
     body["spec"]["strategy"]["canary"]["steps"] = [first, analysis, *later]
     return body
+
+
+def _routed(name: str, version: str) -> Raw:
+    """The canary with its weights in a canary Ingress."""
+    body = rollout(name, version)
+    body["spec"]["strategy"]["canary"] |= {
+        "canaryService": f"{name}-preview",
+        "stableService": f"{name}-active",
+        "trafficRouting": {"nginx": {"stableIngress": name}},
+        "scaleDownDelaySeconds": _SCALE_DOWN_SECONDS,
+    }
+    return body
+
+
+def _ingress(name: str) -> Raw:
+    backend = {"service": {"name": f"{name}-active", "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    return {
+        "apiVersion": INGRESSES.api_version,
+        "kind": INGRESSES.kind,
+        "metadata": {"name": name},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": f"{name}.example.com", "http": {"paths": [path]}}]},
+    }
 
 
 def _blue_green(name: str, version: str) -> Raw:

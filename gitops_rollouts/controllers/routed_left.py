@@ -78,6 +78,9 @@ class RoutedLeftovers:
         cached = self._objects.get(reference)
         if cached is not None and not await self._strangers(reference, cached):
             return
+        if cached is None and self._objects.watches(reference):
+            self.queue.forget(reference)
+            return
         live = await self._objects.live(reference)
         if live is None or not is_marked(live):
             self.queue.forget(reference)

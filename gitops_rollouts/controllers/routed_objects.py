@@ -217,6 +217,11 @@ class RoutedObjects:
         """Whether this Rollout referred to the object when it was looked at last."""
         return reference in self._of.get(key, ())
 
+    def watches(self, reference: Reference) -> bool:
+        """Whether an object of this name would be in a cache."""
+        informer = self._informers.get(reference.kind)
+        return informer is not None and informer.synced and self._covers(reference)
+
     async def live(self, reference: Reference) -> Raw | None:
         """The object as the API server has it now; None if it or its kind isn't there. Raises `KubeError`."""
         try:
