@@ -250,3 +250,30 @@ async def test_two_rollouts_share_a_virtual_service_on_a_cluster(
         await j.shows(j.before)
         await j.has_no_traces()
         j.no_weight_went_back({0, 20, 100})
+
+
+async def test_an_experiments_share_of_the_traffic_on_a_cluster(
+    client: Client, settings: Settings, crds: Cluster, tmp_path: Path
+) -> None:
+    """§15.1, §15.3: a destination for its Service in every route while it runs, in the order of time; Git keeps it."""
+    install(crds, "istio")
+    trial = {"templates": [{"name": "trial", "specRef": "canary", "weight": 10}], "duration": "10s"}
+    steps = [{"setWeight": 20}, {"experiment": trial}, {"pause": {}}]
+    case = Case({"istio": ISTIO}, MANIFESTS, (SERVICES,), expected, weight, canary={"steps": steps})
+    async with journey(client, settings, tmp_path, case) as j:
+        await j.healthy("v1")
+        j.before = await j.objects()
+        container = j.documents["Rollout/web"]["spec"]["template"]["spec"]["containers"][0]
+        container["ports"] = [{"containerPort": 8080}]  # an experiment's Service needs some
+        await j.release("v2")
+        await j.paused(2, "v2")
+        await j.at(20)
+        seen: dict[str, list[tuple[int, int, int]]] = {WEB: [], EDGE: []}
+        for raw in j.watched.chapter(SERVICES):
+            protocol = "tls" if "tls" in raw["spec"] else "tcp"
+            told = {one["destination"]["host"]: one["weight"] for one in raw["spec"][protocol][0]["route"]}
+            split = (told.pop("web-stable"), told.pop("web-canary"), sum(told.values()))
+            series = seen[f"VirtualService/{raw['metadata']['name']}"]
+            if series[-1:] != [split]:
+                series.append(split)
+        assert seen == {name: [(100, 0, 0), (80, 20, 0), (70, 20, 10), (80, 20, 0)] for name in seen}
