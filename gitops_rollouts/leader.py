@@ -29,6 +29,7 @@ from gitops_rollouts.controllers.observe import (
     project_rollout,
     project_service,
 )
+from gitops_rollouts.controllers.primary_cluster import PrimaryCluster
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import (
     COALESCE_SECONDS,
@@ -38,9 +39,7 @@ from gitops_rollouts.controllers.rollout import (
     RolloutController,
     WantSink,
 )
-from gitops_rollouts.controllers.routed_left import SETTLE_SECONDS as LEFT_SETTLE_SECONDS
-from gitops_rollouts.controllers.routed_left import RoutedLeftovers
-from gitops_rollouts.controllers.routed_objects import RoutedObjects
+from gitops_rollouts.controllers.routed_clusters import RoutedClusters
 from gitops_rollouts.controllers.routing import RouterCalls
 from gitops_rollouts.controllers.run_caches import RunCaches
 from gitops_rollouts.controllers.services import SETTLE_SECONDS, ServiceController
@@ -66,9 +65,6 @@ from gitops_rollouts.plugins.pool import CALL_SECONDS, Plugins
 from gitops_rollouts.tasks import cancel
 from gitops_rollouts.telemetry import Metrics
 from gitops_rollouts.traffic.alb.verification import DEFAULT_BINDINGS, DEFAULT_TAG_KEY, LoadBalancerChecks
-from gitops_rollouts.traffic.built_in import BUILT_IN
-from gitops_rollouts.traffic.objects import Reference
-from gitops_rollouts.traffic.over_objects import ObjectRouters
 from gitops_rollouts.traffic.plugin import PluginRouters
 from gitops_rollouts.traffic.registry import Registry
 
@@ -165,6 +161,7 @@ class Leader:
         git: GitFactory | None,
         plugins: Plugins,
         configured: Configured,
+        primary: PrimaryCluster | None = None,
     ) -> None:
         self._fence = fence
         self._plugins = plugins
@@ -207,27 +204,24 @@ class Leader:
             instance_id=settings.instance_id,
             on_rollout=rollout_queue.add,
         )
-        left_queue: DelayQueue[Reference] = DelayQueue("RoutedObjects", metrics=metrics)
-        self._routed = RoutedObjects(
+        self._clusters = RoutedClusters(
             client,
             discovery,
             fence,
             rollouts,
-            BUILT_IN,
             self.emit,
+            metrics,
             namespace=settings.namespace,
             on_rollout=rollout_queue.add,
             look_again=rollout_queue.add_after,
-            on_marked=lambda reference: left_queue.add_after(reference, LEFT_SETTLE_SECONDS),
+            primary=primary,
         )
-        self._leftovers = RoutedLeftovers(client, rollouts, self._routed, left_queue)
-        kinds = [ObjectRouters(router, self._routed) for router in BUILT_IN]
         balancers = None
         if settings.verify_target_groups:
             balancers = LoadBalancerChecks(
                 client, tag_key=settings.alb_tag_key, bindings=settings.target_group_bindings
             )
-        registry = Registry([*kinds, PluginRouters(plugins)])
+        registry = Registry([*self._clusters.kinds, PluginRouters(plugins)])
         self._routers = RouterCalls(registry, rollout_queue.add, clock, balancers=balancers)
         self._step_plugins = StepPluginCalls(plugins, rollout_queue.add, clock, disabled=configured.disabled)
         self._rollouts = RolloutController(
@@ -297,7 +291,7 @@ class Leader:
         """Start to watch; returns the tasks, which never end by themselves."""
         tasks = [asyncio.create_task(self._events.run(), name="event recorder")]
         tasks.append(asyncio.create_task(self._workloads.run(), name="watch of workloads"))
-        tasks.append(asyncio.create_task(self._routed.run(), name="watch of routed objects"))
+        tasks += self._clusters.watches()
         tasks += [asyncio.create_task(watch, name=name) for name, watch in self._analyses.watches().items()]
         return tasks + [asyncio.create_task(i.run(), name=f"watch of {i.resource.plural}") for i in self._informers]
 
@@ -311,7 +305,7 @@ class Leader:
         self._controllers = [
             asyncio.create_task(self._rollouts.run(), name="rollout controller"),
             asyncio.create_task(self._services.run(), name="service controller"),
-            asyncio.create_task(self._leftovers.run(), name="routed objects left behind"),
+            *self._clusters.work(),
             asyncio.create_task(self._experiments.run(), name="experiment controller"),
             asyncio.create_task(self._analyses.run(), name="analysis run controller"),
         ]
@@ -324,7 +318,7 @@ class Leader:
         """Let the passes under way finish, then Git, then the events that wait."""
         for queue in self._queues:
             queue.close()
-        self._leftovers.queue.close()
+        self._clusters.close()
         try:
             self._fence.fence()
         except LeadershipLost:

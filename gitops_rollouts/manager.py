@@ -15,6 +15,7 @@ import structlog
 
 from gitops_rollouts import __version__
 from gitops_rollouts.api.names import LOCK_NAME
+from gitops_rollouts.controllers.primary_cluster import primary_cluster
 from gitops_rollouts.controllers.rollout import Clock
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence, LeaderElection, NoElection, identity
@@ -75,7 +76,8 @@ class Manager:
         self._why_not_ready = "the caches are not in sync yet"
         settings = self.settings
         plugins, configured = await installed_plugins(client, settings, election)
-        leader = Leader(client, election, settings, self.metrics, self._clock, self._git, plugins, configured)
+        primary = await primary_cluster(client, controller_namespace(settings.namespace or client.default_namespace))
+        leader = Leader(client, election, settings, self.metrics, self._clock, self._git, plugins, configured, primary)
         background = leader.start()
         if isinstance(election, LeaderElection):
             background.append(asyncio.create_task(election.hold(), name="lease"))
@@ -93,6 +95,8 @@ class Manager:
             self._why_not_ready = "stopping"
             await leader.end()
             await cancel(background)
+            if primary is not None and primary.client is not None:
+                await primary.client.close()
 
     def _servers(self) -> list[WebServer]:
         settings = self.settings

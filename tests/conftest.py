@@ -8,12 +8,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from custom_kinds import establish
+from custom_kinds import establish, ours
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.local.git_server import GitServer
 
@@ -45,13 +43,7 @@ def kubeconfig(control_plane: Cluster) -> Path:
 @pytest.fixture(scope="session")
 def crds(control_plane: Cluster) -> Cluster:
     """The control plane with every CustomResourceDefinition of deploy/crds established."""
-    definitions: list[dict[str, Any]] = [
-        document
-        for path in sorted((ROOT / "deploy" / "crds").glob("*.yaml"))
-        for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)
-        if document and document.get("kind") == "CustomResourceDefinition"
-    ]
-    establish(control_plane.api_server(), definitions)
+    establish(control_plane.api_server(), ours())
     return control_plane
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
 
 from gitops_rollouts.errors import KubeError
 from gitops_rollouts.local.api_server import ApiServer
 from waiting import wait_for
 
+_OURS: Final = Path(__file__).resolve().parent.parent / "deploy" / "crds"
 _BASE = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def ours() -> list[dict[str, Any]]:
+    """Every CustomResourceDefinition of deploy/crds."""
+    return [
+        document
+        for path in sorted(_OURS.glob("*.yaml"))
+        for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader)
+        if document and document.get("kind") == "CustomResourceDefinition"
+    ]
 
 
 def establish(api: ApiServer, definitions: Iterable[dict[str, Any]]) -> None:

@@ -20,6 +20,8 @@ MANAGED_BY_ROLLOUTS: Final = "argo-rollouts.argoproj.io/managed-by-rollouts"
 INSTANCE_ID: Final = "argo-rollouts.argoproj.io/controller-instance-id"
 LAST_APPLIED_CONFIGURATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 NOTIFIED: Final = "notified.notifications.argoproj.io"
+PRIMARY_CLUSTER: Final = "istio.argoproj.io/primary-cluster"
+"""``true`` on the Secret of the controller's namespace with the kubeconfig of Istio's primary cluster (§15.3)."""
 
 ROLLOUT_TYPE: Final = "rollout-type"
 """On an AnalysisRun of a Rollout: ``Step``, ``Background``, ``PrePromotion`` or ``PostPromotion``."""

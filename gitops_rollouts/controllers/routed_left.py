@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class RoutedLeftovers:
-    """Looks at each object with the routers' mark."""
+    """Looks at each object with the routers' mark, of Rollouts of our cluster, which marks call ``cluster``."""
 
     def __init__(
         self,
@@ -37,8 +37,10 @@ class RoutedLeftovers:
         rollouts: Informer[LiveRollout],
         objects: RoutedObjects,
         queue: DelayQueue[Reference],
+        cluster: str = "",
     ) -> None:
         self.queue = queue
+        self._cluster = cluster
         self._rollouts = rollouts
         self._client = client
         self._objects = objects
@@ -118,7 +120,8 @@ class RoutedLeftovers:
 
     async def _strangers(self, reference: Reference, raw: Raw) -> list[Mark]:
         """The marks of Rollouts that are gone, are others of the same name, or don't route the object any more."""
-        return [mark for mark in marks(raw) if not await self._routes(mark, reference)]
+        ours = [mark for mark in marks(raw) if mark.cluster == self._cluster]
+        return [mark for mark in ours if not await self._routes(mark, reference)]
 
     async def _routes(self, mark: Mark, reference: Reference) -> bool:
         """The API itself is asked before the answer is no: the Rollout may be newer than the cache."""

@@ -122,6 +122,28 @@ class Access:
         return await cls._from_kubeconfig(named or str(Path.home() / ".kube" / "config"), context)
 
     @classmethod
+    async def of_text(cls, text: str, where: str) -> Access:
+        """From a kubeconfig that came over the network: it may name neither programs nor files of this machine.
+
+        Raises `ConfigError`, which tells nothing of the text.
+        """
+        wrong = _not_of_itself(text)
+        if wrong:
+            raise ConfigError(
+                f"The kubeconfig of {where} can't be used: {wrong}", remedy="put the data themselves into it"
+            )
+        with tempfile.TemporaryDirectory(prefix="gor-access-") as folder:
+            path = Path(folder) / "kubeconfig"
+            _private_file(path, text.encode())
+            try:
+                access = await cls._from_kubeconfig(str(path), None)
+            except ConfigError as error:
+                what = type(error.__cause__ or error).__name__
+                raise ConfigError(f"The kubeconfig of {where} can't be used: {what}") from None
+        access.where = where
+        return access
+
+    @classmethod
     def in_cluster(cls) -> Access:
         """The service account of this Pod. Raises `ConfigError`."""
         configuration = Configuration()
@@ -196,6 +218,31 @@ class Access:
 
 _SHAPE = (KeyError, TypeError, ValueError, AttributeError)
 """What the library's loader raises on a kubeconfig whose parts have unexpected types."""
+
+
+_OF_ITSELF = {
+    "users": ("user", {"client-certificate-data", "client-key-data", "token", "username", "password"}),
+    "clusters": ("cluster", {"server", "certificate-authority-data", "insecure-skip-tls-verify", "tls-server-name"}),
+}
+_LONGEST = 256 * 1024
+
+
+def _not_of_itself(text: str) -> str:
+    """What of a kubeconfig isn't in it, but in programs or files; ``""`` if all is."""
+    if len(text) > _LONGEST:
+        return f"it is longer than {_LONGEST} bytes"
+    try:
+        config = yaml.safe_load(text)
+        found = {
+            key
+            for listed, (part, allowed) in _OF_ITSELF.items()
+            for each in config[listed]
+            for key in (each.get(part) or {})
+            if key not in allowed
+        }
+    except (yaml.YAMLError, RecursionError, *_SHAPE):
+        return "it is none"
+    return f"{', '.join(sorted(map(str, found)))} isn't allowed in it" if found else ""
 
 
 def _rest(configuration: Configuration) -> RESTClientObject:

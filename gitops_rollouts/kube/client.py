@@ -61,6 +61,11 @@ class Client:
         return cls(await Access.load(kubeconfig, context))
 
     @classmethod
+    async def of_kubeconfig(cls, text: str, where: str) -> Client:
+        """The cluster that this kubeconfig is for; ``where`` it comes from (see `Access.of_text`)."""
+        return cls(await Access.of_text(text, where))
+
+    @classmethod
     async def in_cluster(cls) -> Client:
         """The cluster and the service account of this Pod, whatever kubeconfig is named. Raises `ConfigError`."""
         return cls(Access.in_cluster())

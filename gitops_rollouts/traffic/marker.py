@@ -26,14 +26,18 @@ _SHARED: Final = ("managedRoutes", "maxTrafficWeight")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One Rollout that an object is routed for: as much of it as its routers need to undo what they did."""
+    """One Rollout that an object is routed for: as much of it as its routers need to undo what they did.
+
+    ``cluster``: that of the Rollout, ``""`` if it is the object's.
+    """
 
     key: tuple[str, str]
     uid: str
     rollout: Rollout
+    cluster: str = ""
 
 
-def marked(raw: Raw, routed: Routed, router_key: str) -> Raw:
+def marked(raw: Raw, routed: Routed, router_key: str, cluster: str = "") -> Raw:
     """The object with the mark of this Rollout and router."""
     meta = routed.rollout.metadata
     entries, name = _entries(raw), f"{meta.namespace}/{meta.name}"
@@ -41,7 +45,7 @@ def marked(raw: Raw, routed: Routed, router_key: str) -> Raw:
     canary = mapping(mapping(routed.spec.get("strategy")).get("canary"))
     routing = mapping(canary.get("trafficRouting"))
     former = mapping(before.get("trafficRouting")) if before.get("uid") == meta.uid else {}
-    entry: dict[str, Any] = {"uid": meta.uid}
+    entry: dict[str, Any] = {"uid": meta.uid, **({"cluster": cluster} if cluster else {})}
     entry |= {field: canary[field] for field in _KEPT if field in canary}
     entry["trafficRouting"] = former | _of_router(routing, router_key)
     ping_pong = routed.rollout.status.canary.stable_ping_pong
@@ -65,7 +69,8 @@ def marks(raw: Mapping[str, Any]) -> tuple[Mark, ...]:
     for name, entry in list(_entries(raw).items())[:_MOST]:
         namespace, _, short = name.partition("/")
         if namespace and short and "/" not in short and isinstance(entry, dict):
-            found.append(Mark((namespace, short), str(entry.get("uid") or ""), _rollout(namespace, short, entry)))
+            uid, cluster = str(entry.get("uid") or ""), str(entry.get("cluster") or "")
+            found.append(Mark((namespace, short), uid, _rollout(namespace, short, entry), cluster))
     return tuple(found)
 
 

@@ -78,11 +78,12 @@ def _reference(selection: Selection, raw: Raw) -> Reference:
 
 
 class ObjectRouters:
-    """The kind of one `ObjectRouter`."""
+    """The kind of one `ObjectRouter`. ``cluster``: see `Mark`."""
 
-    def __init__(self, router: ObjectRouter, carrier: Carrier) -> None:
+    def __init__(self, router: ObjectRouter, carrier: Carrier, cluster: str = "") -> None:
         self._router = router
         self._carrier = carrier
+        self._cluster = cluster
 
     def refused(self, routing: TrafficRouting) -> FieldError | None:
         """Nothing: what it needs is in the cluster."""
@@ -97,7 +98,7 @@ class ObjectRouters:
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
         """The one, if the Rollout names it."""
-        return [_Bound(self._router, self._carrier, routed)] if self._router.asked(routing) else []
+        return [_Bound(self._router, self._carrier, routed, self._cluster)] if self._router.asked(routing) else []
 
 
 def missing(router: ObjectRouter, rollout: Rollout, found: Found) -> list[FieldError]:
@@ -122,8 +123,9 @@ def _planned(changes: Iterable[Change]) -> tuple[list[Change], RoutingError | No
 class _Bound:
     """One router, told of one Rollout."""
 
-    def __init__(self, router: ObjectRouter, carrier: Carrier, routed: Routed) -> None:
+    def __init__(self, router: ObjectRouter, carrier: Carrier, routed: Routed, cluster: str) -> None:
         self._router = router
+        self._cluster = cluster
         self._carrier = carrier
         self._routed = routed
         self._rollout = routed.rollout
@@ -196,7 +198,7 @@ class _Bound:
         return moved or change.rests or bool(merge_patch(change.before, change.after))
 
     def _marked(self, raw: Raw) -> Raw:
-        return marked(raw, self._routed, self._router.key)
+        return marked(raw, self._routed, self._router.key, self._cluster)
 
     async def _release(self, found: Found, reference: Reference, *, keep_mark: bool) -> None:
         """Take away the mark and our entry of managedFields (§15.6)."""
