@@ -17,6 +17,7 @@ from traffic.crds import install
 from traffic.journey import Case, Moment, Objects, journey, whole_journey
 
 API = "appmesh.k8s.aws/v1beta2"
+MEDDLED = "nonsense"
 KINDS = tuple(
     Resource("appmesh.k8s.aws", "v1beta2", f"{kind.lower()}s", kind, namespaced=True)
     for kind in ("VirtualService", "VirtualRouter", "VirtualNode")
@@ -110,7 +111,7 @@ def weight(raw: dict[str, Any]) -> int | None:
 
 def meddle(objects: Objects) -> None:
     _set(objects, 77, 23)
-    objects["VirtualNode/web-canary"]["spec"]["podSelector"]["matchLabels"][POD_TEMPLATE_HASH] = "nonsense"
+    objects["VirtualNode/web-canary"]["spec"]["podSelector"]["matchLabels"][POD_TEMPLATE_HASH] = MEDDLED
 
 
 def enrich(objects: Objects) -> None:
@@ -119,6 +120,32 @@ def enrich(objects: Objects) -> None:
     routes.append(routes.pop(0))
     routes[0]["httpRoute"]["timeout"] = {"idle": {"unit": "s", "value": 5}}
     objects["VirtualNode/web-stable"]["spec"]["podSelector"]["matchLabels"]["tier"] = "front"
+
+
+def assert_every_node_with_traffic_had_pods(told: list[dict[str, Any]]) -> None:
+    """At every moment until the Rollout goes: a canary with weight selects a version, and so does stable.
+
+    When all weight goes from the canary to stable at the end of an update, stable selects that version already.
+    """
+    canary, stable, routed, before = "", "", 0, 0
+    seen: set[int] = set()
+    for one in sorted(told, key=lambda raw: int(raw["metadata"]["resourceVersion"])):
+        if one["kind"] == "VirtualNode":
+            is_canary = one["metadata"]["name"] == "web-canary"
+            selected = one["spec"]["podSelector"]["matchLabels"].get(POD_TEMPLATE_HASH, "")
+            if MANAGED_BY_ROLLOUTS not in one["metadata"].get("annotations", {}):
+                if canary and stable:
+                    break
+                continue
+            canary, stable = (selected, stable) if is_canary else (canary, selected)
+        elif (found := weight(one)) is not None:
+            before, routed = routed, found
+            seen.add(found)
+            assert (before, routed) != (100, 0) or stable == canary, "stable has not the version that it is to serve"
+        if routed and canary != MEDDLED:
+            assert canary not in ("", "canary-hash"), f"the canary has weight {routed} and no pods"
+        assert not routed or stable, "stable selects no version"
+    assert seen >= {0, 20, 60, 100}
 
 
 @pytest.mark.cluster
@@ -138,3 +165,5 @@ async def test_a_whole_life_with_app_mesh(client: Client, settings: Settings, cr
     )
     async with journey(client, settings, tmp_path, case) as j:
         await whole_journey(j)
+        told = [one for kind in KINDS for one in j.watched.seen[kind]]
+    assert_every_node_with_traffic_had_pods(told)
