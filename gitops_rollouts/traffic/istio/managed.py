@@ -10,6 +10,7 @@ from gitops_rollouts.api.steps import RouteMatch, SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.traffic.istio.names import Sides, destination_of, virtual_services
 from gitops_rollouts.traffic.istio.routes import destinations, name_of
 from gitops_rollouts.traffic.istio.weights import weight_of
+from gitops_rollouts.traffic.marker import marks
 from gitops_rollouts.traffic.objects import mapping, sequence
 from gitops_rollouts.traffic.router import routing_of
 
@@ -26,6 +27,19 @@ def managed_names(rollout: Rollout) -> tuple[str, ...]:
     names += [step.set_mirror_route.name for step in canary.steps if step.set_mirror_route is not None]
     weighted = weighted_names(rollout)
     return tuple(dict.fromkeys(name for name in names if name and name not in weighted))
+
+
+def names_in(rollout: Rollout, live: Mapping[str, Any]) -> tuple[str, ...]:
+    """`managed_names`, and those of before that the mark on the object tells of: they may still stand in it."""
+    key, weighted = (rollout.metadata.namespace, rollout.metadata.name), weighted_names(rollout)
+    former = [
+        name
+        for mark in marks(live)
+        if (mark.key, mark.uid) == (key, rollout.metadata.uid)
+        for name in managed_names(mark.rollout)
+        if name not in weighted
+    ]
+    return tuple(dict.fromkeys([*managed_names(rollout), *former]))
 
 
 def weighted_names(rollout: Rollout) -> frozenset[str]:

@@ -112,8 +112,6 @@ class IstioRouter:
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterable[Change]:
         """One edit for each VirtualService that is there."""
-        if not managed_names(routed.rollout):
-            return []
         there = [(reference, found.get(reference)) for reference in _grouped(routed.rollout)]
         return [
             Edit(reference, live, virtual_service.without_managed_routes(routed.rollout, live))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from gitops_rollouts.api.meta import Raw
@@ -19,7 +19,7 @@ from gitops_rollouts.traffic.router import Share, Wanted, routing_of
 
 def problems(rollout: Rollout, service: IstioVirtualService, live: Raw) -> list[str]:
     """What is wrong in it, in the words of §20."""
-    found = chosen(mapping(live.get("spec")), service, managed.managed_names(rollout), sides_of(rollout))
+    found = chosen(mapping(live.get("spec")), service, managed.names_in(rollout, live), sides_of(rollout))
     return [str(problem) for problem in found.problems]
 
 
@@ -30,8 +30,8 @@ def edited(rollout: Rollout, service: IstioVirtualService, wanted: Wanted, live:
     """
     sides = sides_of(rollout, wanted)
     names = managed.managed_names(rollout)
-    if wanted.done:
-        live = without_managed_routes(rollout, live)
+    gone = managed.names_in(rollout, live) if wanted.done else set(managed.names_in(rollout, live)) - set(names)
+    live = _without(live, gone)
     found = chosen(mapping(live.get("spec")), service, names, sides)
     back = goes_back(wanted)
     if found.problems and not (back and found.routes):
@@ -52,15 +52,13 @@ def goes_back(wanted: Wanted) -> bool:
 
 def sets_routes(live: Raw, rollout: Rollout, service: IstioVirtualService) -> bool:
     """Whether a header or mirror route can be set in it: it has an http route with weights."""
-    found = chosen(mapping(live.get("spec")), service, managed.managed_names(rollout), sides_of(rollout))
+    found = chosen(mapping(live.get("spec")), service, managed.names_in(rollout, live), sides_of(rollout))
     return any(route.protocol == "http" for route in found.routes)
 
 
 def without_managed_routes(rollout: Rollout, live: Raw) -> Raw:
     """The VirtualService without any route of ours."""
-    http = sequence(mapping(live.get("spec")).get("http"))
-    rest = managed.without(http, managed.managed_names(rollout))
-    return live if len(rest) == len(http) else with_spec(live, http=rest)
+    return _without(live, managed.names_in(rollout, live))
 
 
 def kept(rollout: Rollout, service: IstioVirtualService, git: Raw, live: Raw) -> Raw:
@@ -70,7 +68,7 @@ def kept(rollout: Rollout, service: IstioVirtualService, git: Raw, live: Raw) ->
     if sequence(spec.get("http")):
         spec = {**spec, "http": managed.without(sequence(spec.get("http")), names)}
     found = chosen(spec, service, names, sides)
-    of_live = chosen(there, service, names, sides)
+    of_live = chosen(there, service, managed.names_in(rollout, live), sides)
     counterparts, elsewhere = _counterparts(found, of_live, there), _elsewhere(of_live, there, sides)
     for protocol in PROTOCOLS:
         routes = sequence(spec.get(protocol))
@@ -107,7 +105,7 @@ def given_back(rollout: Rollout, service: IstioVirtualService, live: Raw) -> Raw
 
 def actual(rollout: Rollout, service: IstioVirtualService, reference: Reference, live: Raw) -> Iterable[Actual]:
     """What each route says now."""
-    names, sides, spec = managed.managed_names(rollout), sides_of(rollout), mapping(live.get("spec"))
+    names, sides, spec = managed.names_in(rollout, live), sides_of(rollout), mapping(live.get("spec"))
     there = tuple(name for route in sequence(spec.get("http")) if (name := name_of(route)) in names)
     for route in chosen(spec, service, names, sides).routes:
         entries = destinations(sequence(spec.get(route.protocol))[route.index])
@@ -120,6 +118,12 @@ def actual(rollout: Rollout, service: IstioVirtualService, reference: Reference,
             tuple(weights.others(entries, sides)),
             there if route.protocol == "http" else (),
         )
+
+
+def _without(live: Raw, names: Collection[str]) -> Raw:
+    http = sequence(mapping(live.get("spec")).get("http"))
+    rest = managed.without(http, names)
+    return live if len(rest) == len(http) else with_spec(live, http=rest)
 
 
 def _weighted(

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from gitops_rollouts.api.meta import ObjectMeta
 from gitops_rollouts.api.steps import CanaryStep, SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.errors import RoutingError
+from gitops_rollouts.traffic.marker import marked
 from gitops_rollouts.traffic.objects import Edit
 from gitops_rollouts.traffic.router import Wanted
 from traffic.istio.virtual_services import ISTIO, OTHER, PRIMARY, both, on, table, to, virtual_service
@@ -193,7 +195,9 @@ def test_a_route_with_weights_is_no_managed_route() -> None:
     (error,) = ISTIO.check(rollout, start())
     assert error.path == "spec.strategy.canary.trafficRouting.managedRoutes"
     assert error.value == "primary"
-    assert list(ISTIO.without_managed_routes(routed(rollout), start())) == []
+    (edit,) = ISTIO.without_managed_routes(routed(rollout), start())
+    assert isinstance(edit, Edit)
+    assert edit.after == edit.before
     with pytest.raises(RoutingError, match="'primary'"):
         ISTIO.changes(
             routed(rollout),
@@ -211,3 +215,26 @@ def test_a_header_route_needs_an_http_route() -> None:
     now = told(ISTIO, rollout, split(5, header_route=BETA), table(tcp, virtual_service(http=[PRIMARY])))
     assert http(now)[0] == BETA_ROUTE
     assert now.named("db")["spec"]["tcp"] == [{"route": both(95, 5)}]
+
+
+def test_a_route_that_the_rollout_manages_no_more_goes_and_blocks_nothing() -> None:
+    """§15.3, §15.6: the mark tells of the list as it was when the route was set."""
+    before, after = on("web", managed=["beta"]), on("web")
+    now = told(ISTIO, before, split(10, header_route=BETA), table(virtual_service(http=[{"route": both()}])))
+    bearing = marked(now.named("web"), routed(before), "istio")
+    live = table(bearing)
+    assert ISTIO.check(after, live) == []
+    assert http(told(ISTIO, after, split(20), live)) == [{"route": both(80, 20)}]
+    foreign = table(
+        marked(
+            now.named("web"),
+            routed(
+                on("web", managed=["beta"]).model_copy(update={"metadata": ObjectMeta(name="api", namespace="shop")})
+            ),
+            "istio",
+        )
+    )
+    assert [one.message for one in ISTIO.check(after, foreign)] != []
+    (edit,) = ISTIO.without_managed_routes(routed(after), live)
+    assert isinstance(edit, Edit)
+    assert edit.after["spec"]["http"] == [{"route": both(90, 10)}]
