@@ -21,6 +21,7 @@ from gitops_rollouts.traffic.router import Routed
 _LONGEST: Final = 64 * 1024
 _MOST: Final = 64
 _KEPT: Final = ("canaryService", "stableService", "pingPong")
+_ROUTES: Final = ("setHeaderRoute", "setMirrorRoute")
 _SHARED: Final = ("managedRoutes", "maxTrafficWeight")
 
 
@@ -48,6 +49,8 @@ def marked(raw: Raw, routed: Routed, router_key: str, cluster: str = "") -> Raw:
     entry: dict[str, Any] = {"uid": meta.uid, **({"cluster": cluster} if cluster else {})}
     entry |= {field: canary[field] for field in _KEPT if field in canary}
     entry["trafficRouting"] = former | _of_router(routing, router_key)
+    if steps := _steps(canary):
+        entry["steps"] = steps
     ping_pong = routed.rollout.status.canary.stable_ping_pong
     if ping_pong:
         entry["stablePingPong"] = ping_pong
@@ -97,8 +100,21 @@ def _of_router(routing: Mapping[str, Any], router_key: str) -> dict[str, Any]:
     return {**kept, router_key: routing.get(router_key)}
 
 
+def _steps(canary: Mapping[str, Any]) -> list[Raw]:
+    """What managed routes match, and how Services of experiments are called: some routers know their own by that."""
+    kept: list[Raw] = []
+    for step in map(mapping, sequence(canary.get("steps"))):
+        one: Raw = {field: step[field] for field in _ROUTES if field in step}
+        templates = [mapping(each) for each in sequence(mapping(step.get("experiment")).get("templates"))]
+        if services := [{"service": each["service"]} for each in templates if each.get("service")]:
+            one["experiment"] = {"templates": services}
+        if one:
+            kept.append(one)
+    return kept
+
+
 def _rollout(namespace: str, name: str, entry: Mapping[str, Any]) -> Rollout:
-    canary = {field: entry[field] for field in (*_KEPT, "trafficRouting") if field in entry}
+    canary = {field: entry[field] for field in (*_KEPT, "steps", "trafficRouting") if field in entry}
     return parse_rollout(
         {
             "apiVersion": ARGO_API_VERSION,

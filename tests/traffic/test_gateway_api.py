@@ -15,6 +15,7 @@ from gitops_rollouts.api.steps import RouteMatch, SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.plugins.catalogue import GATEWAY_API as NAME
 from gitops_rollouts.traffic.gateway_api import GatewayApi
+from gitops_rollouts.traffic.marker import marked, marks
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import Reference, merge_patch
 from gitops_rollouts.traffic.router import Routed, Share
@@ -460,6 +461,28 @@ def test_rules_of_an_api_server_that_knows_no_names_are_known_by_their_matches()
     assert_settled(GATEWAY, rollout, second, found)
     assert len(rules(found)) == 4
     assert found.after(GATEWAY.without_managed_routes(routed(rollout), found)).named("web") == live
+
+
+def test_the_mark_tells_what_is_known_by_steps_alone() -> None:
+    """§15.6: a rule without a name, and an experiment's Service of any name, go with a Rollout that is gone."""
+    asked = {"name": "early", "match": [{"headerName": "who", "headerValue": {"exact": "me"}}]}
+    templates = [{"name": "a", "specRef": "canary", "weight": 5, "service": {"name": "own-name"}}]
+    steps = [{"setHeaderRoute": asked}, {"setWeight": 5}, {"experiment": {"templates": templates}}]
+    rollout = rollout_with(config({"httpRoute": "web"}, **MANAGED), steps=steps)
+    live = route(
+        rule(pair(0, 100)),
+        {"matches": [{"path": {"type": "Exact", "value": "/x"}}], "backendRefs": [ref("web-canary", 1)]},
+    )
+    wanted = split(
+        20,
+        stable=Share("web", "6f9d7b5c4", 75),
+        additional=(Share("own-name", "x", 5),),
+        header_route=SetHeaderRoute.model_validate(asked),
+    )
+    found = nameless(told(GATEWAY, rollout, wanted, table(live, service("own-name", {"port": 80}))))
+    given_to = Routed(rollout, {"strategy": {"canary": rollout.spec.strategy.canary.encode()}}, {})  # type: ignore[union-attr]
+    (mark,) = marks(marked(found.named("web"), given_to, GATEWAY.key))
+    assert GATEWAY.given_back(mark.rollout, found.named("web")) == live
 
 
 def nameless(found: LaidOut) -> LaidOut:

@@ -221,3 +221,57 @@ async def _experiments_service(client: Client, namespace: str) -> str:
         return next((name for name in found if name.endswith("-more")), "")
 
     return str(await eventually(named, deadline=60, what="a Service of the experiment"))
+
+
+@pytest.mark.cluster
+@pytest.mark.long
+async def test_ping_pong_rests_on_the_service_of_the_last_version_whatever_git_says(
+    client: Client, settings: Settings, crds: Cluster, tmp_path: Path
+) -> None:
+    """§14.3, §15.4: no weight moves at the end of an update; Git goes on saying all to pong."""
+    install(crds, "gatewayAPI")
+    refs = [ref("web-pong", 100), ref("web-ping", 0)]
+    case = Case(
+        {"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "web", "disableInProgressLabel": True}}},
+        [route(HTTP, {"matches": at("/"), "backendRefs": refs})],
+        (HTTP,),
+        lambda before, moment: before,
+        lambda raw: next(one["weight"] for one in _refs(raw) if one["name"] == "web-ping"),
+        canary={
+            "canaryService": "",
+            "stableService": "",
+            "pingPong": {"pingService": "web-ping", "pongService": "web-pong"},
+            "steps": [{"setWeight": 40}, {"pause": {}}],
+        },
+        services=("web-ping", "web-pong"),
+    )
+    async with journey(client, settings, tmp_path, case) as j:
+        await j.healthy("v1")
+        j.before = await j.objects()
+        await j.shows(_ping(j.before, 100))
+        j.mark()
+        for tag, series in (("v2", [60, 0]), ("v3", [40, 100])):
+            moving, last = series
+            await j.release(tag)
+            await j.paused(1, tag)
+            await j.shows(_ping(j.before, moving))
+            await j.promote(1)
+            await j.healthy(tag)
+            await j.shows(_ping(j.before, last))
+        assert j.weights() == {"HTTPRoute/web": [60, 0, 40, 100]}
+        await j.release("v4")
+        await j.paused(1, "v4")
+        await j.abort()
+        await j.web.phase("Degraded", image="app:v4")
+        await j.shows(_ping(j.before, 100))
+        del j.documents["Rollout/web"]
+        await j.push()
+        await j.shows(_ping(j.before, 0))
+        await j.has_no_traces()
+
+
+def _ping(before: Objects, weight: int) -> Objects:
+    after = copy.deepcopy(before)
+    for one in _refs(after["HTTPRoute/web"]):
+        one["weight"] = {"web-ping": weight, "web-pong": 100 - weight}[one["name"]]
+    return after
