@@ -13,6 +13,7 @@ from gitops_rollouts.cli.options import AllNamespaces, Context, Kubeconfig, Name
 from gitops_rollouts.cli.output import Format
 
 if TYPE_CHECKING:
+    from gitops_rollouts.api.validation import FieldError
     from gitops_rollouts.kube.client import Client
     from gitops_rollouts.moving.outlook import Driver, Verdict
 
@@ -78,6 +79,8 @@ def check(
 
 
 async def _rollouts(client: Client, namespace: str | None, instance_id: str) -> list[Found]:
+    from gitops_rollouts.api.rollout import parse_rollout
+    from gitops_rollouts.cli.routed_view import problems_of
     from gitops_rollouts.cli.view import workload_of
     from gitops_rollouts.kube.resources import REPLICA_SETS, ROLLOUTS, SERVICES
 
@@ -88,11 +91,19 @@ async def _rollouts(client: Client, namespace: str | None, instance_id: str) -> 
     for raw in sorted(rollouts, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"])):
         where = raw["metadata"]["namespace"]
         workload = await workload_of(client, where, raw)
-        found.append(_one(raw, sets.get(where, []), services.get(where, []), workload, instance_id))
+        routes = await problems_of(client, parse_rollout(raw))
+        found.append(_one(raw, sets.get(where, []), services.get(where, []), workload, instance_id, routes))
     return found
 
 
-def _one(raw: Raw, sets: list[Raw], services: list[Raw], workload: Raw | None, instance_id: str) -> Found:
+def _one(
+    raw: Raw,
+    sets: list[Raw],
+    services: list[Raw],
+    workload: Raw | None,
+    instance_id: str,
+    routes: tuple[FieldError, ...],
+) -> Found:
     from gitops_rollouts.api.names import INSTANCE_ID
     from gitops_rollouts.cli.view import view
     from gitops_rollouts.controllers.rehearsal import first_pass
@@ -106,7 +117,7 @@ def _one(raw: Raw, sets: list[Raw], services: list[Raw], workload: Raw | None, i
         verdict = "other instance"
         reasons = [f"driven by a gor run with --instance-id {instance}" if instance else "it has no instance id"]
     else:
-        rehearsed = first_pass(raw, sets, services, workload, datetime.now(UTC))
+        rehearsed = first_pass(raw, sets, services, workload, datetime.now(UTC), routes)
         reasons = [*rehearsed.refused, *rehearsed.does]
         if rehearsed.refused:
             verdict = "refused"

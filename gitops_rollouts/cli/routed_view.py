@@ -11,10 +11,12 @@ from gitops_rollouts.errors import Forbidden, NotFound, UnknownKind
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.meta import Raw
+    from gitops_rollouts.api.validation import FieldError
     from gitops_rollouts.kube.client import Client
     from gitops_rollouts.kube.discovery import Discovery
     from gitops_rollouts.kube.resources import Resource
-    from gitops_rollouts.traffic.object_router import Actual
+    from gitops_rollouts.traffic.among import Among
+    from gitops_rollouts.traffic.object_router import Actual, ObjectRouter
     from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
 
 _CHAIN: Final = 8
@@ -58,29 +60,53 @@ class RoutedView:
 
 
 async def of_rollout(client: Client, rollout: Rollout) -> tuple[RoutedView, ...]:
-    """Read what the Rollout's routers refer to. What isn't there, or may not be read, is left out."""
-    from gitops_rollouts.kube.discovery import Discovery
-    from gitops_rollouts.traffic.among import Among
+    """What the objects that its routers refer to say. What isn't there, or may not be read, is left out."""
+    routers = _routers(rollout)
+    found, _ = await _found(client, rollout, routers)
+    return tuple(_view(router.key, one) for router in routers for one in router.actual(rollout, found))
+
+
+async def problems_of(client: Client, rollout: Rollout) -> tuple[FieldError, ...]:
+    """What is wrong with these objects, whatever isn't there first (§20 (B)). Nothing where they may not be read."""
+    from gitops_rollouts.traffic.over_objects import missing
+
+    routers = _routers(rollout)
+    found, complete = await _found(client, rollout, routers)
+    if not complete:
+        return ()
+    absent = [error for router in routers for error in missing(router, rollout, found)]
+    return (*absent, *(error for router in routers for error in router.check(rollout, found)))
+
+
+def _routers(rollout: Rollout) -> list[ObjectRouter]:
     from gitops_rollouts.traffic.built_in import BUILT_IN
-    from gitops_rollouts.traffic.over_objects import every_reference
     from gitops_rollouts.traffic.router import routing_of
 
     routing = routing_of(rollout)
-    routers = [router for router in BUILT_IN if routing is not None and router.asked(routing)]
-    if not routers:
-        return ()
+    return [router for router in BUILT_IN if routing is not None and router.asked(routing)]
+
+
+async def _found(client: Client, rollout: Rollout, routers: list[ObjectRouter]) -> tuple[Among, bool]:
+    """All that the routers refer to, and whether all of it could be read."""
+    from gitops_rollouts.kube.discovery import Discovery
+    from gitops_rollouts.traffic.among import Among
+    from gitops_rollouts.traffic.over_objects import every_reference
+
     discovery = Discovery(client)
     asked: set[object] = set()
     objects: list[Raw] = []
+    complete = True
     for _ in range(_CHAIN):
         news = [one for one in every_reference(routers, rollout, Among(objects)) if one not in asked]
         if not news:
             break
         asked.update(news)
         for one in news:
-            objects += await _read(client, discovery, one)
-    found = Among(objects)
-    return tuple(_view(router.key, one) for router in routers for one in router.actual(rollout, found))
+            try:
+                objects += await _read(client, discovery, one)
+            except Forbidden:
+                complete = False
+    return Among(objects), complete
 
 
 def texts(seen: Iterable[RoutedView], told: int | None) -> Iterator[str]:
@@ -113,7 +139,7 @@ async def _read(client: Client, discovery: Discovery, what: Reference | Selectio
             return [await client.get(resource, what.namespace, what.name)]
         selector = str(parse_tolerant(LabelSelector, dict(what.selector)))
         return await client.list(resource, what.namespace, selector) if selector else []
-    except (NotFound, Forbidden, UnknownKind):
+    except (NotFound, UnknownKind):
         return []
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gitops_rollouts.api.meta import Raw
-from gitops_rollouts.api.validation import unsupported_yet
+from gitops_rollouts.api.validation import FieldError, unsupported_yet
 from gitops_rollouts.controllers.observe import (
     LiveRollout,
     project_replica_set,
@@ -47,17 +47,23 @@ class FirstPass:
 
 
 def first_pass(
-    raw: Raw, replica_sets: Iterable[Raw], services: Iterable[Raw], workload: Raw | None, now: datetime
+    raw: Raw,
+    replica_sets: Iterable[Raw],
+    services: Iterable[Raw],
+    workload: Raw | None,
+    now: datetime,
+    routes: tuple[FieldError, ...] = (),
 ) -> FirstPass:
     """Rehearse it with what the cluster shows now.
 
-    ``replica_sets`` and ``services``: all of the namespace. ``workload``: what ``spec.workloadRef`` names.
+    ``replica_sets`` and ``services``: all of the namespace. ``workload``: what ``spec.workloadRef`` names. ``routes``:
+    what is wrong with the objects that its routers refer to.
     """
     live = project_rollout(raw)
     unsupported = unsupported_yet(live.rollout)
     if unsupported:
         return FirstPass(refused=tuple(error.render() for error in unsupported))
-    observed = _observed(live, replica_sets, services, workload)
+    observed = replace(_observed(live, replica_sets, services, workload), route_errors=routes)
     plan = step(observed, now)
     after = plan.status if plan.status is not None else live.rollout.status
     invalid = conditions.find(after.conditions, conditions.INVALID_SPEC)

@@ -18,7 +18,7 @@ from controllers.running import Shown, rollout, running
 from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, Resource
+from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, SERVICES, Resource
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from waiting import eventually
@@ -94,6 +94,14 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     canary = refused["spec"]["strategy"]["canary"]
     canary |= {"canaryService": "c", "stableService": "s", "trafficRouting": {"appMesh": {}}}
     await client.create(ROLLOUTS, namespace, refused)
+    unrouted = rollout("unrouted", steps=STEPS)
+    for service in ("unrouted", "unrouted-canary"):
+        spec = {"selector": {"app": "unrouted"}, "ports": [{"port": 80}]}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service}, "spec": spec}
+        await client.create(SERVICES, namespace, body)
+    names = {"canaryService": "unrouted-canary", "stableService": "unrouted"}
+    unrouted["spec"]["strategy"]["canary"] |= {**names, "trafficRouting": {"nginx": {"stableIngress": "gone"}}}
+    await client.create(ROLLOUTS, namespace, unrouted)
     bad = rollout("invalid", steps=[{"setWeight": 200}])
     await client.create(ROLLOUTS, namespace, bad)
     theirs = rollout("theirs")
@@ -117,6 +125,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
         "unsized": "goes on",
         "edited": "starts anew",
         "refused": "refused",
+        "unrouted": "refused",
         "invalid": "refused",
         "theirs": "other instance",
     }
@@ -124,6 +133,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     assert any(each.startswith("creates the ReplicaSet edited-") for each in found["edited"]["reasons"])
     assert any("acted on by nobody yet" in each for each in found["edited"]["reasons"])
     assert 'service "s" not found' in found["refused"]["reasons"][0]
+    assert 'ingresses.networking.k8s.io "gone" not found' in found["unrouted"]["reasons"][0]
     assert "steps[0].setWeight" in found["invalid"]["reasons"][0]
     assert "--instance-id blue" in found["theirs"]["reasons"][0]
     (driver,) = [each for each in data["drivers"] if each["namespace"] == namespace]
@@ -136,7 +146,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     assert after == before
 
     await client.patch(LEASES, namespace, LOCK_NAME, {"spec": {"holderIdentity": ""}})
-    for name in ("unsized", "edited", "refused", "invalid"):
+    for name in ("unsized", "edited", "refused", "unrouted", "invalid"):
         await client.delete(ROLLOUTS, namespace, name)
     await nobody_drives(kubeconfig, namespace)
 
