@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from custom_kinds import establish
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SERVICES, Resource
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
-from traffic.crds import install
+from traffic.crds import definitions, install
 from traffic.journey import Case, Moment, Objects, journey, whole_journey
 from waiting import eventually
 
@@ -145,20 +147,49 @@ STEPS = [
 ]
 
 
+def without_names(definition: Raw) -> Raw:
+    """As before Gateway API 1.4: rules have no names."""
+    made = copy.deepcopy(definition)
+    for version in made["spec"]["versions"]:
+        rules = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].get("rules", {})
+        rules.get("items", {}).get("properties", {}).pop("name", None)
+        checks = rules.pop("x-kubernetes-validations", [])
+        rules["x-kubernetes-validations"] = [one for one in checks if "l1.name" not in one["rule"]]
+    return made
+
+
+@pytest.fixture
+def nameless(crds: Cluster, request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether the API server knows no names of rules."""
+    if request.param:
+        establish(crds.api_server(), [without_names(one) for one in definitions("gatewayAPI") if _is_tested(one)])
+    else:
+        install(crds, "gatewayAPI")
+    yield request.param
+    install(crds, "gatewayAPI")
+
+
+def _is_tested(definition: Raw) -> bool:
+    return definition["spec"]["names"]["kind"] in (HTTP.kind, GRPC.kind)
+
+
 @pytest.mark.cluster
 @pytest.mark.long
+@pytest.mark.parametrize("nameless", [False, True], indirect=True, ids=["rules with names", "before Gateway API 1.4"])
 async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_go_with_an_abort(
-    client: Client, settings: Settings, crds: Cluster, tmp_path: Path
+    client: Client, settings: Settings, tmp_path: Path, *, nameless: bool
 ) -> None:
     """§15.4: rules of our own beside Git's, kept while Git is applied, gone after an abort."""
-    install(crds, "gatewayAPI")
     routing = {
         "plugins": {
             "argoproj-labs/gatewayAPI": {"httpRoute": "web", "grpcRoute": "web", "disableInProgressLabel": True}
         },
         "managedRoutes": [{"name": "copy"}, {"name": "early"}],
     }
-    case = Case(routing, MANIFESTS[:2], (HTTP, GRPC), expected, weight, canary={"steps": STEPS})
+    manifests = copy.deepcopy(MANIFESTS[:2])
+    if nameless:
+        del manifests[0]["spec"]["rules"][0]["name"]
+    case = Case(routing, manifests, (HTTP, GRPC), expected, weight, canary={"steps": STEPS})
     async with journey(client, settings, tmp_path, case) as j:
         await j.healthy("v1")
         j.before = before = await j.objects()
@@ -167,7 +198,7 @@ async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_g
         await j.release("v2")
         await j.paused(2, "v2")
         wanted = copy.deepcopy(before)
-        _add_header_rules(wanted)
+        _add_header_rules(wanted, nameless=nameless)
         await j.shows(wanted)
 
         j.documents["HTTPRoute/web"]["spec"]["rules"][1]["matches"] = at("/admins")
@@ -176,8 +207,8 @@ async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_g
         await j.paused(6, "v2")
         wanted = copy.deepcopy(before)
         _set(wanted, 30, 70)
-        _add_header_rules(wanted)
-        _add_mirror_rules(wanted)
+        _add_header_rules(wanted, nameless=nameless)
+        _add_mirror_rules(wanted, nameless=nameless)
         await j.shows(wanted)
 
         await j.promote(6)
@@ -197,20 +228,22 @@ async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_g
         await j.at_rest()
 
 
-def _add_header_rules(objects: Objects) -> None:
+def _add_header_rules(objects: Objects, *, nameless: bool) -> None:
     http, grpc = objects["HTTPRoute/web"]["spec"]["rules"], objects["GRPCRoute/web"]["spec"]["rules"]
     alone = [ref("web-canary", 1)]
-    http.append({"name": "early", "matches": [{**at("/")[0], "headers": WHO}], "backendRefs": alone})
-    grpc.append({"name": "early", "matches": [{"headers": WHO}], "backendRefs": alone})
+    name = {} if nameless else {"name": "early"}
+    http.append({**name, "matches": [{**at("/")[0], "headers": WHO}], "backendRefs": alone})
+    grpc.append({**name, "matches": [{"headers": WHO}], "backendRefs": alone})
 
 
-def _add_mirror_rules(objects: Objects) -> None:
+def _add_mirror_rules(objects: Objects, *, nameless: bool) -> None:
     target = {key: value for key, value in ref("web-canary", 0).items() if key != "weight"}
     copies = [{"type": "RequestMirror", "requestMirror": {"backendRef": target, "percent": 20}}]
     http = objects["HTTPRoute/web"]["spec"]["rules"]
     refs = copy.deepcopy(http[0]["backendRefs"])
     matches = [{**at("/")[0], "method": "GET"}]
-    http.insert(0, {"name": "copy", "matches": matches, "filters": copies, "backendRefs": refs})
+    name = {} if nameless else {"name": "copy"}
+    http.insert(0, {**name, "matches": matches, "filters": copies, "backendRefs": refs})
 
 
 async def _experiments_service(client: Client, namespace: str) -> str:
