@@ -15,8 +15,9 @@ from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.istio import destination_rule
 from gitops_rollouts.traffic.istio.destination_rule import Switch
+from gitops_rollouts.traffic.marker import marked, marks
 from gitops_rollouts.traffic.objects import Again, Edit, Tell, merge_patch
-from gitops_rollouts.traffic.router import Share, Wanted
+from gitops_rollouts.traffic.router import Routed, Share, Wanted
 
 TLS = {"tls": {"mode": "ISTIO_MUTUAL"}}
 
@@ -177,6 +178,8 @@ def test_the_subset_of_an_experiment_comes_with_its_traffic_and_goes_after_it(na
     over = destination_rule.switch(CUSTOM, wanted(20), grown, 20)
     assert edits(over) == ([], [hashes(live)])
     assert destination_rule.given_back(CUSTOM, grown) == git
+    (mark,) = marks(marked(grown, Routed(CUSTOM, CUSTOM.spec.encode(), {}), "istio"))
+    assert destination_rule.given_back(mark.rollout, grown) == git, "as after the Rollout is gone"
 
 
 def test_a_subset_of_somebody_else_is_none_of_an_experiment() -> None:
