@@ -1,4 +1,4 @@
-"""Istio subsets on the control plane, while a GitSync applies the same objects over and over (§15.3, §15.5, §15.6)."""
+"""Istio subsets and ping-pong on the control plane, while a GitSync applies the same objects (§15.3, §15.5, §15.6)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def expected(before: Objects, moment: Moment) -> Objects:
 
 def meddle(objects: Objects) -> None:
     """Somebody changes weights, and lets the canary's subset take all pods."""
-    objects[ROUTES]["spec"]["http"][0]["route"] = by_subset(75)["spec"]["http"][0]["route"]
+    _set_route(objects, by_subset(75))
     objects[RULE]["spec"]["subsets"][1]["labels"] = {"app": "web"}
 
 
@@ -82,7 +82,11 @@ def enrich(objects: Objects) -> None:
 def overreach(objects: Objects) -> None:
     """A hash that was copied into Git, and weights that are ours."""
     objects[RULE]["spec"]["subsets"][0]["labels"][POD_TEMPLATE_HASH] = "copied"
-    objects[ROUTES]["spec"]["http"][0]["route"] = by_subset(10)["spec"]["http"][0]["route"]
+    _set_route(objects, by_subset(10))
+
+
+def _set_route(objects: Objects, like: Raw) -> None:
+    objects[ROUTES]["spec"]["http"][0]["route"] = like["spec"]["http"][0]["route"]
 
 
 def _subsets(objects: Objects) -> list[Raw]:
@@ -110,6 +114,43 @@ CASE = Case(
 )
 
 
+def by_pair(ping: int) -> Raw:
+    route = [to("web-ping", ping), to("web-pong", 100 - ping)]
+    return made("VirtualService", "web", hosts=["web"], http=[{"route": route}])
+
+
+class Pair:
+    """Ping is stable until the first promotion, pong from then on. Without the Rollout it is as in Git."""
+
+    def __init__(self) -> None:
+        self._first = ""
+
+    def expected(self, before: Objects, moment: Moment) -> Objects:
+        self._first = self._first or moment.stable_hash
+        after = copy.deepcopy(before)
+        ping = 100 - moment.weight if moment.stable_hash in ("", self._first) else moment.weight
+        _set_route(after, by_pair(ping))
+        return after
+
+
+PING_PONG = Case(
+    {"istio": {"virtualService": {"name": "web"}}},
+    [by_pair(100)],
+    (VIRTUAL_SERVICES,),
+    Pair().expected,
+    lambda _: None,
+    lambda objects: _set_route(objects, by_pair(75)),
+    lambda objects: objects[ROUTES]["spec"]["http"][0].update({"timeout": "5s"}),
+    lambda objects: _set_route(objects, by_pair(10)),
+    canary={
+        "canaryService": "",
+        "stableService": "",
+        "pingPong": {"pingService": "web-ping", "pongService": "web-pong"},
+    },
+    services=("web-ping", "web-pong"),
+)
+
+
 def history(j: Journey, behind: Watched) -> list[Raw]:
     """All versions of all objects that say where traffic goes, until the Rollout and its pods are deleted."""
     end = max(map(version_of, behind.seen[ROLLOUTS]))
@@ -119,12 +160,14 @@ def history(j: Journey, behind: Watched) -> list[Raw]:
 
 
 @pytest.mark.long
-async def test_subsets_through_a_whole_life(client: Client, settings: Settings, crds: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", [CASE, PING_PONG], ids=["subsets", "ping-pong"])
+async def test_a_whole_life(client: Client, settings: Settings, crds: Cluster, tmp_path: Path, case: Case) -> None:
     """Exact objects after each step, other people's edits, and pods behind every weight after every single write."""
     install(crds, "istio")
     assert settings.namespace is not None
     async with watching(client, settings.namespace, BEHIND) as behind:
-        async with journey(client, settings, tmp_path, CASE) as j:
+        async with journey(client, settings, tmp_path, case) as j:
             await whole_journey(j)
-            seen = assert_served(history(j, behind), REPLICAS)
+            healthy = (one for one in behind.seen[ROLLOUTS] if one.get("status", {}).get("phase") == "Healthy")
+            seen = assert_served(history(j, behind), REPLICAS, since=min(map(version_of, healthy)))
         assert len(seen) > 8, seen
