@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gitops_rollouts.traffic.object_router import Actual, ObjectRouter
     from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
 
+_ISTIO: Final = "istio"
 _CHAIN: Final = 8
 """One object leads to the next no further than this."""
 
@@ -67,15 +68,31 @@ async def of_rollout(client: Client, rollout: Rollout) -> tuple[RoutedView, ...]
 
 
 async def problems_of(client: Client, rollout: Rollout) -> tuple[FieldError, ...]:
-    """What is wrong with these objects, whatever isn't there first (§20 (B)). Nothing where they may not be read."""
+    """What is wrong with these objects, whatever isn't there first (§20 (B)).
+
+    Nothing where they may not be read, and of Istio's nothing if they are in its primary cluster (§15.3).
+    """
     from gitops_rollouts.traffic.over_objects import missing
 
     routers = _routers(rollout)
+    if any(router.key == _ISTIO for router in routers) and await _istio_is_elsewhere(client):
+        routers = [router for router in routers if router.key != _ISTIO]
     found, complete = await _found(client, rollout, routers)
     if not complete:
         return ()
     absent = [error for router in routers for error in missing(router, rollout, found)]
     return (*absent, *(error for router in routers for error in router.check(rollout, found)))
+
+
+async def _istio_is_elsewhere(client: Client) -> bool:
+    """Whether any Secret says so; which one the controller reads depends on its namespace."""
+    from gitops_rollouts.api.names import PRIMARY_CLUSTER
+    from gitops_rollouts.kube.resources import SECRETS
+
+    try:
+        return bool(await client.list(SECRETS, None, f"{PRIMARY_CLUSTER}=true"))
+    except Forbidden:
+        return False
 
 
 def _routers(rollout: Rollout) -> list[ObjectRouter]:

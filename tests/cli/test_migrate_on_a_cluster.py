@@ -15,10 +15,10 @@ import yaml
 from cli.command import gor
 from controllers.laid_down import AVAILABLE, NOT_COMPLETED, NOT_HEALTHY, PAUSED, History, Laid, Version, ago, recorded
 from controllers.running import Shown, rollout, running
-from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME
+from gitops_rollouts.api.names import INSTANCE_ID, LOCK_NAME, PRIMARY_CLUSTER
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.kube.resources import DEPLOYMENTS, HPAS, LEASES, ROLLOUTS, SECRETS, SERVICES, Resource
 from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from waiting import eventually
@@ -94,14 +94,20 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     canary = refused["spec"]["strategy"]["canary"]
     canary |= {"canaryService": "c", "stableService": "s", "trafficRouting": {"appMesh": {}}}
     await client.create(ROLLOUTS, namespace, refused)
-    unrouted = rollout("unrouted", steps=STEPS)
-    for service in ("unrouted", "unrouted-canary"):
-        spec = {"selector": {"app": "unrouted"}, "ports": [{"port": 80}]}
-        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service}, "spec": spec}
-        await client.create(SERVICES, namespace, body)
-    names = {"canaryService": "unrouted-canary", "stableService": "unrouted"}
-    unrouted["spec"]["strategy"]["canary"] |= {**names, "trafficRouting": {"nginx": {"stableIngress": "gone"}}}
-    await client.create(ROLLOUTS, namespace, unrouted)
+    away = {"name": "mesh", "labels": {PRIMARY_CLUSTER: "true"}}
+    await client.create(SECRETS, namespace, {"apiVersion": "v1", "kind": "Secret", "metadata": away})
+    for name, routing in (
+        ("unrouted", {"nginx": {"stableIngress": "gone"}}),
+        ("meshed", {"istio": {"virtualService": {"name": "in-another-cluster"}}}),
+    ):
+        routed = rollout(name, steps=STEPS)
+        for service in (name, f"{name}-canary"):
+            spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
+            body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service}, "spec": spec}
+            await client.create(SERVICES, namespace, body)
+        names = {"canaryService": f"{name}-canary", "stableService": name}
+        routed["spec"]["strategy"]["canary"] |= {**names, "trafficRouting": routing}
+        await client.create(ROLLOUTS, namespace, routed)
     bad = rollout("invalid", steps=[{"setWeight": 200}])
     await client.create(ROLLOUTS, namespace, bad)
     theirs = rollout("theirs")
@@ -126,6 +132,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
         "edited": "starts anew",
         "refused": "refused",
         "unrouted": "refused",
+        "meshed": "starts anew",
         "invalid": "refused",
         "theirs": "other instance",
     }
@@ -146,7 +153,7 @@ async def test_check_tells_what_becomes_of_each_rollout_and_who_is_to_be_stopped
     assert after == before
 
     await client.patch(LEASES, namespace, LOCK_NAME, {"spec": {"holderIdentity": ""}})
-    for name in ("unsized", "edited", "refused", "unrouted", "invalid"):
+    for name in ("unsized", "edited", "refused", "unrouted", "meshed", "invalid"):
         await client.delete(ROLLOUTS, namespace, name)
     await nobody_drives(kubeconfig, namespace)
 
