@@ -317,6 +317,27 @@ def test_header_rules_copy_what_they_narrow_and_lead_to_the_canary_alone() -> No
     assert told(GATEWAY, ONE, over(), found).named("web") == live
 
 
+def test_managed_rules_follow_the_rules_that_they_are_made_of() -> None:
+    """§15.4: also when their step is over; what somebody took out isn't put back, as steps may have taken it out."""
+    early = {"name": "early", "match": [{"headerName": "who", "headerValue": {"exact": "me"}}]}
+    copies = {"name": "copy", "match": [{"method": {"exact": "GET"}}]}
+    steps = [{"setHeaderRoute": early}, {"setMirrorRoute": copies}, {"pause": {}}]
+    rollout = rollout_with(config({"httpRoute": "web"}, **MANAGED), steps=steps)
+    asked = {
+        "header_route": SetHeaderRoute.model_validate(early),
+        "mirror_route": SetMirrorRoute.model_validate(copies),
+    }
+    changed = route(rule(pair(0, 100), "/shop", timeouts={"request": "2s"}), rule(pair(0, 100), "/blog"))
+    fresh = told(GATEWAY, rollout, split(5, **asked), table(changed))
+    found = told(GATEWAY, rollout, split(5, **asked), table(route(rule(pair(0, 100)))))
+    kept = GATEWAY.keep(rollout, changed, found.named("web"))
+    at_pause = rollout.model_copy(update={"status": rollout.status.model_copy(update={"current_step_index": 2})})
+    followed = told(GATEWAY, at_pause, split(5), table({**kept, "metadata": found.named("web")["metadata"]}))
+    assert rules(followed) == rules(fresh)
+    bare = table(changed)
+    assert len(rules(told(GATEWAY, at_pause, split(5), bare))) == 2
+
+
 def test_only_routes_that_ask_for_it_get_header_rules_and_grpc_ones_do_too() -> None:
     """§15.4 ``useHeaderRoutes``; TCP and TLS routes have no headers."""
     given = {"httpRoutes": [{"name": "web"}, {"name": "b", "useHeaderRoutes": True}], "grpcRoute": "g", "tcpRoute": "t"}

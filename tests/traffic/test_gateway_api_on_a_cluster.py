@@ -200,6 +200,9 @@ async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_g
         wanted = copy.deepcopy(before)
         _add_header_rules(wanted, nameless=nameless)
         await j.shows(wanted)
+        if not nameless:
+            await j.edit(_for_somebody_else)
+            await j.shows(wanted)
 
         j.documents["HTTPRoute/web"]["spec"]["rules"][1]["matches"] = at("/admins")
         before["HTTPRoute/web"]["spec"]["rules"][1]["matches"] = at("/admins")
@@ -226,6 +229,11 @@ async def test_header_routes_mirrors_and_experiments_come_with_their_steps_and_g
         await j.release("v1")
         await j.healthy("v1")
         await j.at_rest()
+
+
+def _for_somebody_else(objects: Objects) -> None:
+    for raw in objects.values():
+        raw["spec"]["rules"][-1]["matches"][0]["headers"][0]["value"] = "you"
 
 
 def _add_header_rules(objects: Objects, *, nameless: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gitops_rollouts.api.meta import Raw
@@ -76,6 +77,7 @@ class OneRoute:
         ]
         if self._target.managed:
             others = [one for one, own in zip(rules, self._own, strict=True) if own is None]
+            managed = self._refreshed(managed, others)
             for asked in (wanted.header_route, wanted.mirror_route):
                 if asked is not None:
                     managed = [one for one in managed if one.route != asked.name] + self._rules_for(asked, others)
@@ -134,6 +136,20 @@ class OneRoute:
                 additional,
                 managed,
             )
+
+    def _refreshed(self, managed: list[Managed], others: Sequence[Any]) -> list[Managed]:
+        """The routes that earlier steps set, as their rules are now; one that can't be made anew stays as it is."""
+        canary, index = self._rollout.spec.strategy.canary, self._rollout.status.current_step_index
+        set_by = {}
+        for step in canary.steps[: index or 0] if canary is not None else ():
+            asked = step.set_header_route or step.set_mirror_route
+            if asked is not None:
+                set_by[asked.name] = asked
+        for name in dict.fromkeys(one.route for one in managed):
+            with suppress(RoutingError):
+                made = self._rules_for(set_by[name], others) if name in set_by else []
+                managed = [one for one in managed if one.route != name] + made if made else managed
+        return managed
 
     def _rules_for(self, asked: SetHeaderRoute | SetMirrorRoute, others: Sequence[Any]) -> list[Managed]:
         """The rules of a header or mirror step; none without a match."""
