@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from gitops_rollouts.api.status import TrafficWeights, WeightDestination
-from gitops_rollouts.engine import events, experiment_traffic, moments, routed_sizes, scaling, targets
+from gitops_rollouts.engine import events, experiment_traffic, moments, routed_sizes, scaling, switched, targets
 from gitops_rollouts.engine.desired import ladder, nearest, share
 from gitops_rollouts.engine.experiment_traffic import Destinations
 from gitops_rollouts.engine.observed import ReplicaSet
@@ -85,8 +85,9 @@ def _target(scene: Scene) -> Target:
         former = _former(scene)
         if former is not None:
             return Target(_recorded_weight(scene, hash_of(former)), hash_of(former), frozen=True)
-        # pods behind the stable Service that a load balancer doesn't know yet get nothing more
-        return Target(_recorded_weight(scene, here) if targets.waits(scene) else 0, here, clear_routes=True)
+        # pods behind the stable Service that routers don't know yet get nothing more
+        stays = targets.waits(scene) or switched.settles(scene) is not None
+        return Target(_recorded_weight(scene, here) if stays else 0, here, clear_routes=True)
     empty = scene.new.available == 0
     if scene.aborted:
         return Target(0 if empty else _on_abort(scene), here, clear_routes=True, empty=empty)
@@ -188,7 +189,7 @@ def route(scene: Scene, wanted: Target | None) -> Routed:
     found = _route(scene, wanted)
     found = replace(found, actions=(*found.actions, *targets.told(scene)))
     if not targets.waits(scene):
-        return found
+        return replace(found, look_again=moments.soonest(found.look_again, switched.settles(scene)))
     # no version is emptied, but sizes may change
     soon = moments.soonest(found.look_again, targets.look_again(scene))
     return replace(found, look_again=soon, proven=False, at_most=False)

@@ -5,6 +5,8 @@ The model itself watches that weight only goes where pods are, and that pods onl
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from engine.routed_world import STEPS, RoutedWorld, routed, running
 from engine.world import at
 from gitops_rollouts.api.names import SCALE_DOWN_DEADLINE
@@ -48,8 +50,11 @@ def test_a_whole_update_moves_pods_then_traffic_then_services() -> None:
     assert world.weights() == [20, 60]
     assert world.sizes() == {"web:v1": 10, "web:v2": 6}
     world.resume()
-    assert world.weights() == [60, 100, 0]
+    assert world.weights() == [60, 100]
     assert world.status["stableRS"] == v2
+    assert (world.selects("stable"), world.selects("canary")) == (v2, v2)
+    world.pass_time(5)
+    assert world.weights() == [100, 0]
     assert (world.selects("stable"), world.selects("canary")) == (v2, v2)
     assert world.routed[-1] == RouteTraffic(Destination("canary", v2, 0), Destination("stable", v2, 100))
     assert world.status["phase"] == "Healthy"
@@ -64,7 +69,7 @@ def test_a_whole_update_moves_pods_then_traffic_then_services() -> None:
 
 
 def test_the_promoting_pass_leaves_all_traffic_on_the_canary() -> None:
-    """§15.1: the next pass points the stable Service at the new pods, and only then takes the weight to 0."""
+    """§11.10: the next pass points the stable Service at the new pods, which are known as its own at weight 0."""
     world = running(routed(steps=[{"setWeight": 50}]))
     v1 = world.hash("web:v1")
     world.wait()
@@ -75,10 +80,33 @@ def test_the_promoting_pass_leaves_all_traffic_on_the_canary() -> None:
     assert world.routed[-1].canary.weight == 100
     assert world.selects("stable") == v1
     plan = world.once()
-    kinds = [type(action).__name__ for action in plan.actions]
-    assert kinds.index("PointService") < kinds.index("RouteTraffic")
+    assert "PointService" in [type(action).__name__ for action in plan.actions]
     assert world.selects("stable") == world.hash("web:v2")
+    for _ in range(5):
+        assert world.routed[-1].canary.weight == 100
+        assert world.status["phase"] == "Healthy"
+        again = world.once().look_again
+        assert again is not None
+        assert again <= timedelta(seconds=5)
+        world.pass_time(1)
     assert world.routed[-1].canary.weight == 0
+
+
+def test_a_promotion_that_ended_long_ago_or_in_the_future_keeps_no_weight() -> None:
+    """§11.10: a process that comes back late, or a clock that was set back, doesn't wait."""
+    for seconds in (-3600, 3600):
+        world = running(routed(steps=[{"setWeight": 50}]))
+        v1 = world.hash("web:v1")
+        world.wait()
+        world.set_image("web:v2")
+        while world.status["stableRS"] == v1:
+            world.once()
+            world.run_pods()
+        world.now += timedelta(seconds=seconds)
+        assert world.once().actions
+        assert world.routed[-1].canary.weight == 100
+        world.once()
+        assert world.routed[-1].canary.weight == 0
 
 
 def test_an_abort_takes_the_traffic_at_once_and_the_pods_later() -> None:
@@ -156,6 +184,7 @@ def test_a_full_promotion_keeps_the_weight_until_the_canary_is_whole() -> None:
     assert world.managed_routes == set()
     world.slow = False
     world.settle()
+    world.pass_time(5)
     assert world.weights() == [20, 0]
     assert world.status["stableRS"] == world.hash("web:v2")
     assert world.status["phase"] == "Healthy"
@@ -302,6 +331,7 @@ def test_all_weights_may_count_to_another_maximum() -> None:
     assert world.routed[-1].stable.weight == 750
     assert world.routed[-1].max_weight == 1000
     world.resume()
+    world.pass_time(5)
     assert world.weights() == [0, 250, 1000, 0]
 
 

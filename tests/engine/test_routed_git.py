@@ -126,10 +126,12 @@ def test_a_revert_is_fast() -> None:
     world = at_first_gate()
     allow(world, full=True)
     assert world.status["phase"] == "Healthy"
+    world.pass_time(5)
     allow(world, full=False)
     world.weights()
     world.update("web:v1")
     assert world.status["phase"] == "Healthy"
+    world.pass_time(5)
     assert world.weights() == [0, 100, 0]
     assert world.routed[-1].stable.pod_hash == world.hash("web:v1")
     assert world.sizes() == {"web:v1": 10, "web:v2": 10}

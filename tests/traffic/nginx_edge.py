@@ -2,9 +2,9 @@
 
 ingress-nginx isn't to be had as a package, so the translation is written here, from what its documentation says of
 canary annotations (https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/#canary). It
-knows no more than these tests need: hosts, path prefixes, Services with endpoints, canary weights. Unlike
-ingress-nginx it has no mercy: a share that leads to a Service without endpoints, or to a version whose pods are gone,
-is a failed request.
+knows no more than these tests need: hosts, path prefixes, Services with endpoints, canary weights; as there, a
+canary's Service without endpoints gets nothing. It learns of endpoints later than of Ingresses, and has no mercy: what
+leads to a stable Service without endpoints, or to a version whose pods are gone, is a failed request.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _CANARY = "nginx.ingress.kubernetes.io/canary"
 _LOOK_SECONDS = 0.15
 _GRACE_SECONDS = 5.0
 """How long a pod that is gone goes on answering, as a real one does while it terminates."""
+_LATE_SECONDS = 1.0
+"""How much later than Ingresses the endpoints of Services are known: that is how it is in a cluster."""
 _WORKERS = 8
 _BREATH_SECONDS = 0.01
 _CONF = """
@@ -90,7 +92,7 @@ def translated(ingresses: Sequence[Raw], endpoints: Mapping[str, Counter[str]], 
             locations = []
             for path in rule["http"]["paths"]:
                 name = f"pool{len(blocks)}"
-                weights = split(endpoints, _shares(rule["host"], path, canaries))
+                weights = split(endpoints, _shares(rule["host"], path, canaries, endpoints))
                 members = [
                     f"server {addresses[version]} weight={weight} max_fails=0;" for version, weight in weights.items()
                 ]
@@ -105,14 +107,15 @@ def _server(host: str, locations: list[str]) -> str:
     return f"server {{ listen @listen@; server_name {host}; add_header X-Configuration @serial@ always; {inner} }}"
 
 
-def _shares(host: str, path: Raw, canaries: list[Raw]) -> dict[str, int]:
+def _shares(host: str, path: Raw, canaries: list[Raw], endpoints: Mapping[str, Counter[str]]) -> dict[str, int]:
     """The share of each Service at one host and path."""
     main = path["backend"]["service"]["name"]
     for canary in canaries:
         for rule in canary["spec"]["rules"]:
             for other in rule["http"]["paths"]:
                 service = other["backend"]["service"]["name"]
-                if (rule["host"], other["path"]) == (host, path["path"]) and service != main:
+                here = (rule["host"], other["path"]) == (host, path["path"])
+                if here and service != main and endpoints.get(service):
                     weight = int(_annotation(canary, "-weight") or 0)
                     total = int(_annotation(canary, "-weight-total") or 100)
                     return {main: total - weight, service: weight}
@@ -140,6 +143,8 @@ class Edge:
     """The resourceVersion of each Ingress that the running configuration was made of."""
     alive: dict[str, float] = field(default_factory=dict)
     """By version, when a pod of it was last seen."""
+    history: list[tuple[float, dict[str, Counter[str]]]] = field(default_factory=list)
+    """Since when there are which endpoints: those that nginx has, and newer ones."""
 
     async def look(self) -> None:
         """Translate what is there now; a new configuration is loaded as ingress-nginx does it, by SIGHUP."""
@@ -153,11 +158,22 @@ class Edge:
                 if endpoint["conditions"].get("ready") and pod is not None:
                     counts[version_of(pod)] += 1
         ingresses = await self.client.list(INGRESSES, self.namespace)
+        endpoints = self._late(endpoints)
         self.alive |= {version_of(pod): time.monotonic() for pod in pods.values()}
         blocks = translated(ingresses, endpoints, self.addresses)
         if blocks != self.blocks or self.process is None:
+            self.seen = {}
             await self._load(blocks)
         self.seen = {one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in ingresses}
+
+    def _late(self, endpoints: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
+        """The endpoints of a moment ago: in a cluster they come after the Ingress that was changed with them."""
+        now = time.monotonic()
+        if not self.history or self.history[-1][1] != endpoints:
+            self.history.append((now, endpoints))
+        while len(self.history) > 1 and now - self.history[1][0] >= _LATE_SECONDS:
+            del self.history[0]
+        return self.history[0][1]
 
     async def follow(self) -> None:
         """Look again and again."""
@@ -189,11 +205,12 @@ class Edge:
         return loaded and len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) == 1
 
     async def caught_up(self) -> None:
-        """Wait until nginx runs with the Ingresses as they are now."""
+        """Wait until nginx runs with the Ingresses and endpoints as they are now."""
 
         async def there() -> bool:
             live = await self.client.list(INGRESSES, self.namespace)
-            return self.seen == {one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in live}
+            versions = {one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in live}
+            return self.seen == versions and len(self.history) == 1
 
         await eventually(there, deadline=60, what="the edge to catch up")
 

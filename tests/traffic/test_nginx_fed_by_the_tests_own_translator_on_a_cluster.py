@@ -53,16 +53,21 @@ def test_the_translator_gives_each_service_its_share_however_many_pods_it_has() 
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("dynamic", [False, True], ids=["", "dynamicStableScale"])
 async def test_the_tests_own_translator_feeds_nginx_and_every_request_of_a_canary_and_an_abort_is_answered(
-    client: Client, namespace: str, settings: Settings, tmp_path: Path
+    client: Client, namespace: str, settings: Settings, tmp_path: Path, dynamic: bool
 ) -> None:
-    """§15.1, §15.3: the measured share is within 2 points of each weight, and no request fails at any time."""
+    """§11.10, §15.1, §15.3: the measured share is within 2 points of each weight, and no request fails at any time.
+
+    Once all traffic is on a version that was promoted, none comes back to the one before it.
+    """
     steps: list[dict[str, Any]] = [step for weight in WEIGHTS for step in ({"setWeight": weight}, {"pause": {}})]
     made = rollout(steps=steps)
     made["spec"]["strategy"]["canary"] |= {
         "canaryService": "web-canary",
         "stableService": "web",
         "abortScaleDownDelaySeconds": 3,
+        "dynamicStableScale": dynamic,
         "trafficRouting": {"nginx": {"stableIngress": "edge"}},
     }
     for service in ("web", "web-canary"):
@@ -83,9 +88,11 @@ async def test_the_tests_own_translator_feeds_nginx_and_every_request_of_a_canar
                 await nginx.caught_up()
                 assert await traffic.share("v2") == pytest.approx(weight, abs=2)
                 await web.patch_status(pauseConditions=None)
+            before = traffic.answered["v1"]
             await web.phase("Healthy")
             await eventually(lambda: _is_alone(nginx), deadline=60, what="the canary Ingress to go with its update")
             assert await traffic.share("v2") == 100
+            assert traffic.answered["v1"] == before
 
             # and the other way, which is given up half-way
             await web.set_image("app:v1")
