@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gitops_rollouts.api.meta import Raw
-from gitops_rollouts.api.validation import FieldError, unsupported_yet
+from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.observe import (
     LiveRollout,
     project_replica_set,
@@ -60,9 +60,6 @@ def first_pass(
     what is wrong with the objects that its routers refer to.
     """
     live = project_rollout(raw)
-    unsupported = unsupported_yet(live.rollout)
-    if unsupported:
-        return FirstPass(refused=tuple(error.render() for error in unsupported))
     observed = replace(_observed(live, replica_sets, services, workload), route_errors=routes)
     plan = step(observed, now)
     after = plan.status if plan.status is not None else live.rollout.status

@@ -15,7 +15,6 @@ import structlog
 
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
-from gitops_rollouts.api.validation import unsupported_yet
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import Executor, Outcome
@@ -213,12 +212,10 @@ class RolloutController:
         self, key: Key, live: LiveRollout, workload: Workload | None, authority: Authority | None, now: datetime
     ) -> Observed:
         taken = self._taken.get(key, _Taken())
-        refused = next(iter(unsupported_yet(live.rollout)), None)
         observed = self._caches.observe(
             live,
             taken_names=taken.replica_sets,
             authority=authority,
-            refused=refused,
             workload=workload,
         )
         if taken.runs:
@@ -226,7 +223,7 @@ class RolloutController:
         if self._plugins is not None:
             answers, disabled = self._plugins.answers(live), self._plugins.disabled
             observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
-        if refused is None and self._routers is not None:
+        if self._routers is not None:
             refused = self._routers.refused(live)
             wrong = () if refused else await self._routers.problems(live)
             seen = RoutersSeen() if refused or wrong else await self._routers.seen(live, old_pods=_old_pods(observed))

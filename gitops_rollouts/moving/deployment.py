@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gitops_rollouts.api.names import ARGO_API_VERSION, LAST_APPLIED_CONFIGURATION
-from gitops_rollouts.api.validation import unsupported_yet, validate_rollout
+from gitops_rollouts.api.validation import validate_rollout
 from gitops_rollouts.errors import InputError
 
 Raw = dict[str, Any]
@@ -122,13 +122,11 @@ def _template(spec: Mapping[str, Any]) -> Raw:
 
 
 def _check(name: str, rollout: Raw, spec: Mapping[str, Any], wanted: Wanted) -> None:
-    errors = unsupported_yet(rollout)
-    if not errors:
-        resolved = copy.deepcopy(rollout)
-        if wanted.way == "reference":
-            del resolved["spec"]["workloadRef"]
-            resolved["spec"] |= {"selector": spec.get("selector"), "template": _template(spec)}
-        errors = validate_rollout(resolved)
+    resolved = copy.deepcopy(rollout)
+    if wanted.way == "reference":
+        del resolved["spec"]["workloadRef"]
+        resolved["spec"] |= {"selector": spec.get("selector"), "template": _template(spec)}
+    errors = validate_rollout(resolved)
     if errors:
         raise InputError(
             f'The Rollout for the Deployment "{name}" would be refused: {errors[0].render()}', field=errors[0].path

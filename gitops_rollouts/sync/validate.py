@@ -13,7 +13,6 @@ from gitops_rollouts.api.names import ARGO_GROUP, GOR_GROUP
 from gitops_rollouts.api.validation import (
     FieldError,
     strict_problems,
-    unsupported_yet,
     validate_gitsync,
     validate_rollout,
 )
@@ -32,7 +31,7 @@ MAX_PER_OBJECT: Final = 5
 
 
 def _of_rollout(raw: Raw) -> list[FieldError]:
-    return validate_rollout(raw) or unsupported_yet(raw) or validate_steps(raw)
+    return validate_rollout(raw) or validate_steps(raw)
 
 
 def _of_template(raw: Raw) -> list[FieldError]:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from gitops_rollouts.api.validation import (
     FieldError,
     strict_problems,
-    unsupported_yet,
     validate_gitsync,
     validate_rollout,
 )
@@ -46,7 +45,6 @@ def problems(raw: Any) -> list[str]:
 def test_a_plain_rollout_is_valid() -> None:
     raw = rollout({"steps": [{"setWeight": 20}, {"pause": {}}, {"pause": {"duration": "1h"}}]}, replicas=3)
     assert errors(raw) == problems(raw) == []
-    assert unsupported_yet(raw) == []
 
 
 NEGATIVE = "must be greater than or equal to 0"
@@ -304,28 +302,6 @@ def test_a_referred_workload_needs_neither_selector_nor_template() -> None:
         selector=None, template=None, workloadRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
     )
     assert errors(raw) == []
-    assert unsupported_yet(raw) == []
-
-
-def test_analyses_and_experiments_are_carried_out() -> None:
-    analysed = {"activeService": "a", "prePromotionAnalysis": {}, "postPromotionAnalysis": {}}
-    assert unsupported_yet(rollout(strategy={"blueGreen": analysed})) == []
-    assert unsupported_yet(rollout({"analysis": {}, "steps": [{"experiment": {}}, {"analysis": {}}]})) == []
-
-
-def test_routers_that_are_not_built_yet_are_refused() -> None:
-    routers = ("alb",)
-    both = {"trafficRouting": {**{router: {} for router in routers}, "plugins": {"a/b": {}}}}
-    assert [error.path for error in unsupported_yet(rollout(both))] == [
-        f"spec.strategy.canary.trafficRouting.{router}" for router in routers
-    ]
-    whole = {
-        "trafficRouting": {"istio": {}, "nginx": {}, "plugins": {"a/b": {}}, "managedRoutes": [{"name": "beta"}]},
-        "dynamicStableScale": True,
-        "pingPong": {"pingService": "ping", "pongService": "pong"},
-        "steps": [{"setCanaryScale": {"weight": 1}}, {"setHeaderRoute": {"name": "beta"}}, {"setMirrorRoute": {}}],
-    }
-    assert unsupported_yet(rollout(whole)) == []
 
 
 def test_strict_reading_names_unknown_fields_and_wrong_types() -> None:
@@ -442,7 +418,7 @@ def test_no_value_anywhere_breaks_the_checks(place: tuple[Any, ...], value: Any)
     for key in place[:-1]:
         parent = parent[key]
     parent[place[-1]] = value
-    for error in (*validate_rollout(raw), *strict_problems(raw), *unsupported_yet(raw)):
+    for error in (*validate_rollout(raw), *strict_problems(raw)):
         assert isinstance(error, FieldError)
         assert error.render()
 

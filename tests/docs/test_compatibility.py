@@ -16,14 +16,12 @@ from pydantic.fields import FieldInfo
 from gitops_rollouts.api import names
 from gitops_rollouts.api.analysis import AnalysisRunSpec, AnalysisTemplateSpec, RunStatus
 from gitops_rollouts.api.experiment import ExperimentSpec, ExperimentStatus
-from gitops_rollouts.api.meta import Model
 from gitops_rollouts.api.rollout import RolloutSpec
 from gitops_rollouts.api.status import RolloutStatus
-from gitops_rollouts.api.validation import unsupported_yet
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/compatibility.md"
-STATES = ("yes", "refused", "kept", "no")
+STATES = ("yes", "kept", "no")
 ROW = re.compile(r"^\| `((?:[A-Z][A-Za-z]*\.)?(?:spec|status)[^`]*)` \| ([^|]*) \| ([^|]*) \|", re.M)
 
 
@@ -105,18 +103,6 @@ def test_every_row_is_of_a_field() -> None:
     known = {field.path for field in (*SPEC, *STATUS, *OTHERS)}
     assert [path for path in ROWS if path.removesuffix(".*") not in known] == []
     assert {state for state, _ in ROWS.values()} <= set(STATES)
-
-
-def test_what_is_refused_is_what_the_page_says() -> None:
-    """A field that isn't carried out yet is refused, in the page and by the validation; no other one is."""
-    assert issubclass(RolloutSpec, Model)
-    wrong = []
-    for field in SPEC:
-        row = row_of(field.path)
-        refused = bool(unsupported_yet({"spec": field.sample}))
-        if row is not None and refused != (row[0] == "refused"):
-            wrong.append(f"{field.path}: the page says {row[0]}, it is {'refused' if refused else 'not refused'}")
-    assert wrong == []
 
 
 def test_what_is_carried_out_names_its_test() -> None:

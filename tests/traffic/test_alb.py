@@ -342,6 +342,25 @@ def test_what_is_refused() -> None:
     assert list(ALB.without_managed_routes(routed(_rollout()), nothing)) == []
 
 
+def test_an_ingress_that_is_missing_holds_back_neither_the_others_nor_stable() -> None:
+    both = _rollout(ingress="", ingresses=["gone", "unfit", "edge"])
+    objects = Table(_ingress(), _ingress(name="unfit", service="else"))
+    changes = ALB.changes(routed(both), _wanted(20), objects)
+    assert [one.reference.name for one in _until_failure(changes, "not found") if isinstance(one, Edit)] == ["edge"]
+    objects.carry_out(ALB.changes(routed(both), _wanted(0), objects))
+    for name in ("edge", "unfit"):
+        groups = json.loads(annotations_of(_live(objects, name))[ACTION])["ForwardConfig"]["TargetGroups"]
+        assert [one["Weight"] for one in groups] == [0, 100]
+
+
+def _until_failure(changes: Iterable[Change], text: str) -> list[Change]:
+    """What is asked for before the router says what it can't do."""
+    made: list[Change] = []
+    with pytest.raises(RoutingError, match=text):
+        made.extend(changes)
+    return made
+
+
 _json: Final = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "web", "beta", "use-annotation", "{}", "[]"]),
     lambda inner: (

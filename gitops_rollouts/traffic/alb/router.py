@@ -63,28 +63,27 @@ class AlbRouter:
         return errors
 
     def changes(self, routed: Routed, wanted: Wanted, found: Found) -> Iterable[Change]:
-        """The weights of all Ingresses, and the header route of the step at hand."""
+        """The weights of all Ingresses, and the header route of the step at hand.
+
+        An Ingress that can't be had doesn't hold back the others: it is told last.
+        """
         rollout = routed.rollout
         alb = _alb(rollout)
         if alb is None:
             return
-        service = action_service(rollout, alb)
-        split = ((wanted.canary.service, wanted.canary.weight), (wanted.stable.service, wanted.stable.weight))
-        others = tuple((one.service, one.weight) for one in wanted.additional)
-        action = actions.action_of(alb, (split[0], *others, split[1])).text()
+        shares = [(one.service, one.weight) for one in (wanted.canary, *wanted.additional, wanted.stable)]
+        action = actions.action_of(alb, shares)
+        failure: RoutingError | None = None
         for reference in references(rollout):
-            before = existing(found, reference)
-            if not any(rule_serves(rule, service) for rule in rules_of(before)):
-                raise RoutingError(
-                    f"Ingress {reference.namespace}/{reference.name} does not have service `{service}` in rules",
-                    remedy=f"give it a path with the backend {service} and the port name use-annotation",
-                )
-            after = _tracking(rollout, before, {actions.action_key(alb, service): action})
-            if wanted.done:
-                after = _without_routes(rollout, after, _managed(rollout, after))
-            elif wanted.header_route is not None:
-                after = _with_route(rollout, alb, after, wanted.header_route, wanted.canary.service)
-            yield from _edited(reference, before, after)
+            try:
+                before = _to_route(found, reference, action_service(rollout, alb), wanted)
+            except RoutingError as error:
+                failure = failure or error
+            else:
+                if before is not None:
+                    yield from _edited(reference, before, _routed(rollout, alb, before, wanted, action))
+        if failure is not None:
+            raise failure
 
     def without_managed_routes(self, routed: Routed, found: Found) -> Iterable[Change]:
         """Actions, conditions and paths of header routes go."""
@@ -144,6 +143,30 @@ class AlbRouter:
             others = tuple((name, weight) for name, weight in weights.items() if name not in (canary, stable))
             routes = paths.present(raw, _managed(rollout, raw))
             yield Actual(reference, "", weights.get(canary), weights.get(stable), others, routes)
+
+
+def _to_route(found: Found, reference: Reference, service: str, wanted: Wanted) -> Raw | None:
+    """The Ingress; None if there is nothing to weigh, and no traffic is wanted but stable's. Raises `RoutingError`."""
+    raw = found.get(reference)
+    if wanted.canary.weight == 0 and not wanted.additional:
+        return raw
+    raw = existing(found, reference)
+    if not any(rule_serves(rule, service) for rule in rules_of(raw)):
+        raise RoutingError(
+            f"Ingress {reference.namespace}/{reference.name} does not have service `{service}` in rules",
+            remedy=f"give it a path with the backend {service} and the port name use-annotation",
+        )
+    return raw
+
+
+def _routed(rollout: Rollout, alb: AlbTrafficRouting, raw: Raw, wanted: Wanted, action: Action) -> Raw:
+    """The Ingress with this action, and with the header route of the step at hand."""
+    after = _tracking(rollout, raw, {actions.action_key(alb, action_service(rollout, alb)): action.text()})
+    if wanted.done:
+        return _without_routes(rollout, after, _managed(rollout, after))
+    if wanted.header_route is not None:
+        return _with_route(rollout, alb, after, wanted.header_route, wanted.canary.service)
+    return after
 
 
 def references(rollout: Rollout) -> tuple[Reference, ...]:
