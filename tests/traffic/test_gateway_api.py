@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops_rollouts.api.rollout import parse_rollout
@@ -681,6 +681,7 @@ FULL = route(
 )
 
 
+@settings(deadline=None)
 @given(broken(FULL), broken(FULL), st.integers(0, 100))
 def test_hostile_routes_raise_nothing_but_routing_errors(live: Any, git: Any, weight: int) -> None:
     """§15.4: whatever stands in a route."""
@@ -698,6 +699,7 @@ def test_hostile_routes_raise_nothing_but_routing_errors(live: Any, git: Any, we
         list(GATEWAY.without_managed_routes(Routed(rollout, {}, {}), found))
 
 
+@settings(deadline=None)
 @given(ANYTHING, st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=4))
 def test_a_hostile_config_raises_nothing_but_routing_errors(anything: Any, fields: Any) -> None:
     """§15.4: whatever stands under the plugin's name."""
@@ -721,6 +723,7 @@ RULES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(RULES, RULES, st.integers(0, 100), st.booleans(), st.booleans())
 def test_foreign_fields_stay_and_sync_leaves_nothing_to_do(
     live: Any, git: Any, weight: int, header: bool, mirrors: bool
