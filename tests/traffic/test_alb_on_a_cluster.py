@@ -105,3 +105,57 @@ async def test_a_whole_journey_by_annotations(client: Client, settings: Settings
     async with journey(client, settings, tmp_path, case) as j:
         await whole_journey(j)
         assert "TrafficRoutingError" not in await j.web.events()
+
+
+async def test_git_and_a_header_route_in_one_ingress(client: Client, settings: Settings, tmp_path: Path) -> None:
+    """§15.6: rules are one list to Kubernetes; an apply takes no path out, and Git may change the others meanwhile."""
+    routing = {"alb": {"ingress": "edge", "servicePort": 80}, "managedRoutes": [{"name": "beta"}]}
+    header = [{"headerName": "X-Beta", "headerValue": {"exact": "yes"}}]
+    steps = [
+        {"setCanaryScale": {"replicas": 1}},
+        {"setHeaderRoute": {"name": "beta", "match": header}},
+        {"setWeight": 20},
+        {"pause": {}},
+    ]
+    case = Case(
+        routing, [ingress("edge", "shop.example")], (INGRESSES,), expected, weight,
+        canary={"steps": steps}, rests=frozenset({"Ingress/edge"}),
+    )  # fmt: skip
+
+    def routed(before: Objects, canary: int) -> Objects:
+        keys = [ACTION, *(f"alb.ingress.kubernetes.io/{kind}.beta" for kind in ("actions", "conditions"))]
+        condition = {"field": "http-header", "httpHeaderConfig": {"httpHeaderName": "X-Beta", "values": ["yes"]}}
+        after = with_actions(
+            before,
+            action(web_canary=canary, web_stable=100 - canary),
+            **{
+                TRACKED: json.dumps({"web": keys}, separators=(",", ":")),
+                keys[1]: action(web_canary=100),
+                keys[2]: json.dumps([condition], separators=(",", ":")),
+            },
+        )
+        for rule in after["Ingress/edge"]["spec"]["rules"]:
+            rule["http"]["paths"].insert(0, path("/*", "beta"))
+        return after
+
+    async with journey(client, settings, tmp_path, case) as j:
+        await j.healthy("v1")
+        j.before = await j.objects()
+        await j.at_rest()
+        await j.release("v2")
+        await j.paused(3, "v2")
+        await j.shows(routed(j.before, 20))
+
+        for objects in (j.documents, j.before):
+            rules = objects["Ingress/edge"]["spec"]["rules"]
+            rules[0]["http"]["paths"][0]["path"] = "/api/v2"
+            rules.append({"host": "m.shop.example", "http": {"paths": [path("/", "web-stable")]}})
+        await j.push()
+        await j.shows(routed(j.before, 20))
+        await j.abort()
+        await j.web.phase("Degraded", image="app:v2")
+        await j.at(0)
+        await j.release("v1")
+        await j.healthy("v1")
+        await j.at_rest()
+        j.no_weight_went_back({0, 20})
