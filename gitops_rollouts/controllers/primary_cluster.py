@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import structlog
 
+from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import PRIMARY_CLUSTER
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
-from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
+from gitops_rollouts.errors import ConfigError, Forbidden, KubeUnreachable, NotFound, RoutingError
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SECRETS
 from gitops_rollouts.traffic.object_router import ObjectRouter
+from gitops_rollouts.traffic.objects import Found, Reference, Tell
+from gitops_rollouts.traffic.over_objects import Carrier
 from gitops_rollouts.traffic.router import Routed, Router
+
+Clock = Callable[[], float]
+_REACH: Final = "the kubeconfig is in the Secret with the label istio.argoproj.io/primary-cluster"
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +74,54 @@ def _kubeconfig(data: Any, name: str) -> str:
         return base64.b64decode(values[0], validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise ConfigError(f"What {name} has is no text") from None
+
+
+class Distant:
+    """A carrier over a cluster that may be out of reach while ours is fine: nobody waits long, nor soon again.
+
+    ``patience``, ``pause``: seconds for the first look, and until the next one after a failure.
+    """
+
+    def __init__(
+        self, carrier: Carrier, *, patience: float = 3.0, pause: float = 10.0, clock: Clock = time.monotonic
+    ) -> None:
+        self._carrier = carrier
+        self._patience = patience
+        self._pause = pause
+        self._clock = clock
+        self._next = 0.0
+
+    async def ready(self, rollout: Rollout) -> Found:
+        """As `Carrier.ready`. Raises `RoutingError`, so that the status tells it, at once if it did a moment ago."""
+        if self._clock() < self._next:
+            raise RoutingError("Istio's primary cluster was out of reach a moment ago", remedy=_REACH)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._carrier.ready(rollout)
+        except (TimeoutError, KubeUnreachable) as error:
+            self._next = self._clock() + self._pause
+            why = str(error) or f"no answer within {self._patience:g} s"
+            raise RoutingError(f"Istio's primary cluster is out of reach: {why}", remedy=_REACH) from error
+
+    async def edit(self, reference: Reference, patch: Raw) -> Raw:
+        """As `Carrier.edit`."""
+        return await self._carrier.edit(reference, patch)
+
+    async def create(self, reference: Reference, body: Raw, owner: Rollout) -> None:
+        """As `Carrier.create`."""
+        await self._carrier.create(reference, body, owner)
+
+    async def delete(self, reference: Reference, live: Raw) -> None:
+        """As `Carrier.delete`."""
+        await self._carrier.delete(reference, live)
+
+    def tell(self, rollout: Rollout, event: Tell) -> None:
+        """As `Carrier.tell`."""
+        self._carrier.tell(rollout, event)
+
+    def again(self, rollout: Rollout, after: timedelta) -> None:
+        """As `Carrier.again`."""
+        self._carrier.again(rollout, after)
 
 
 class Unusable:

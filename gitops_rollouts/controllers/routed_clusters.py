@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gitops_rollouts.controllers.observe import Key, LiveRollout
-from gitops_rollouts.controllers.primary_cluster import PrimaryCluster, Unusable
+from gitops_rollouts.controllers.primary_cluster import Distant, PrimaryCluster, Unusable
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routed_left import SETTLE_SECONDS, RoutedLeftovers
 from gitops_rollouts.controllers.routed_objects import RoutedObjects
@@ -64,7 +64,8 @@ class RoutedClusters:
                 on_marked=lambda reference: queue.add_after(reference, SETTLE_SECONDS),
             )
             self._sides.append((objects, RoutedLeftovers(client, rollouts, objects, queue, cluster)))
-            kinds.update({router.key: ObjectRouters(router, objects, cluster) for router in routers})
+            carrier = Distant(objects) if cluster else objects
+            kinds.update({router.key: ObjectRouters(router, carrier, cluster) for router in routers})
 
         away = [router for router in BUILT_IN if primary is not None and isinstance(router, IstioRouter)]
         serve(client, discovery, [router for router in BUILT_IN if router not in away], "")

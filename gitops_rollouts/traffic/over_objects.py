@@ -31,7 +31,10 @@ from gitops_rollouts.traffic.router import Routed, Router, Wanted, routing_of
 
 
 class Carrier(Protocol):
-    """The cluster, as routers see it. Every method but `tell` and `again` raises `KubeError`."""
+    """The cluster, as routers see it. Every method but `tell` and `again` raises `KubeError`.
+
+    `ready` raises `RoutingError` for a cluster that may be out of reach while all else goes on.
+    """
 
     async def ready(self, rollout: Rollout) -> Found:
         """See to it that all that the Rollout's routers refer to can be found, and goes on being watched."""
@@ -93,7 +96,11 @@ class ObjectRouters:
         """(what isn't there, what is wrong in what is there), §20 (B)."""
         if not self._router.asked(routing):
             return [], []
-        found = await self._carrier.ready(rollout)
+        try:
+            found = await self._carrier.ready(rollout)
+        except RoutingError:
+            # out of reach: whoever is told something says so
+            return [], []
         return missing(self._router, rollout, found), self._router.check(rollout, found)
 
     def routers(self, routed: Routed, routing: TrafficRouting) -> Sequence[Router]:
