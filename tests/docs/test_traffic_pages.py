@@ -45,6 +45,15 @@ WITH_EXAMPLES = [
 ]
 
 
+@pytest.mark.parametrize("router", BUILT_IN, ids=lambda router: str(router.key))
+def test_every_router_has_a_page_with_an_example(router: ObjectRouter) -> None:
+    """And the overview leads to it."""
+    page = _page_of(router)
+    assert page is not None, f"no page of {router.key} in {PAGES}"
+    assert _examples(page), f"{page.name} has no YAML block with a Rollout"
+    assert f"({page.name})" in (PAGES / "README.md").read_text()
+
+
 @pytest.mark.parametrize(("router", "documents"), WITH_EXAMPLES)
 def test_an_example_is_valid(router: ObjectRouter, documents: list[Raw], tmp_path: Path) -> None:
     """docs/behaviour.md §20: nothing is wrong with it, and all that it refers to is there."""
