@@ -91,13 +91,13 @@ class Distant:
         self._clock = clock
         self._next = 0.0
 
-    async def ready(self, rollout: Rollout) -> Found:
+    async def ready(self, rollout: Rollout, router: ObjectRouter) -> Found:
         """As `Carrier.ready`. Raises `RoutingError`, so that the status tells it, at once if it did a moment ago."""
         if self._clock() < self._next:
             raise RoutingError("Istio's primary cluster was out of reach a moment ago", remedy=_REACH)
         try:
             async with asyncio.timeout(self._patience):
-                return await self._carrier.ready(rollout)
+                return await self._carrier.ready(rollout, router)
         except (TimeoutError, KubeUnreachable) as error:
             self._next = self._clock() + self._pause
             why = str(error) or f"no answer within {self._patience:g} s"

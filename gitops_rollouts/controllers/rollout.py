@@ -15,6 +15,7 @@ import structlog
 
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH
+from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.authority import AuthorityReader, Reading
 from gitops_rollouts.controllers.coalesce import Patience
 from gitops_rollouts.controllers.execute import Executor, Outcome
@@ -158,8 +159,11 @@ class RolloutController:
         reading = self._authority.read(live, now, workload) if self._authority else Reading()
         if reading.wait is not None:
             return reading.wait
-        observed = await self._observe(key, live, workload, reading.authority, now)
-        plan = self._patience.hold(key, live.rollout.status, step(observed, now))
+        observed, unread = await self._observe(key, live, workload, reading.authority, now)
+        plan = step(observed, now)
+        if unread is not None and not _aborts(live, plan):
+            raise unread
+        plan = self._patience.hold(key, live.rollout.status, plan)
         plan = await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
             live = explained(live, observed.analysis_runs, observed.evidence)
@@ -210,7 +214,8 @@ class RolloutController:
 
     async def _observe(
         self, key: Key, live: LiveRollout, workload: Workload | None, authority: Authority | None, now: datetime
-    ) -> Observed:
+    ) -> tuple[Observed, KubeError | None]:
+        """What is there, and why the routed objects can't be read: only an abort goes on without knowing them."""
         taken = self._taken.get(key, _Taken())
         observed = self._caches.observe(
             live,
@@ -223,12 +228,16 @@ class RolloutController:
         if self._plugins is not None:
             answers, disabled = self._plugins.answers(live), self._plugins.disabled
             observed = replace(observed, plugin_answers=answers, disabled_plugins=disabled)
+        unread: KubeError | None = None
         if self._routers is not None:
             refused = self._routers.refused(live)
-            wrong = () if refused else await self._routers.problems(live)
+            try:
+                wrong = () if refused else await self._routers.problems(live)
+            except KubeError as error:
+                unread, wrong = error, (FieldError("spec.strategy.canary.trafficRouting", error.message),)
             seen = RoutersSeen() if refused or wrong else await self._routers.seen(live, old_pods=_old_pods(observed))
             observed = replace(observed, refused=refused, routers=seen, route_errors=wrong)
-        return await self._pods.read(key, observed, now)
+        return await self._pods.read(key, observed, now), unread
 
     def _positions(self) -> dict[Resource, int]:
         caches = self._caches
@@ -297,6 +306,11 @@ def _old_pods(observed: Observed) -> bool:
     """Whether other versions than the one that the status shows have pods."""
     here = observed.rollout.status.current_pod_hash
     return any(one.replicas > 0 and one.labels.get(POD_TEMPLATE_HASH) != here for one in observed.replica_sets)
+
+
+def _aborts(live: LiveRollout, plan: Plan) -> bool:
+    """Whether the Rollout goes back, or begins to."""
+    return live.rollout.status.abort or (plan.status is not None and plan.status.abort)
 
 
 def _lifts_abort(live: LiveRollout, plan: Plan) -> bool:

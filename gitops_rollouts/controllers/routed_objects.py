@@ -7,20 +7,21 @@ its labels are kept. A pass that changes nothing makes no request.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
+from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_API_VERSION, ROUTER_MANAGER
 from gitops_rollouts.api.rollout import Rollout
+from gitops_rollouts.controllers.execute_owned import owner_reference
 from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.controllers.routed_users import RoutedUsers, selects
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import AlreadyExists, Conflict, Forbidden, KubeUnreachable, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
@@ -32,11 +33,14 @@ from gitops_rollouts.kube.resources import Resource
 from gitops_rollouts.traffic.marker import is_marked
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, Tell, mapping
-from gitops_rollouts.traffic.over_objects import every_reference
-from gitops_rollouts.traffic.router import routing_of
+from gitops_rollouts.traffic.over_objects import asked_of
 
-FIRST_LIST_SECONDS: Final = 15.0
+FIRST_LIST_SECONDS: Final = 1.0
 """How long a pass waits for the first list of a kind; after that it fails and is tried again."""
+MOST_WAITING: Final = 4
+"""While so many passes wait for first lists, others fail at once: the workers are for other Rollouts."""
+UNSERVED_SECONDS: Final = 5.0
+"""How often is looked whether a kind went, or is served in another version from now on."""
 _CHAIN: Final = 8
 """One object leads to the next no further than this."""
 
@@ -89,18 +93,38 @@ class RoutedObjects:
         """What the API server answered last, as long as the cache is behind."""
         self._deleted: dict[Reference, str] = {}
         """The uid of each object that was deleted, as long as the cache shows it as it was before."""
-        self._users: dict[Reference, set[Key]] = defaultdict(set)
-        self._selections: dict[RoutedKind, dict[Key, set[Selection]]] = defaultdict(dict)
-        self._of: dict[Key, set[Reference]] = {}
-        self._starting: asyncio.Queue[Informer[Kept]] = asyncio.Queue()
+        self._users = RoutedUsers(self._dropped)
+        self._waiting = 0
+        self._starting: asyncio.Queue[tuple[RoutedKind, Informer[Kept]]] = asyncio.Queue()
+        self._tasks: dict[RoutedKind, asyncio.Task[None]] = {}
         rollouts.on_change(self._rollout_changed)
 
     async def run(self) -> None:
         """Watch what is referred to, for ever."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._mind_unserved(), name="kinds that went")
             while True:
-                informer = await self._starting.get()
-                group.create_task(informer.run(), name=f"watch of {informer.resource.plural}")
+                kind, informer = await self._starting.get()
+                if self._informers.get(kind) is informer:
+                    name = f"watch of {informer.resource.plural}"
+                    self._tasks[kind] = group.create_task(informer.run(), name=name)
+
+    async def _mind_unserved(self) -> None:
+        """Nobody tells that a kind is served again, or in another version: its Rollouts look."""
+        while True:
+            await asyncio.sleep(UNSERVED_SECONDS)
+            for kind in [kind for kind, informer in self._informers.items() if informer.unserved]:
+                self._give_up(kind)
+                for key in self._users.of_kind(kind):
+                    self._on_rollout(key)
+
+    def _give_up(self, kind: RoutedKind) -> None:
+        """What is cached of a kind that isn't served is no more known to be so."""
+        informer = self._informers.pop(kind)
+        self._newer = {reference: raw for reference, raw in self._newer.items() if reference.kind != kind}
+        self._discovery.forget(informer.resource.api_version)
+        if (task := self._tasks.pop(kind, None)) is not None:
+            task.cancel()
 
     def get(self, reference: Reference) -> Raw | None:
         """As `Found.get`: the newest that is known of it."""
@@ -109,7 +133,7 @@ class RoutedObjects:
             return None
         newer = self._newer.get(reference)
         cached = informer.get(reference.namespace, reference.name)
-        behind = isinstance(cached, Passed) or not self._covers(reference)
+        behind = isinstance(cached, Passed) or not self.covers(reference.namespace)
         if newer is not None and (behind or informer.position < _version(newer)):
             return newer
         self._newer.pop(reference, None)
@@ -132,7 +156,7 @@ class RoutedObjects:
         names = sorted(
             name
             for (namespace, name), kept in informer.items()
-            if namespace == selection.namespace and _selects(selection, _labels(kept))
+            if namespace == selection.namespace and selects(selection, _labels(kept))
         )
         found = (self.get(Reference(selection.kind, selection.namespace, name)) for name in names)
         return [raw for raw in found if raw is not None]
@@ -142,26 +166,35 @@ class RoutedObjects:
         informer = self._informers.get(kind)
         return kind.versions[0] if informer is None else informer.resource.version
 
-    async def ready(self, rollout: Rollout) -> RoutedObjects:
-        """As `Carrier.ready`. Raises `KubeError`."""
-        key = (rollout.metadata.namespace, rollout.metadata.name)
+    async def ready(self, rollout: Rollout, router: ObjectRouter) -> RoutedObjects:
+        """As `Carrier.ready`: of this router alone, so that what another one can't read holds it up in nothing.
+
+        Raises `KubeError`.
+        """
+        via = ((rollout.metadata.namespace, rollout.metadata.name), router.key)
         known: set[Reference] = set()
         selected: set[Selection] = set()
         for _ in range(_CHAIN):
-            everything = list(every_reference(self.routers, rollout, self))
+            everything = list(router.referred(rollout, self))
             references = {each for each in everything if isinstance(each, Reference)} - known
             selections = {each for each in everything if isinstance(each, Selection)} - selected
             if not references and not selections:
                 break
             for selection in selections:
-                references |= await self._select(key, selection)
+                self._users.add(via, selection)
+                references |= await self._select(selection)
             for reference in references - known:
-                self._users[reference].add(key)
+                self._users.add(via, reference)
                 await self._know(reference)
             known |= references
             selected |= selections
-        self._index(key, known, selected)
+        self._users.settle(via, known, selected)
         return self
+
+    async def ready_all(self, rollout: Rollout) -> None:
+        """The same for every router of a Rollout."""
+        for router in asked_of(self.routers, rollout):
+            await self.ready(rollout, router)
 
     async def edit(self, reference: Reference, patch: Raw) -> Raw:
         """As `Carrier.edit`."""
@@ -182,7 +215,7 @@ class RoutedObjects:
         """As `Carrier.create`."""
         resource = await self._resource(reference.kind)
         meta = {**mapping(body.get("metadata")), "namespace": reference.namespace, "name": reference.name}
-        meta["ownerReferences"] = [_owner(owner)]
+        meta["ownerReferences"] = [owner_reference("Rollout", owner.metadata)]
         self._fence.fence()
         whole = {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
         try:
@@ -215,12 +248,12 @@ class RoutedObjects:
 
     def refers(self, key: Key, reference: Reference) -> bool:
         """Whether this Rollout referred to the object when it was looked at last."""
-        return reference in self._of.get(key, ())
+        return self._users.refers(key, reference)
 
     def watches(self, reference: Reference) -> bool:
         """Whether an object of this name would be in a cache."""
         informer = self._informers.get(reference.kind)
-        return informer is not None and informer.synced and self._covers(reference)
+        return informer is not None and informer.synced and self.covers(reference.namespace)
 
     async def live(self, reference: Reference) -> Raw | None:
         """The object as the API server has it now; None if it or its kind isn't there. Raises `KubeError`."""
@@ -244,9 +277,8 @@ class RoutedObjects:
             log.info("routed objects not looked through", kind=kind.full_name, error=str(error))
         return found
 
-    async def _select(self, key: Key, selection: Selection) -> set[Reference]:
+    async def _select(self, selection: Selection) -> set[Reference]:
         """The objects that it matches now; those that match later are kept as they come."""
-        self._selections[selection.kind].setdefault(key, set()).add(selection)
         informer = await self._watch(selection.kind)
         if informer is None:
             return set()
@@ -254,7 +286,7 @@ class RoutedObjects:
         return {
             Reference(kind, namespace, name, selection.field)
             for (where, name), kept in informer.items()
-            if where == namespace and _selects(selection, _labels(kept))
+            if where == namespace and selects(selection, _labels(kept))
         }
 
     async def _know(self, reference: Reference) -> None:
@@ -262,12 +294,12 @@ class RoutedObjects:
         if informer is None:
             return
         passed = isinstance(informer.get(reference.namespace, reference.name), Passed)
-        if not self._covers(reference) or (passed and reference not in self._newer):
+        if not self.covers(reference.namespace) or (passed and reference not in self._newer):
             await self._fetch(reference)
 
-    def _covers(self, reference: Reference) -> bool:
-        """Whether the watch sees it: that of one namespace doesn't see others."""
-        return self._namespace in (None, reference.namespace)
+    def covers(self, namespace: str) -> bool:
+        """Whether the watches see it: those of one namespace don't see others."""
+        return self._namespace in (None, namespace)
 
     async def _fetch(self, reference: Reference) -> None:
         raw = await self.live(reference)
@@ -279,6 +311,9 @@ class RoutedObjects:
     async def _watch(self, kind: RoutedKind) -> Informer[Kept] | None:
         """The cache of a kind, complete; None if the cluster doesn't serve it."""
         informer = self._informers.get(kind)
+        if informer is not None and informer.unserved:
+            self._give_up(kind)
+            informer = None
         if informer is None:
             try:
                 resource = await self._resource(kind)
@@ -290,15 +325,28 @@ class RoutedObjects:
             informer = Informer(self._client, resource, project, namespace=self._namespace, optional=True)
             informer.on_change(partial(self._changed, kind))
             self._informers[kind] = informer
-            self._starting.put_nowait(informer)
-        try:
-            await asyncio.wait_for(informer.wait_synced(), FIRST_LIST_SECONDS)
-        except TimeoutError as error:
-            why = informer.failing or "no answer yet"
-            raise KubeUnreachable(f"The {kind.full_name} of the cluster can't be listed: {why}") from error
+            self._starting.put_nowait((kind, informer))
+        if not informer.synced:
+            await self._wait_for(kind, informer)
         if informer.failing is not None and not len(informer) and informer.position == 0:
+            if informer.unserved:
+                raise KubeUnreachable(f"The {kind.full_name} of the cluster can't be listed: {informer.failing}")
             raise Forbidden(f"The {kind.full_name} of the cluster can't be read: {informer.failing}", status=403)
         return informer
+
+    async def _wait_for(self, kind: RoutedKind, informer: Informer[Kept]) -> None:
+        """A moment, unless it is known to fail, or too many passes wait already."""
+        if informer.failing is None and self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                await asyncio.wait_for(informer.wait_synced(), FIRST_LIST_SECONDS)
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting -= 1
+        if not informer.synced:
+            why = informer.failing or "no answer yet"
+            raise KubeUnreachable(f"The {kind.full_name} of the cluster can't be listed: {why}")
 
     async def _resource(self, kind: RoutedKind) -> Resource:
         missing: UnknownKind | None = None
@@ -312,12 +360,7 @@ class RoutedObjects:
     def _project(self, kind: RoutedKind, raw: Raw) -> Kept:
         labels = _labels(raw)
         reference = _reference(kind, raw)
-        selections = (one for each in self._selections[kind].values() for one in each)
-        if reference in self._users or is_marked(raw):
-            return raw
-        if any(one.namespace == reference.namespace and _selects(one, labels) for one in selections):
-            return raw
-        return Passed(labels)
+        return raw if is_marked(raw) or self._users.users(reference, labels) else Passed(labels)
 
     def _changed(self, kind: RoutedKind, key: Key, old: Kept | None, new: Kept | None) -> None:
         reference = Reference(kind, *key)
@@ -326,41 +369,17 @@ class RoutedObjects:
         newer = self._newer.get(reference)
         if newer is not None and isinstance(new, dict) and _version(newer) == _version(new):
             return  # our own write comes back
-        users = set(self._users.get(reference, ()))
-        for user, selections in self._selections[kind].items():
-            labels = [_labels(kept) for kept in (old, new) if kept is not None]
-            if any(one.namespace == key[0] and any(_selects(one, each) for each in labels) for one in selections):
-                users.add(user)
-        for user in users:
+        labels = [_labels(kept) for kept in (old, new) if kept is not None]
+        for user in self._users.users(reference, *labels):
             self._on_rollout(user)
 
-    def _index(self, key: Key, known: set[Reference], selected: set[Selection]) -> None:
-        for reference in self._of.get(key, set()) - known:
-            self._drop_user(reference, key)
-        self._of[key] = known
-        for kind, by_key in self._selections.items():
-            mine = {one for one in selected if one.kind == kind}
-            if mine:
-                by_key[key] = mine
-            else:
-                by_key.pop(key, None)
-
     def _rollout_changed(self, key: Key, old: LiveRollout | None, new: LiveRollout | None) -> None:
-        routing = routing_of(new.rollout) if new is not None else None
-        if routing is not None and any(router.asked(routing) for router in self.routers):
-            return  # its next pass finds out what it refers to
-        for reference in self._of.pop(key, set()):
-            self._drop_user(reference, key)
-        for by_key in self._selections.values():
-            by_key.pop(key, None)
+        """What a router refers to that the Rollout still names, its next pass finds out."""
+        asked = asked_of(self.routers, new.rollout) if new is not None else []
+        self._users.keep_routers(key, [router.key for router in asked])
 
-    def _drop_user(self, reference: Reference, key: Key) -> None:
-        users = self._users.get(reference)
-        if users is None:
-            return
-        users.discard(key)
-        if not users:
-            del self._users[reference]
+    def _dropped(self, reference: Reference) -> None:
+        if not self._users.is_used(reference):
             self._newer.pop(reference, None)
             self._deleted.pop(reference, None)
         self._on_marked(reference)
@@ -369,11 +388,6 @@ class RoutedObjects:
 def _reference(kind: RoutedKind, raw: Raw) -> Reference:
     meta = mapping(raw.get("metadata"))
     return Reference(kind, str(meta.get("namespace") or ""), str(meta.get("name") or ""))
-
-
-def _selects(selection: Selection, labels: dict[str, str]) -> bool:
-    selector = parse_tolerant(LabelSelector, dict(selection.selector))
-    return not selector.is_empty and selector.matches(labels)
 
 
 def _labels(kept: Kept) -> dict[str, str]:
@@ -385,14 +399,3 @@ def _labels(kept: Kept) -> dict[str, str]:
 def _version(raw: Raw) -> int:
     text = mapping(raw.get("metadata")).get("resourceVersion")
     return int(text) if isinstance(text, str) and text.isdigit() else 0
-
-
-def _owner(rollout: Rollout) -> dict[str, Any]:
-    return {
-        "apiVersion": ARGO_API_VERSION,
-        "kind": "Rollout",
-        "name": rollout.metadata.name,
-        "uid": rollout.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }

@@ -23,7 +23,16 @@ from gitops_rollouts.controllers.load_balancers import Switch, switch_of, target
 from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.engine.observed import RoutersSeen, TargetsSeen
 from gitops_rollouts.engine.plan import Destination, RemoveManagedRoutes, RouteTraffic
-from gitops_rollouts.errors import AwsError, Conflict, GorError, KubeError, KubeUnreachable, RoutingError, StillRouting
+from gitops_rollouts.errors import (
+    AwsError,
+    Conflict,
+    GorError,
+    KubeError,
+    KubeUnreachable,
+    RoutingError,
+    StillRouting,
+    UnknownKind,
+)
 from gitops_rollouts.traffic.alb.verification import LoadBalancerChecks
 from gitops_rollouts.traffic.registry import Registry
 from gitops_rollouts.traffic.router import Routed, Router, Share, Wanted
@@ -268,7 +277,7 @@ async def _tell(routers: Iterable[Router], action: RouteTraffic | RemoveManagedR
                 await router.route(wanted_of(action))
         except (Conflict, KubeUnreachable, RoutingError) as error:
             failed = failed or error
-        except KubeError as error:
+        except (KubeError, UnknownKind) as error:
             failed = failed or RoutingError(f"{router.name}: {error.message}", remedy=error.remedy)
         if failed is not None and not aborted:
             break

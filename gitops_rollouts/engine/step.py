@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,6 +11,7 @@ from gitops_rollouts.api.names import PROVEN
 from gitops_rollouts.api.phase import calculate_phase
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
+from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.engine import (
     canary,
     conditions,
@@ -44,10 +46,28 @@ def step(observed: Observed, now: datetime) -> Plan:
     facts = spec_facts(observed.rollout)
     errors = facts.errors or (() if observed.refused is None else (observed.refused,))
     refused = invalid.check(observed, errors if resolved.error is None else (resolved.error,), now)
-    if refused is not None:
-        return refused
-    plan = _valid(observed, facts, now)
+    if refused is None:
+        plan = _valid(observed, facts, now)
+    else:
+        abort = _abort_all_the_same(observed, errors, facts, now) if resolved.error is None else None
+        if abort is None:
+            return refused
+        plan = abort
     return replace(plan, actions=(*resolved.actions, *plan.actions))
+
+
+def _abort_all_the_same(
+    observed: Observed, errors: Sequence[FieldError], facts: SpecFacts, now: datetime
+) -> Plan | None:
+    """The pass that begins an abort although routed objects aren't as they should be: it waits for none of them.
+
+    None if there is more that is wrong, or nothing to abort (§15.6).
+    """
+    observed = replace(observed, route_errors=())
+    if invalid.check(observed, errors, now) is not None:
+        return None
+    plan = _valid(observed, facts, now)
+    return plan if plan.status is not None and plan.status.abort else None
 
 
 def _valid(observed: Observed, facts: SpecFacts, now: datetime) -> Plan:

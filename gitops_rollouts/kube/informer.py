@@ -66,6 +66,8 @@ class Informer(Generic[T]):
         """The newest resourceVersion seen, bookmarks included: all writes up to it are in the cache."""
         self.failing: str | None = None
         """Why the last list or watch failed; None while all is well."""
+        self.unserved = False
+        """Whether it failed because the cluster doesn't serve the resource, in this version at least."""
         self._client = client
         self._project = project
         self._namespace = namespace
@@ -146,6 +148,7 @@ class Informer(Generic[T]):
         for key in [k for k in self._items if k not in seen]:
             self._drop(key)
         self.failing = None
+        self.unserved = False
         self._synced.set()
 
     async def watch_once(self) -> None:
@@ -161,6 +164,7 @@ class Informer(Generic[T]):
         async for line in lines:
             self._take(line)
             self.failing = None
+            self.unserved = False
             self._failures = 0
 
     def _take(self, line: bytes) -> None:
@@ -213,6 +217,7 @@ class Informer(Generic[T]):
         if said != self.failing:
             log.warning("watch interrupted", kind=self.resource.kind, error=said)
         self.failing = said
+        self.unserved = isinstance(error, NotFound)
 
 
 def _version(meta: Any) -> int:

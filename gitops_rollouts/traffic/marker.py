@@ -6,6 +6,7 @@ process that starts after the Rollout was deleted too, how to take out what is l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.traffic.objects import annotations_of, mapping, sequence, with_annotations
 from gitops_rollouts.traffic.router import Routed
 
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LONGEST: Final = 64 * 1024
 _MOST: Final = 64
 _KEPT: Final = ("canaryService", "stableService", "pingPong")
@@ -66,12 +68,17 @@ def unmarked(raw: Raw, key: tuple[str, str]) -> Raw:
     return with_annotations(raw, {ROUTED_BY: _text(entries) if entries else None})
 
 
+def is_marked_for(raw: Mapping[str, Any], key: tuple[str, str]) -> bool:
+    """Whether this Rollout's mark stands there."""
+    return "/".join(key) in _entries(raw)
+
+
 def marks(raw: Mapping[str, Any]) -> tuple[Mark, ...]:
     """For whom the object is routed. What can't be read is nobody."""
     found = []
     for name, entry in list(_entries(raw).items())[:_MOST]:
         namespace, _, short = name.partition("/")
-        if namespace and short and "/" not in short and isinstance(entry, dict):
+        if _NAME.fullmatch(namespace) and _NAME.fullmatch(short) and isinstance(entry, dict):
             uid, cluster = str(entry.get("uid") or ""), str(entry.get("cluster") or "")
             found.append(Mark((namespace, short), uid, _rollout(namespace, short, entry), cluster))
     return tuple(found)

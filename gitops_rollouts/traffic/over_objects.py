@@ -11,7 +11,7 @@ from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.errors import RoutingError
-from gitops_rollouts.traffic.marker import marked, marks, unmarked, without_our_entry
+from gitops_rollouts.traffic.marker import is_marked_for, marked, marks, unmarked, without_our_entry
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import (
     Again,
@@ -36,8 +36,8 @@ class Carrier(Protocol):
     `ready` raises `RoutingError` for a cluster that may be out of reach while all else goes on.
     """
 
-    async def ready(self, rollout: Rollout) -> Found:
-        """See to it that all that the Rollout's routers refer to can be found, and goes on being watched."""
+    async def ready(self, rollout: Rollout, router: ObjectRouter) -> Found:
+        """See to it that all that this router refers to can be found, and goes on being watched."""
         ...
 
     async def edit(self, reference: Reference, patch: Raw) -> Raw:
@@ -70,10 +70,14 @@ def references(router: ObjectRouter, rollout: Rollout, found: Found) -> list[Ref
 
 def every_reference(routers: Iterable[ObjectRouter], rollout: Rollout, found: Found) -> Iterator[Reference | Selection]:
     """What all these routers refer to for a Rollout."""
+    for router in asked_of(routers, rollout):
+        yield from router.referred(rollout, found)
+
+
+def asked_of(routers: Iterable[ObjectRouter], rollout: Rollout) -> list[ObjectRouter]:
+    """Those of these routers that a Rollout names."""
     routing = routing_of(rollout)
-    for router in routers:
-        if routing is not None and router.asked(routing):
-            yield from router.referred(rollout, found)
+    return [router for router in routers if routing is not None and router.asked(routing)]
 
 
 def _reference(selection: Selection, raw: Raw) -> Reference:
@@ -97,7 +101,7 @@ class ObjectRouters:
         if not self._router.asked(routing):
             return [], []
         try:
-            found = await self._carrier.ready(rollout)
+            found = await self._carrier.ready(rollout, self._router)
         except RoutingError:
             # out of reach: whoever is told something says so
             return [], []
@@ -145,7 +149,7 @@ class _Bound:
 
     async def route(self, wanted: Wanted) -> None:
         """Carry out what the router asks for; at the end of an update take away our notes, too."""
-        found = await self._carrier.ready(self._rollout)
+        found = await self._carrier.ready(self._rollout, self._router)
         resting: set[Reference] = set()
         changes, failed = _planned(self._router.changes(self._routed, wanted, found))
         for change in changes:
@@ -160,7 +164,7 @@ class _Bound:
 
     async def remove_managed_routes(self) -> None:
         """Carry out what the router asks for."""
-        found = await self._carrier.ready(self._rollout)
+        found = await self._carrier.ready(self._rollout, self._router)
         changes, failed = _planned(self._router.without_managed_routes(self._routed, found))
         for change in changes:
             await self._carry_out(change, None)
@@ -191,11 +195,8 @@ class _Bound:
     async def _edit(self, change: Edit, wanted: Wanted | None) -> None:
         """``wanted`` None: managed routes go, and the mark stays as it is."""
         after = change.after
-        if wanted is not None and wanted.done and not change.rests:
-            if not merge_patch(change.before, after):
-                return  # the mark goes together with our entry of managedFields
-            after = unmarked(after, self._key)
-        elif wanted is not None and self._is_held(change, wanted):
+        # at the end the mark stands until `_release`: should this process die before, it leads the next one here
+        if wanted is not None and (not wanted.done or change.rests) and self._is_held(change, wanted):
             after = self._marked(after)
         if patch := merge_patch(change.before, after):
             await self._carrier.edit(change.reference, bound(patch, change.before))
@@ -208,20 +209,27 @@ class _Bound:
         return marked(raw, self._routed, self._router.key, self._cluster)
 
     async def _release(self, found: Found, reference: Reference, *, keep_mark: bool) -> None:
-        """Take away the mark and our entry of managedFields (§15.6)."""
+        """Take away the mark and our entry of managedFields, in one write (§15.6)."""
         live = found.get(reference)
         if live is None:
             return
-        mine = not keep_mark and any(mark.key == self._key for mark in marks(live))
-        if mine or edited_by_us(live):
-            await release(self._carrier, reference, live, unmarked(live, self._key) if mine else live)
+        mine = not keep_mark and is_marked_for(live, self._key)
+        held = any(mark.key != self._key for mark in marks(live))
+        await release(self._carrier, reference, live, unmarked(live, self._key) if mine else live, held=held)
 
 
-async def release(carrier: Carrier, reference: Reference, live: Raw, after: Raw) -> None:
-    """Make the annotations those of ``after``, and let go of every field."""
-    patch = merge_patch(annotations_of(live), annotations_of(after))
-    metadata = {"managedFields": without_our_entry(live), **({"annotations": patch} if patch else {})}
-    await carrier.edit(reference, bound({"metadata": metadata}, live))
+async def release(carrier: Carrier, reference: Reference, live: Raw, after: Raw, *, held: bool) -> None:
+    """Make the annotations those of ``after``, and let go of every field, unless they are ``held`` for another Rollout.
+
+    The API server knows all Rollouts' routers as one manager.
+    """
+    metadata: Raw = {}
+    if patch := merge_patch(annotations_of(live), annotations_of(after)):
+        metadata["annotations"] = patch
+    if edited_by_us(live) and not held:
+        metadata["managedFields"] = without_our_entry(live)
+    if metadata:
+        await carrier.edit(reference, bound({"metadata": metadata}, live))
 
 
 def bound(patch: Raw, before: Raw) -> Raw:

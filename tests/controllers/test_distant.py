@@ -29,7 +29,7 @@ class Cluster:
         self.up = False
         self.asked = 0
 
-    async def ready(self, rollout: Rollout) -> Found:
+    async def ready(self, rollout: Rollout, router: ObjectRouter) -> Found:
         self.asked += 1
         if not self.up:
             await asyncio.Event().wait()
@@ -54,13 +54,13 @@ async def test_after_one_wait_in_vain_the_next_ones_fail_at_once() -> None:
     assert routing is not None
     distant = Distant(cluster, patience=0.05, pause=10, clock=lambda: now[0])
     with pytest.raises(RoutingError, match="no answer within"):
-        await distant.ready(WEB)
+        await distant.ready(WEB, NginxRouter())
     for _ in range(3):
         with pytest.raises(RoutingError, match="a moment ago"):
-            await distant.ready(WEB)
+            await distant.ready(WEB, NginxRouter())
     assert await ObjectRouters(IstioRouter(), distant).problems(ISTIO, routing) == ([], []), "nobody says it is missing"
     assert cluster.asked == 1
     now[0] += 11
     cluster.up = True
-    assert await distant.ready(WEB)
+    assert await distant.ready(WEB, NginxRouter())
     assert cluster.asked == 2

@@ -94,7 +94,7 @@ async def test_what_was_written_is_what_is_found_however_late_the_watch(
 
     running = asyncio.create_task(objects.run())
     try:
-        await objects.ready(owner)
+        await objects.ready(owner, NginxRouter())
         assert weight() is None
         late.told.clear()
         await objects.create(beside, ingress(1), owner)

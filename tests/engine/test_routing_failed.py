@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from engine.routed_world import RoutedWorld, routed, running
+from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.engine.plan import RouteTraffic
 from gitops_rollouts.engine.step import routing_failed, step
 
@@ -59,3 +60,28 @@ def test_the_progress_deadline_passes_all_the_same() -> None:
     assert progressing is not None
     assert progressing.reason == "ProgressDeadlineExceeded"
     assert told.status.phase == "Degraded"
+
+
+def test_an_abort_begins_although_a_routed_object_is_gone() -> None:
+    """§15.6: what is wrong in routed objects is InvalidSpec, but a failed analysis waits for none of it."""
+    analysis = {"templates": [{"templateName": "errors"}]}
+    world = running(routed(steps=[{"setWeight": 20}, {"pause": {}}], analysis=analysis))
+    world.set_image("web:v2")
+    world.settle()
+    gone = (FieldError("spec.strategy.canary.trafficRouting", "not found", "web"),)
+    refused = step(replace(world.observe(), route_errors=gone), world.now)
+    assert refused.status is not None
+    assert (refused.status.condition("InvalidSpec") is not None, refused.status.abort) == (True, False)
+
+    world.runs.say("Background", "Failed", "too many errors")
+    begins = step(replace(world.observe(), route_errors=gone), world.now)
+    assert begins.status is not None
+    assert (begins.status.condition("InvalidSpec"), begins.status.abort) == (None, True)
+    world.carry_out(begins)
+    back = step(replace(world.observe(), route_errors=gone), world.now)
+    assert any(isinstance(action, RouteTraffic) and action.canary.weight == 0 for action in back.actions)
+
+    wrong_too = replace(world.observe(), refused=FieldError("spec.x", "no"), route_errors=gone)
+    refused = step(wrong_too, world.now)
+    assert refused.status is not None
+    assert refused.status.condition("InvalidSpec") is not None

@@ -12,6 +12,7 @@ from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.ambassador import AmbassadorRouter
 from gitops_rollouts.traffic.apisix import APISIX_ROUTE, ApisixRouter
+from gitops_rollouts.traffic.marker import marked, marks
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Found, Reference, Tell, annotations_of
 from gitops_rollouts.traffic.over_objects import ObjectRouters
@@ -28,11 +29,14 @@ class Sent:
         self.found = found
         self.edits: list[Raw] = []
         self.created: list[str] = []
+        self.dies_after: int | None = None
 
-    async def ready(self, rollout: Rollout) -> Found:
+    async def ready(self, rollout: Rollout, router: ObjectRouter) -> Found:
         return self.found
 
     async def edit(self, reference: Reference, patch: Raw) -> Raw:
+        if self.dies_after is not None and len(self.edits) >= self.dies_after:
+            raise RuntimeError("died")
         self.edits.append(patch)
         before = self.found.objects[reference]
         after = merged(before, patch)
@@ -103,3 +107,39 @@ async def test_what_fails_for_one_object_is_raised_after_the_others_were_written
     with pytest.raises(RoutingError, match='"shop" not found'):
         await bound(AmbassadorRouter(), TWO, sent).route(split(5))
     assert sent.created == ["admin-canary"]
+
+
+async def test_what_another_rollout_holds_is_not_let_go() -> None:
+    """Two Rollouts, one object: the one that is at rest leaves mark and ownership of the other's update alone."""
+    reference = Reference(APISIX_ROUTE, "shop", "shop")
+    other = ONE.model_copy(update={"metadata": ONE.metadata.model_copy(update={"name": "other"})})
+    held = marked(apisix_route(), routed(other), "apisix")
+    held["metadata"]["managedFields"] = [{"manager": ROUTER_MANAGER}]
+    sent = Sent(LaidOut([APISIX_ROUTE], [held]))
+    router = bound(ApisixRouter(), ONE, sent)
+    await router.route(over())
+    assert sent.edits == []
+    await router.route(split(30))
+    assert [mark.key for mark in marks(sent.found.objects[reference])] == [("shop", "other"), ("shop", "web")]
+    await router.route(over())
+    assert [mark.key for mark in marks(sent.found.objects[reference])] == [("shop", "other")]
+    assert "managedFields" not in sent.edits[-1]["metadata"]
+    count = len(sent.edits)
+    await router.route(over())
+    assert len(sent.edits) == count
+
+
+async def test_the_mark_goes_with_the_very_last_write() -> None:
+    """The process may die between the last weight and the end: the mark leads the next one there."""
+    reference = Reference(APISIX_ROUTE, "shop", "shop")
+    sent = Sent(LaidOut([APISIX_ROUTE], [apisix_route()]))
+    router = bound(ApisixRouter(), ONE, sent)
+    await router.route(split(30))
+    sent.dies_after = len(sent.edits) + 1
+    with pytest.raises(RuntimeError, match="died"):
+        await router.route(over())
+    left = sent.found.objects[reference]
+    assert [mark.key for mark in marks(left)] == [("shop", "web")]
+    sent.dies_after = None
+    await router.route(over())
+    assert sent.edits[-1]["metadata"] == {"annotations": {ROUTED_BY: None}, "managedFields": [{}]}
