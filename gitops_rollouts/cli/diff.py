@@ -158,7 +158,8 @@ async def _outcome(
         return Outcome(item, "new")
     except (UnknownKind, Forbidden) as error:
         return Outcome(item, "unknown", note=error.message)
-    wanted = take_over(item, live, watched.routes) if watched.applies_to(item) else item.raw
+    placed = replace(item, namespace=namespace or "")
+    wanted = take_over(placed, live, watched.routes) if watched.applies_to(placed) else item.raw
     wanted = {**wanted, "metadata": {k: v for k, v in wanted["metadata"].items() if k != "resourceVersion"}}
     found = tuple(changes(item, wanted, _without_own(live, wanted, laid_over=laid_over)))
     return Outcome(item, "changed" if found else "same", found)

@@ -16,6 +16,7 @@ from gitops_rollouts.kube.resources import CRDS, Resource
 from gitops_rollouts.render.objects import Identity, Problem, RenderedObject
 from gitops_rollouts.render.scope import DEFAULT_NAMESPACE, namespaced
 from gitops_rollouts.sync.order import Wave, waves
+from gitops_rollouts.sync.routed import is_routed_kind
 from gitops_rollouts.sync.takeover import Watched, take_over
 
 AT_ONCE: Final = 16
@@ -120,23 +121,34 @@ class Applier:
                 report.applied[item.identity] = item
 
     async def _write(self, resource: Resource, item: RenderedObject, policy: Policy, report: Report) -> Live:
+        read = policy.watched.applies_to(item)
         for race in range(_RACES):
             body = item.raw
-            if policy.watched.applies_to(item):
+            if read:
                 live = await self._read(resource, item)
                 body = take_over(item, live, policy.watched.routes) if live is not None else body
             uid = policy.uids.get((item.namespace, item.name), "") if item.is_rollout else ""
             if uid:
                 body = {**body, "metadata": {**body["metadata"], "uid": uid}}
             try:
-                return await self._send(resource, item, body, policy, report)
+                return await self._send(resource, item, body, policy, report, read=read)
             except Conflict as err:
+                if not read and _is_routers(item, err):
+                    read = True
+                    continue
                 if err.managers or race + 1 == _RACES or (uid and body["metadata"].get("resourceVersion") is None):
                     raise
         raise AssertionError("unreachable")
 
     async def _send(
-        self, resource: Resource, item: RenderedObject, body: Mapping[str, Any], policy: Policy, report: Report
+        self,
+        resource: Resource,
+        item: RenderedObject,
+        body: Mapping[str, Any],
+        policy: Policy,
+        report: Report,
+        *,
+        read: bool,
     ) -> Live:
         """Apply; on a conflict of managers again with force, if the policy says so, and tell from whom.
 
@@ -146,8 +158,10 @@ class Applier:
         try:
             return await self._patch(resource, item, body, force=False)
         except Conflict as err:
-            if err.managers.keys() and err.managers.keys() <= _OURS and policy.watched.applies_to(item):
+            if read and err.managers.keys() and err.managers.keys() <= _OURS:
                 return await self._patch(resource, item, body, force=True)
+            if not read and _is_routers(item, err):
+                raise  # it began to be routed a moment ago
             if not err.managers or not may_force(item, policy.force):
                 raise
             taken = "; ".join(f"{', '.join(fields)} from {who}" for who, fields in sorted(err.managers.items()))
@@ -211,6 +225,10 @@ def may_force(item: RenderedObject, default: bool) -> bool:
     """Whether fields of other managers are taken over: the object's own annotation counts before the GitSync's."""
     annotations = item.raw["metadata"].get("annotations") or {}
     return {"true": True, "false": False}.get(annotations.get(FORCE, ""), default)
+
+
+def _is_routers(item: RenderedObject, err: Conflict) -> bool:
+    return ROUTER_MANAGER in err.managers and is_routed_kind(item.group, item.kind)
 
 
 def _in_namespace(item: RenderedObject, target_namespace: str) -> RenderedObject:

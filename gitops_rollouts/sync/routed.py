@@ -10,14 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.render.objects import RenderedObject
 from gitops_rollouts.traffic.among import Among
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.marker import marks
 from gitops_rollouts.traffic.object_router import ObjectRouter
-from gitops_rollouts.traffic.over_objects import references
-from gitops_rollouts.traffic.router import routing_of
+from gitops_rollouts.traffic.over_objects import asked_of, references
+
+log = structlog.get_logger(__name__)
 
 Place = tuple[str, str, str, str]
 """(group, kind, namespace, name)."""
@@ -33,10 +37,16 @@ class Routes:
     """Who routes what: each object with the routers and Rollouts that own fields of it."""
 
     owners: Mapping[Place, Sequence[tuple[ObjectRouter, Rollout]]] = field(default_factory=dict)
+    looked_through: frozenset[tuple[str, str]] = frozenset()
+    """(group, kind) of which `marked` names all that bear a mark, as far as they are about to be applied."""
+    marked: frozenset[Place] = frozenset()
 
     def touches(self, item: RenderedObject) -> bool:
         """Whether the live object has to be read before this one is applied: its mark may tell of any Rollout."""
-        return is_routed_kind(item.group, item.kind)
+        if not is_routed_kind(item.group, item.kind):
+            return False
+        known = (item.group, item.kind) in self.looked_through
+        return not known or place_of(item) in self.owners or place_of(item) in self.marked
 
     def keep(self, item: RenderedObject, body: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
         """The body with the live values of what routers own in it.
@@ -45,8 +55,12 @@ class Routes:
         of what has to stay until it is given back.
         """
         kept = dict(body)
-        for router, rollout in (*self.owners.get(_place(item), ()), *_marked(live)):
-            kept = router.keep(rollout, kept, dict(live))
+        for router, rollout in (*self.owners.get(place_of(item), ()), *_marked(live)):
+            try:
+                kept = router.keep(rollout, kept, dict(live))
+            except RoutingError as error:
+                # what a router can't read it owns nothing in: what Git has may be what puts it right
+                log.warning("routed object applied as it is in Git", object=str(item.identity), error=error.message)
         return kept
 
 
@@ -56,25 +70,26 @@ def routes_of(rollouts: Iterable[Mapping[str, Any]], objects: Iterable[RenderedO
     owners: dict[Place, list[tuple[ObjectRouter, Rollout]]] = {}
     for raw in rollouts:
         rollout = parse_rollout(dict(raw))
-        for router in _asked(rollout):
+        for router in asked_of(BUILT_IN, rollout):
             for each in references(router, rollout, tree):
                 place = (each.kind.group, each.kind.kind, each.namespace, each.name)
                 owners.setdefault(place, []).append((router, rollout))
     return Routes(owners)
 
 
-def _asked(rollout: Rollout) -> list[ObjectRouter]:
-    routing = routing_of(rollout)
-    return [router for router in BUILT_IN if routing is not None and router.asked(routing)]
-
-
 def _marked(live: Mapping[str, Any]) -> list[tuple[ObjectRouter, Rollout]]:
-    return [(router, mark.rollout) for mark in marks(live) for router in _asked(mark.rollout)]
+    return [(router, mark.rollout) for mark in marks(live) for router in asked_of(BUILT_IN, mark.rollout)]
 
 
-def _place(item: RenderedObject) -> Place:
+def plural_of(item: RenderedObject) -> str:
+    """What stands in the URLs of a routed kind."""
+    return _WRITTEN[item.group, item.kind]
+
+
+def place_of(item: RenderedObject) -> Place:
+    """Where it is, or is about to be."""
     return item.group, item.kind, item.namespace, item.name
 
 
 _READ: Final = frozenset((kind.group, kind.kind) for router in BUILT_IN for kind in router.kinds)
-_WRITTEN: Final = frozenset((kind.group, kind.kind) for router in BUILT_IN for kind in router.kinds if kind.group)
+_WRITTEN: Final = {(kind.group, kind.kind): kind.plural for router in BUILT_IN for kind in router.kinds if kind.group}

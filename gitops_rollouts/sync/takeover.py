@@ -12,7 +12,7 @@ from typing import Any
 
 from gitops_rollouts.api.names import ARGO_GROUP, POD_TEMPLATE_HASH
 from gitops_rollouts.render.objects import RenderedObject
-from gitops_rollouts.sync.routed import Routes
+from gitops_rollouts.sync.routed import Routes, is_routed_kind
 
 Key = tuple[str, str]
 """(namespace, name)."""
@@ -69,7 +69,7 @@ def referred_by(rollouts: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
 
 def take_over(item: RenderedObject, live: Mapping[str, Any], routes: Routes) -> Mapping[str, Any]:
     """The object's body with the live values of fields that others set, bound to the live version."""
-    if routes.touches(item):
+    if is_routed_kind(item.group, item.kind):
         return _bound(routes.keep(item, item.raw, live), live)
     spec = dict(_spec(item.raw))
     live_spec = _spec(live)

@@ -13,6 +13,7 @@ from gitops_rollouts.controllers.primary_cluster import Distant
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.traffic.among import Among
 from gitops_rollouts.traffic.istio.router import IstioRouter
+from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Found, Reference, Tell
 from gitops_rollouts.traffic.over_objects import ObjectRouters
 from gitops_rollouts.traffic.router import routing_of
@@ -54,13 +55,13 @@ async def test_after_one_wait_in_vain_the_next_ones_fail_at_once() -> None:
     assert routing is not None
     distant = Distant(cluster, patience=0.05, pause=10, clock=lambda: now[0])
     with pytest.raises(RoutingError, match="no answer within"):
-        await distant.ready(WEB, NginxRouter())
+        await distant.ready(WEB, IstioRouter())
     for _ in range(3):
         with pytest.raises(RoutingError, match="a moment ago"):
-            await distant.ready(WEB, NginxRouter())
+            await distant.ready(WEB, IstioRouter())
     assert await ObjectRouters(IstioRouter(), distant).problems(ISTIO, routing) == ([], []), "nobody says it is missing"
     assert cluster.asked == 1
     now[0] += 11
     cluster.up = True
-    assert await distant.ready(WEB, NginxRouter())
+    assert await distant.ready(WEB, IstioRouter())
     assert cluster.asked == 2
