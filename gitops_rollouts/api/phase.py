@@ -13,20 +13,20 @@ Phase = tuple[str, str]
 def phase_of(rollout: Rollout) -> Phase:
     """What a client shows: the controller's phase, unless it is known to be out of date."""
     status = rollout.status
-    if not _observed(status.observed_generation, rollout.metadata.generation):
+    if not is_observed(status.observed_generation, rollout.metadata.generation):
         return PROGRESSING, "waiting for rollout spec update to be observed"
     if status.controller_pause and not status.pause_conditions:
         return PROGRESSING, "waiting for rollout to unpause"
     if rollout.spec.workload_ref is not None:
         workload = rollout.metadata.annotations.get(WORKLOAD_GENERATION, "")
-        if workload.isdecimal() and not _observed(status.workload_observed_generation, int(workload[:18])):
+        if workload.isdecimal() and not is_observed(status.workload_observed_generation, int(workload[:18])):
             return PROGRESSING, "waiting for rollout spec update to be observed for the reference workload"
     if status.phase:
         return status.phase, status.message
     return calculate_phase(rollout.spec, status)
 
 
-def _observed(stored: str, generation: int) -> bool:
+def is_observed(stored: str, generation: int) -> bool:
     """A stored value that is no number, or is larger, counts as observed; an absent one does not."""
     if not stored:
         return False

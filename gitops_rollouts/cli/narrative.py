@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from gitops_rollouts.api import names
 from gitops_rollouts.api.gitsync import GitSync
+from gitops_rollouts.api.phase import is_observed
 from gitops_rollouts.cli.output import age, short_duration
 from gitops_rollouts.cli.run_narrative import is_judged, measured
 from gitops_rollouts.cli.traffic_view import plugin_of_step, plugin_text
@@ -71,6 +72,12 @@ def _wanted(seen: RolloutView) -> str:
     return version(images(seen.rollout.spec.template or {}))
 
 
+def _runs(seen: RolloutView, *roles: str) -> str:
+    """The version of the ReplicaSet in the first of these roles: not what is wanted while that can't be used."""
+    found = next((found for role in roles if (found := seen.images_of(role))), None)
+    return _wanted(seen) if found is None else version(found)
+
+
 def _note(commit: CommitNote | None, sha: str, now: datetime) -> str:
     if commit is None:
         return sha[:7] or "an unknown commit"
@@ -111,7 +118,7 @@ def _serves(seen: RolloutView) -> Iterator[str]:
     if not status.stable_rs:
         yield f"It is the first deployment: {available}."
     elif status.stable_rs == status.current_pod_hash:
-        yield f"{_wanted(seen)} serves everything, {available}."
+        yield f"{_runs(seen, 'stable', 'active')} serves everything, {available}."
     elif seen.strategy == "blueGreen":
         yield from _serves_blue_green(seen, available)
     else:
@@ -121,7 +128,7 @@ def _serves(seen: RolloutView) -> Iterator[str]:
             yield f"{stable} serves everything, {available}."
         elif status.canary.weights is not None or old is None or new is None:
             of_what = "of the traffic" if status.canary.weights is not None else "of the pods"
-            yield f"{stable} has {100 - share}% {of_what} and {_wanted(seen)} {share}%; {available}."
+            yield f"{stable} has {100 - share}% {of_what} and {_runs(seen, 'canary')} {share}%; {available}."
         else:
             yield (
                 f"{stable} has {old.available} of {old.size} pods available,"
@@ -199,10 +206,17 @@ def _trouble(seen: RolloutView, now: datetime) -> Iterator[str]:
     if seen.stamp is None:
         return
     current = seen.rollout.status.current_pod_hash
-    if seen.stamp.hash and current and seen.stamp.hash != current:
+    if seen.stamp.hash and current and seen.stamp.hash != current and _taken_up(seen):
         yield "The live template isn't the one that sync applied (edited outside Git): it holds until sync heals it."
     if seen.gitsync is not None:
         yield from _sync_trouble(seen.gitsync, now)
+
+
+def _taken_up(seen: RolloutView) -> bool:
+    """The status is of this spec; one that is invalid, or that no pass has seen yet, leaves that of the one before."""
+    rollout = seen.rollout
+    seen_by_pass = is_observed(rollout.status.observed_generation, rollout.metadata.generation)
+    return seen_by_pass and rollout.status.condition("InvalidSpec") is None
 
 
 def _sync_trouble(sync: GitSync, now: datetime) -> Iterator[str]:

@@ -159,6 +159,25 @@ def test_an_edit_outside_git_is_said() -> None:
     assert "edited outside Git" not in why(at_gate())
 
 
+def test_a_spec_that_cannot_be_used_serves_nothing() -> None:
+    """docs/behaviour.md §7.3: what was there stays, so it is named, and nobody has edited anything."""
+    message = 'The Rollout "web" is invalid: ingresses.networking.k8s.io "x" not found'
+    invalid = {"type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": message}
+    status = {"currentPodHash": "old", "updatedReplicas": 5, "phase": "Degraded", "message": f"InvalidSpec: {message}"}
+    text = why(rollout(status={**status, "conditions": [invalid]}), in_git(), gitsync())
+    assert text.startswith("Git wants web:v2 since ")
+    assert "web:v1 serves everything, 5 of 5 pods available. Its spec can't be used; correct it in Git: The " in text
+    assert "edited outside Git" not in text
+
+
+def test_a_spec_that_no_pass_has_seen_is_no_edit() -> None:
+    """docs/behaviour.md §4.2: the status is that of the version before."""
+    status = {"currentPodHash": "old", "updatedReplicas": 5, "observedGeneration": "2"}
+    text = why(rollout(status=status), in_git(), gitsync())
+    assert "web:v1 serves everything" in text
+    assert "edited outside Git" not in text
+
+
 @pytest.mark.parametrize(
     ("status", "spec", "expected"),
     [
