@@ -1,4 +1,4 @@
-"""What ``gor doctor`` looks at on this machine: git, ssh, kubectl with its kustomize."""
+"""What ``gor doctor`` looks at on this machine: git, ssh, kubectl with its kustomize, Helm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS: Final = 30
 
 def machine_checks() -> list[Check]:
     """All of them."""
-    return [_git(), _ssh(), _kubectl()]
+    return [_git(), _ssh(), _kubectl(), _helm()]
 
 
 def _git() -> Check:
@@ -51,6 +51,17 @@ def _kubectl() -> Check:
     except (ValueError, KeyError, TypeError):
         return Check("fail", "kubectl", f"{kubectl} doesn't answer", "reinstall it")
     return Check("ok", "kubectl", f"{version} with kustomize {kustomize}, {kubectl}")
+
+
+def _helm() -> Check:
+    from gitops_rollouts.render.helm import find_helm, version_of
+
+    try:
+        helm = find_helm()
+        version = version_of(helm)
+    except RenderError as error:
+        return Check("warn", "helm", error.message, f"{error.remedy}; only charts need it")
+    return Check("ok", "helm", f"{version}, {helm}")
 
 
 def _run(*argv: str) -> str:

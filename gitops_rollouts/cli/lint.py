@@ -22,7 +22,10 @@ def lint(
     filename: Annotated[
         Path,
         typer.Option(
-            "--filename", "-f", help="A manifest, a directory of manifests or a kustomization.", show_default=False
+            "--filename",
+            "-f",
+            help="A manifest, a directory of manifests, a kustomization or a chart.",
+            show_default=False,
         ),
     ],
     output: Output = Format.TABLE,

@@ -21,14 +21,14 @@ _PANEL = "Where from"
 Folder = Annotated[
     Path | None,
     typer.Argument(
-        metavar="PATH", help="A directory of manifests or a kustomization. Default: here.", show_default=False
+        metavar="PATH", help="A directory of manifests, a kustomization or a chart. Default: here.", show_default=False
     ),
 ]
 FileOrFolder = Annotated[
     Path | None,
     typer.Argument(
         metavar="PATH",
-        help="A manifest, a directory of manifests or a kustomization. Default: here.",
+        help="A manifest, a directory of manifests, a kustomization or a chart. Default: here.",
         show_default=False,
     ),
 ]

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable
 
 from gitops_rollouts.errors import ConfigError
-from gitops_rollouts.render.directory import KUSTOMIZATION_NAMES, manifests
+from gitops_rollouts.render.directory import RENDERED_BY, manifests
 from gitops_rollouts.render.files import Entry, Tree, below, clean_path
 
 
@@ -41,8 +41,9 @@ def narrowed(tree: Tree, path: str) -> tuple[Tree, str]:
     if entry is None or entry.path != path:
         return tree, path
     folder, name = posixpath.split(path)
-    if name in KUSTOMIZATION_NAMES:
-        raise ConfigError(f"{path} is a kustomization", remedy="name its directory: it is built as a whole")
+    if name in RENDERED_BY:
+        message = f"{path} makes its directory {RENDERED_BY[name]}"
+        raise ConfigError(message, remedy="name that directory: it is rendered as a whole")
     one = OneFile(tree, entry)
     if not manifests(one, folder):
         raise ConfigError(f"{path} is no manifest", remedy="name a .yaml, .yml or .json file that isn't hidden")

@@ -40,7 +40,7 @@ def render(
     target_namespace: TargetNamespace = None,
     output: Output = Format.YAML,
 ) -> None:
-    """Print the objects that a sync would apply, plain or by kustomize, with decisions laid over.
+    """Print the objects that a sync would apply, plain, by kustomize or Helm, with decisions laid over.
 
     \b
       gor render envs/prod                 the directory as it is now

@@ -1,7 +1,7 @@
 """The digests (T, S) of every Rollout along a branch's first-parent chain, without rendering what didn't change.
 
-A plain directory costs one ``git log`` and the files that changed; a kustomization is rendered only at commits that
-touch what it reads.
+A plain directory costs one ``git log`` and the files that changed; a kustomization or a chart is rendered only at
+commits that touch what it reads.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from gitops_rollouts.errors import InputError
 from gitops_rollouts.git.history import Change, Step
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.tree import FILE_MODES, Tree
-from gitops_rollouts.render.directory import KUSTOMIZATION_NAMES
+from gitops_rollouts.render.directory import RENDERED_BY
 from gitops_rollouts.render.documents import DocumentCache
 from gitops_rollouts.render.files import below, clean_path
-from gitops_rollouts.render.kustomize_inputs import find_inputs, kustomization_in
 from gitops_rollouts.render.manifest import Collection, collect
 from gitops_rollouts.render.objects import Rendered
 from gitops_rollouts.render.renderer import Renderer
+from gitops_rollouts.render.sources import find_source, is_plain
 from gitops_rollouts.render.yaml_reader import LIMITS, read_documents
 
 Content = tuple[str, str]
@@ -161,7 +161,7 @@ class ContentHistory:
     # --- plain directories -------------------------------------------------------------------------------------
 
     def _walk_files(self, spec: TargetSpec, tree: Tree, until: str | None) -> Generator[Delta, None, str]:
-        """As long as the directory is plain; returns the commit at which it is a kustomization, or ``""``."""
+        """As long as the directory is plain; returns the commit at which it is rendered, or ``""``."""
         now = self.snapshot(spec, tree.commit)
         values: dict[Key, Value] = dict(now.found) | dict.fromkeys(now.unknown, UNKNOWN)
         places = self._places(spec, tree)
@@ -169,7 +169,7 @@ class ContentHistory:
         paths = (f":(top,literal){spec.path}",) if spec.path else ()
         for step in self._mirror.history.walk(tree.commit, until=until, paths=paths):
             changes = [change for change in step.changes if _is_manifest(change.path, spec.path, nested)]
-            turned = any(_is_kustomization(change.path) or self._refers(change, spec) for change in changes)
+            turned = any(_is_rendered_by_program(change.path) or self._refers(change, spec) for change in changes)
             if turned:
                 now = self.snapshot(spec, step.parent)
                 before: dict[Key, Value] = {key: now.value(key) for key in {*values, *now.found, *now.unknown}}
@@ -258,7 +258,7 @@ class ContentHistory:
             Rendered("", tuple(into.objects.values()), blocked=frozenset(into.blocked), incomplete=into.incomplete)
         )
 
-    # --- kustomizations ----------------------------------------------------------------------------------------
+    # --- kustomizations and charts ----------------------------------------------------------------------------------
 
     def _walk_renders(self, spec: TargetSpec, tree: Tree, until: str | None) -> Generator[Delta, None, str]:
         """As long as files don't tell by themselves; returns the commit at which they do, or ``""``."""
@@ -282,12 +282,12 @@ class ContentHistory:
 
     def _inputs(self, spec: TargetSpec, tree: Tree) -> tuple[str, ...] | None:
         """The directories that the render reads; None: it can't be said, so any file may matter."""
-        if self._is_plain(spec, tree):
-            return (clean_path(spec.path),)
+        path = clean_path(spec.path)
         try:
-            return find_inputs(tree, clean_path(spec.path), self._documents).directories
+            source = find_source(tree, path, self._documents)
         except InputError:
             return None
+        return (path,) if source is None else source.directories
 
     # --- both --------------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class ContentHistory:
 
     def _is_plain(self, spec: TargetSpec, tree: Tree) -> bool:
         try:
-            return kustomization_in(tree, clean_path(spec.path)) is None
+            return is_plain(tree, clean_path(spec.path))
         except InputError:
             return False
 
@@ -312,8 +312,8 @@ def _reads(step: Step, inputs: tuple[str, ...] | None) -> bool:
     return False
 
 
-def _is_kustomization(path: str) -> bool:
-    return path.rpartition("/")[2] in KUSTOMIZATION_NAMES
+def _is_rendered_by_program(path: str) -> bool:
+    return path.rpartition("/")[2] in RENDERED_BY
 
 
 def _is_manifest(path: str, root: str, nested: frozenset[str]) -> bool:
@@ -323,12 +323,12 @@ def _is_manifest(path: str, root: str, nested: frozenset[str]) -> bool:
     parts = path[len(root) + 1 if root else 0 :].split("/")
     if any(part.startswith(".") for part in parts):
         return False
-    if _is_kustomization(path):
+    if _is_rendered_by_program(path):
         return True
     return parts[-1].endswith(_MANIFESTS) and not any(below(path, directory) for directory in nested)
 
 
 def _nested(tree: Tree, root: str) -> frozenset[str]:
-    """Directories below the target's that hold a kustomization, which a plain render leaves out."""
-    found = (entry.path.rpartition("/")[0] for entry in tree.entries(root) if _is_kustomization(entry.path))
+    """Directories below the target's that hold a kustomization or a chart, which a plain render leaves out."""
+    found = (entry.path.rpartition("/")[0] for entry in tree.entries(root) if _is_rendered_by_program(entry.path))
     return frozenset(directory for directory in found if directory != root)

@@ -1,1 +1,1 @@
-"""A tree of Git objects → Kubernetes objects: plain YAML, kustomize, the decision overlay. No cluster, no work tree."""
+"""A tree of Git objects → Kubernetes objects: plain YAML, kustomize, Helm, the overlay. No cluster, no work tree."""

@@ -8,12 +8,19 @@ from typing import Final
 from gitops_rollouts.errors import RenderError
 from gitops_rollouts.render.documents import DocumentCache
 from gitops_rollouts.render.files import SUBMODULE, SYMLINK, Entry, Tree, joined
+from gitops_rollouts.render.helm_inputs import CHART_FILE, RELEASE_FILE
 from gitops_rollouts.render.manifest import Collection, collect
 from gitops_rollouts.render.objects import Problem
 
 MAX_FILES: Final = 20_000
 MAX_BYTES: Final = 256 * 2**20
 KUSTOMIZATION_NAMES: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+RENDERED_BY: Final = {
+    **dict.fromkeys(KUSTOMIZATION_NAMES, "a kustomization"),
+    RELEASE_FILE: "a chart",
+    CHART_FILE: "a chart",
+}
+"""Files that make their directory one that isn't read as it stands."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _LINK_REMEDY: Final = "put the file itself there, or use a kustomization that names it"
 
@@ -42,7 +49,7 @@ def render_directory(
     tree: Tree, entries: list[Entry], path: str, target_namespace: str, cache: DocumentCache, into: Collection
 ) -> None:
     """Read the manifests of a plain directory into ``into``."""
-    nested = _nested_kustomizations(entries)
+    nested = _nested_roots(entries)
     for entry in entries:
         directory = posixpath.dirname(entry.path)
         if any(directory == root or directory.startswith(root + "/") for root in nested):
@@ -55,16 +62,18 @@ def render_directory(
         else:
             collect(cache.read(tree, entry), entry.path, target_namespace, into, literal=True)
     for root, name in nested.items():
-        message = "a kustomization inside a plain directory isn't rendered"
-        remedy = f"name it in a kustomization.yaml at {path or 'the root'}, or give it a GitSync of its own"
+        message = f"{RENDERED_BY[name]} inside a plain directory isn't rendered"
+        remedy = "give it a GitSync of its own"
+        if name in KUSTOMIZATION_NAMES:
+            remedy = f"name it in a kustomization.yaml at {path or 'the root'}, or {remedy}"
         into.unreadable(Problem(f"{root}/{name}", 0, "", message, remedy))
 
 
-def _nested_kustomizations(entries: list[Entry]) -> dict[str, str]:
+def _nested_roots(entries: list[Entry]) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in entries:
         directory, name = posixpath.split(entry.path)
-        if name in KUSTOMIZATION_NAMES and not any(directory.startswith(root + "/") for root in found):
+        if name in RENDERED_BY and not any(directory.startswith(root + "/") for root in found):
             found[directory] = name
     return found
 

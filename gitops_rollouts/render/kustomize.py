@@ -7,11 +7,8 @@ which of its fields name other objects (peers' incidents with remote bases and p
 from __future__ import annotations
 
 import json
-import os
 import posixpath
-import resource
 import shutil
-import subprocess
 import sysconfig
 import tempfile
 from importlib.resources import files
@@ -19,23 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from gitops_rollouts.errors import RenderError, YamlError
-from gitops_rollouts.render.files import SUBMODULE, SYMLINK, Entry, Tree, below, joined
-from gitops_rollouts.render.kustomize_inputs import MAX_BYTES, MAX_FILES, Inputs
+from gitops_rollouts.render.child import Run, bare_environment, output_of
+from gitops_rollouts.render.copies import MAX_BYTES, Copying, write_out
+from gitops_rollouts.render.files import SUBMODULE, SYMLINK, Tree
+from gitops_rollouts.render.kustomize_inputs import Inputs
 from gitops_rollouts.render.yaml_reader import Document, read_documents
 
 TIMEOUT_SECONDS: Final = 60
-MAX_OUTPUT: Final = 64 * 2**20
 ORIGIN: Final = "config.kubernetes.io/origin"
 """kustomize's note of the file that an object came from; asked for, read and taken away again."""
-_MEMORY: Final = 4 * 2**30
-_MAX_MESSAGE: Final = 1000
-_LIMITS: Final = (
-    (resource.RLIMIT_AS, _MEMORY),
-    (resource.RLIMIT_CPU, TIMEOUT_SECONDS),
-    (resource.RLIMIT_FSIZE, MAX_OUTPUT),
-    (resource.RLIMIT_NOFILE, 256),
-    (resource.RLIMIT_CORE, 0),
-)
 
 
 def find_kubectl() -> str:
@@ -56,7 +45,7 @@ def build(tree: Tree, path: str, inputs: Inputs, kubectl: str) -> bytes:
         source = work / "src"
         for directory in ("src", "top", "home", "out"):
             (work / directory).mkdir()
-        _materialise(tree, inputs, source)
+        write_out(tree, Copying(inputs.directories, "kustomization", inputs.kustomization), source)
         _write_top(tree, path, inputs, work / "top")
         return _run(kubectl, work, inputs.kustomization)
 
@@ -69,56 +58,6 @@ def origin_path(origin: str, default: str) -> str:
         return default
     written = data.get("path") or data.get("configuredIn")
     return written.removeprefix("../src/") if isinstance(written, str) else default
-
-
-def _materialise(tree: Tree, inputs: Inputs, source: Path) -> None:
-    """Write the inputs out, and nothing else: symbolic links become copies of what they mean, or are refused."""
-    count, total = 0, 0
-    for directory in inputs.directories:
-        (source / directory).mkdir(parents=True, exist_ok=True)
-        for entry in tree.entries(directory):
-            if entry.mode == SUBMODULE or _is_hidden(entry, directory):
-                continue
-            content = _resolve_link(tree, entry, inputs) if entry.mode == SYMLINK else entry
-            count += 1
-            total += content.size
-            if count > MAX_FILES or total > MAX_BYTES:
-                message = (
-                    f"the kustomization's directories hold more than {MAX_FILES} files or {MAX_BYTES // 2**20} MiB"
-                )
-                raise RenderError(message, path=inputs.kustomization, remedy="keep other files elsewhere")
-            destination = source / entry.path
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            destination.write_bytes(tree.read_blob(content.oid))
-
-
-def _is_hidden(entry: Entry, directory: str) -> bool:
-    relative = entry.path[len(directory) + 1 :] if directory else entry.path
-    parts = relative.split("/")
-    if any(part in ("", ".", "..") for part in entry.path.split("/")):
-        raise RenderError("a file has an impossible name", path=entry.path)
-    return parts[0].startswith(".")
-
-
-def _resolve_link(tree: Tree, entry: Entry, inputs: Inputs) -> Entry:
-    """The file that a link means. Raises `RenderError` unless it is a file among the inputs."""
-    path, seen = entry.path, set[str]()
-    while path not in seen:
-        seen.add(path)
-        found = next((one for one in tree.entries(path) if one.path == path), None)
-        if found is None:
-            break
-        if found.mode != SYMLINK:
-            return found
-        target = joined(posixpath.dirname(path), tree.read_blob(found.oid).decode("utf-8", "replace"))
-        if target is None:
-            message = "a symbolic link that leaves the repository is refused"
-            raise RenderError(message, path=entry.path, remedy="put the file itself there")
-        if not any(below(target, directory) for directory in inputs.directories):
-            break
-        path = target
-    message = "a symbolic link must mean a file among the kustomization's directories"
-    raise RenderError(message, path=entry.path, remedy="put the file itself there")
 
 
 def _write_top(tree: Tree, path: str, inputs: Inputs, top: Path) -> None:
@@ -162,57 +101,7 @@ _GVK: Final = "x-kubernetes-group-version-kind"
 
 
 def _run(kubectl: str, work: Path, kustomization: str) -> bytes:
-    home = str(work / "home")
-    environment = {
-        "HOME": home,
-        "PATH": home,
-        "TMPDIR": str(work / "out"),
-        "XDG_CONFIG_HOME": home,
-        "KUBECONFIG": os.devnull,
-        # nothing listens there: should a remote reference slip through, it goes nowhere
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "HTTPS_PROXY": "http://127.0.0.1:1",
-        "GOMAXPROCS": "2",
-    }
-    out, err = work / "out" / "stdout", work / "out" / "stderr"
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        child = subprocess.Popen(
-            [kubectl, "kustomize", str(work / "top")],
-            cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
-        )  # fmt: skip
-        try:
-            _limit(child.pid)
-            code = child.wait(TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired as late:
-            message = f"kustomize didn't end within {TIMEOUT_SECONDS} s"
-            raise RenderError(message, path=kustomization, remedy="make the kustomization smaller") from late
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    if code != 0:
-        with err.open("rb") as stderr:
-            said = stderr.read(16 * _MAX_MESSAGE).decode("utf-8", "replace")
-        raise RenderError(f"kustomize: {_told(said, work, code)}", path=kustomization)
-    if out.stat().st_size >= MAX_OUTPUT:
-        raise RenderError(f"kustomize wrote more than {MAX_OUTPUT // 2**20} MiB", path=kustomization)
-    return out.read_bytes()
-
-
-def _limit(pid: int) -> None:
-    for kind, value in _LIMITS:
-        try:
-            resource.prlimit(pid, kind, (value, value))
-        except ProcessLookupError:
-            return  # it has ended already
-
-
-def _told(said: str, work: Path, code: int) -> str:
-    """kustomize's words without our temporary directory, as one bounded line."""
-    if not said.strip():
-        return f"it ended with code {code}"
-    for name in {str(work), str(work.resolve())}:
-        said = said.replace(name + "/src/", "").replace(name + "/top", "").replace(name, "")
-    line = " ".join(said.removeprefix("error: ").replace("../src/", "").split())
-    printable = "".join(char if char.isprintable() else "?" for char in line)
-    return printable if len(printable) <= _MAX_MESSAGE else printable[: _MAX_MESSAGE - 1] + "…"
+    environment = bare_environment(work / "home", work / "out")
+    remedy = "make the kustomization smaller"
+    argv = (kubectl, "kustomize", str(work / "top"))
+    return output_of(Run("kustomize", argv, work, kustomization, TIMEOUT_SECONDS, remedy, environment))

@@ -18,8 +18,6 @@ from gitops_rollouts.render.files import SUBMODULE, SYMLINK, Entry, Tree, below,
 from gitops_rollouts.render.yaml_reader import Document, read_documents
 
 MAX_DIRECTORIES: Final = 200
-MAX_FILES: Final = 5000
-MAX_BYTES: Final = 64 * 2**20
 _REMOTE: Final = re.compile(
     r"(^[a-z][a-z0-9+.-]*::|://|\?(ref|version|timeout|submodules)=|^[^/]+:|^(github|gitlab)\.com/|^bitbucket\.org/)",
     re.IGNORECASE,

@@ -32,7 +32,7 @@ class Source:
     """Where an object comes from. ``path`` is relative to the repository's root, ``line`` counts from 1 (0: unknown).
 
     ``document`` counts the documents of the file from 0. ``literal``: the file holds the object as it is applied, so a
-    line can be spliced into it (docs/decisions.md §1.3); False for kustomize's output, items of a List and JSON.
+    line can be spliced into it (docs/decisions.md §1.3); False for what kustomize or Helm made, a List's items, JSON.
     """
 
     path: str

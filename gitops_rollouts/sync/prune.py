@@ -18,6 +18,7 @@ ALWAYS_ALLOWED: Final = 5
 """As many objects may vanish at once without being asked about."""
 ALLOWED_SHARE: Final = 0.2
 """More than `ALWAYS_ALLOWED` may vanish if they are no larger a part of the inventory."""
+_HELM_POLICY: Final = "helm.sh/resource-policy"
 _HOLDS_DATA: Final = frozenset(
     {
         ("", "Namespace"),
@@ -101,10 +102,10 @@ def plan_prune(
 
 def may_delete(identity: Identity, body: Mapping[str, Any] | None) -> bool:
     """Whether an object may go at all. ``body``: how the last applied tree had it; what holds data must allow it."""
-    if (identity.group, identity.kind) not in _HOLDS_DATA:
-        return True
     annotations = (body or {}).get("metadata", {}).get("annotations") or {}
-    return annotations.get(PRUNE) == "allow"
+    if annotations.get(_HELM_POLICY) == "keep":
+        return False
+    return (identity.group, identity.kind) not in _HOLDS_DATA or annotations.get(PRUNE) == "allow"
 
 
 def _count(identities: tuple[Identity, ...]) -> str:
