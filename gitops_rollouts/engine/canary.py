@@ -24,7 +24,7 @@ from gitops_rollouts.engine import (
     traffic,
     workload,
 )
-from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, Plan
+from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, PatchReplicaSet, Plan
 from gitops_rollouts.engine.plugin_steps import Played
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
@@ -87,7 +87,10 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     look_again = moments.soonest(routed.look_again, restarted.look_again, dressed.look_again)
     if not (scene.spec.paused or routed.holds or runs.undecided(scene, judged)):
         scaled = scaling.scale(scene, routed.traffic)
-        actions += scaled.actions + workload.shrink(scene, scaled.scene)
+        grown = _grown(scene, scaled.actions)
+        actions = grown + actions
+        actions += tuple(action for action in scaled.actions if action not in grown)
+        actions += workload.shrink(scene, scaled.scene)
         look_again = moments.soonest(look_again, scaled.look_again)
         scene, changed = scaled.scene, scaled.changed
         if not changed:
@@ -99,6 +102,15 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
         plan = replace(plan, status=_with_weights(plan.status, scene.recorded))
     look_again = moments.soonest(look_again, plan.look_again, paused.look_again, played.look_again)
     return current_runs.look_again(replace(plan, look_again=look_again), judged.error)
+
+
+def _grown(scene: Scene, scaled: tuple[Action, ...]) -> tuple[Action, ...]:
+    """What gives the stable version of an abort its pods: it waits for no router, as other routers may wait for it."""
+    stable = scene.stable
+    if not scene.aborted or stable is None:
+        return ()
+    sized = (one for one in scaled if isinstance(one, PatchReplicaSet) and one.name == stable.name)
+    return tuple(one for one in sized if one.replicas is not None and one.replicas > stable.replicas)
 
 
 def _goes_back(scene: Scene) -> bool:

@@ -69,8 +69,9 @@ def unmarked(raw: Raw, key: tuple[str, str]) -> Raw:
 
 
 def is_marked_for(raw: Mapping[str, Any], key: tuple[str, str]) -> bool:
-    """Whether this Rollout's mark stands there."""
-    return "/".join(key) in _entries(raw)
+    """Whether this Rollout's mark stands there, or one that nobody can read: that is nobody else's either."""
+    entries = _entries(raw)
+    return "/".join(key) in entries or (not entries and is_marked(raw))
 
 
 def marks(raw: Mapping[str, Any]) -> tuple[Mark, ...]:

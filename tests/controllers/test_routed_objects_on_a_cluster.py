@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from controllers.running import rollout
-from gitops_rollouts.api.meta import Raw
-from gitops_rollouts.api.rollout import parse_rollout
+from controllers.running import Shown, rollout, running
+from custom_kinds import establish
+from gitops_rollouts.api.meta import ObjectMeta, Raw
+from gitops_rollouts.api.rollout import Rollout, parse_rollout
+from gitops_rollouts.api.traffic import TrafficRouting
 from gitops_rollouts.controllers.observe import Key, project_rollout
 from gitops_rollouts.controllers.routed_objects import RoutedObjects
+from gitops_rollouts.errors import KubeError, KubeUnreachable
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.lease import NoElection
-from gitops_rollouts.kube.resources import ROLLOUTS, Resource
+from gitops_rollouts.kube.resources import CONFIG_MAPS, ROLLOUTS, SERVICES, Resource
+from gitops_rollouts.leader import Settings
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.traffic.ingress import INGRESS
 from gitops_rollouts.traffic.nginx import NginxRouter
-from gitops_rollouts.traffic.objects import Reference, annotations_of, mapping
+from gitops_rollouts.traffic.object_router import ObjectRouter
+from gitops_rollouts.traffic.objects import Found, Reference, RoutedKind, annotations_of, mapping
+from traffic.laid_out import rollout_with
 from waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -92,7 +99,7 @@ async def test_what_was_written_is_what_is_found_however_late_the_watch(
         found = objects.get(beside)
         return None if found is None else annotations_of(found)["weight"]
 
-    running = asyncio.create_task(objects.run())
+    watching = asyncio.create_task(objects.run())
     try:
         await objects.ready(owner, NginxRouter())
         assert weight() is None
@@ -133,8 +140,8 @@ async def test_what_was_written_is_what_is_found_however_late_the_watch(
         await eventually(lambda: _is_gone(objects, beside), what="it to be gone")
         assert looked == [(namespace, "web")]
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _catch_up(objects: RoutedObjects, client: Client, reference: Reference) -> None:
@@ -150,3 +157,126 @@ async def _catch_up(objects: RoutedObjects, client: Client, reference: Reference
 
 async def _is_gone(objects: RoutedObjects, reference: Reference) -> bool:
     return objects.get(reference) is None
+
+
+async def test_an_abort_waits_for_no_object_that_can_not_be_read(
+    client: Client, namespace: str, settings: Settings, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§15.6: its pods and the other router go back; the router itself follows as soon as it can be read."""
+    made = rollout("web", steps=[{"setWeight": 75}, {"pause": {}}])
+    routing = {"nginx": {"stableIngress": "edge"}, "plugins": {"example/config-map": {"name": "web-edge"}}}
+    services = {"canaryService": "web-canary", "stableService": "web"}
+    made["spec"]["strategy"]["canary"] |= {**services, "trafficRouting": routing, "dynamicStableScale": True}
+    for name in services.values():
+        body = {"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+        await client.create(SERVICES, namespace, {"apiVersion": "v1", "kind": "Service", **body})
+    whole = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", **ingress(0, name="edge")}
+    await client.create(INGRESSES, namespace, whole)
+    await client.create(ROLLOUTS, namespace, made)
+    web = Shown(client, namespace)
+
+    async def weights() -> tuple[str, str]:
+        beside = await client.get(INGRESSES, namespace, "web-edge-canary")
+        edge = await client.get(CONFIG_MAPS, namespace, "web-edge")
+        by_nginx = annotations_of(beside)["nginx.ingress.kubernetes.io/canary-weight"]
+        return by_nginx, edge["data"]["canary-weight"]
+
+    watch = RoutedObjects._watch
+
+    async def unreadable(self: RoutedObjects, kind: RoutedKind) -> Any:
+        if kind == INGRESS:
+            raise KubeUnreachable("no answer yet")
+        return await watch(self, kind)
+
+    async with running(replace(settings, plugin_seconds=20)):
+        await web.phase("Healthy")
+        await web.set_image("app:v2")
+        await web.phase("Paused", image="app:v2")
+        await eventually(lambda: _equal(weights, ("75", "75")), deadline=60, what="three quarters on the canary")
+        monkeypatch.setattr(RoutedObjects, "_watch", unreadable)
+        await web.patch_status(abort=True)
+        await eventually(lambda: _equal(weights, ("75", "0")), deadline=60, what="the other router to be told")
+        status = (await web.get())["status"]
+        assert status["abortedAt"]
+        assert (await web.sizes())["app:v1"] == 4
+        monkeypatch.setattr(RoutedObjects, "_watch", watch)
+        await eventually(lambda: _equal(weights, ("0", "0")), deadline=60, what="this router to be told, too")
+
+
+async def _equal(look: Callable[[], Awaitable[Any]], wanted: Any) -> bool:
+    return bool(await look() == wanted)
+
+
+class Things:
+    """As much of a router as the carrier needs to know of one."""
+
+    key = "things"
+    kinds = (RoutedKind("routed.example.com", "Thing", "things", ("v2", "v1")),)
+
+    def asked(self, routing: TrafficRouting) -> bool:
+        return True
+
+    def referred(self, rollout: Rollout, found: Found) -> list[Reference]:
+        return [Reference(self.kinds[0], rollout.metadata.namespace, "one", "spec.x")]
+
+
+async def test_a_kind_that_comes_late_goes_and_comes_back_in_another_version(
+    client: Client, namespace: str, crds: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§15.6: nothing is believed of what isn't served any more, and nobody has to restart anything."""
+    monkeypatch.setattr("gitops_rollouts.controllers.routed_objects.UNSERVED_SECONDS", 0.2)
+    monkeypatch.setattr("gitops_rollouts.kube.discovery._REFRESH_SECONDS", 0.2)
+    router = cast("ObjectRouter", Things())
+    (kind,) = Things.kinds
+    owner = rollout_with({}).model_copy(update={"metadata": ObjectMeta(namespace=namespace, name="web")})
+    looked: list[Key] = []
+    objects = RoutedObjects(
+        client,
+        Discovery(client),
+        NoElection(),
+        Informer(client, ROLLOUTS, project_rollout, namespace=namespace),
+        [router],
+        lambda *_: None,
+        namespace=namespace,
+        on_rollout=looked.append,
+        look_again=lambda *_: None,
+        on_marked=lambda _: None,
+    )
+    one = Reference(kind, namespace, "one")
+
+    async def version() -> str:
+        try:
+            await objects.ready(owner, router)
+        except KubeError:
+            return "unknown"
+        found = objects.get(one)
+        return "" if found is None else str(found["apiVersion"]).rpartition("/")[2]
+
+    watching = asyncio.create_task(objects.run())
+    try:
+        assert await version() == ""
+        establish(crds.api_server(), [_things("v1")])
+        resource = Resource(kind.group, "v1", kind.plural, kind.kind, namespaced=True)
+        body = {"apiVersion": "routed.example.com/v1", "kind": "Thing", "metadata": {"name": "one"}}
+        await client.create(resource, namespace, body)
+        await eventually(lambda: _equal(version, "v1"), what="the kind to be found")
+        looked.clear()
+        establish(crds.api_server(), [_things("v2")])
+        await eventually(lambda: _equal(version, "v2"), deadline=90, what="the other version to be read")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def _things(served: str) -> Raw:
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [
+        {"name": name, "served": name == served, "storage": name == "v1", "schema": schema} for name in ("v1", "v2")
+    ]
+    names = {"kind": "Thing", "plural": "things", "singular": "thing", "listKind": "ThingList"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.routed.example.com"},
+        "spec": {"group": "routed.example.com", "scope": "Namespaced", "names": names, "versions": versions},
+    }

@@ -143,3 +143,17 @@ async def test_the_mark_goes_with_the_very_last_write() -> None:
     sent.dies_after = None
     await router.route(over())
     assert sent.edits[-1]["metadata"] == {"annotations": {ROUTED_BY: None}, "managedFields": [{}]}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "x" * 70_000, '"shop/web"', "{" * 3_000])
+async def test_a_mark_that_nobody_can_read_goes_at_the_end(text: str) -> None:
+    """Somebody wrote it; it holds up nothing, and is no reason to let other fields go."""
+    reference = Reference(APISIX_ROUTE, "shop", "shop")
+    raw = apisix_route()
+    raw["metadata"]["annotations"] = {ROUTED_BY: text, "who": "people"}
+    sent = Sent(LaidOut([APISIX_ROUTE], [raw]))
+    router = bound(ApisixRouter(), ONE, sent)
+    await router.route(over())
+    assert annotations_of(sent.found.objects[reference]) == {"who": "people"}
+    await router.route(over())
+    assert len(sent.edits) == 1
