@@ -147,7 +147,7 @@ async def test_the_mark_goes_with_the_very_last_write() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "x" * 70_000, '"shop/web"', "{" * 3_000])
 async def test_a_mark_that_nobody_can_read_goes_at_the_end(text: str) -> None:
-    """Somebody wrote it; it holds up nothing, and is no reason to let other fields go."""
+    """Somebody wrote it; it holds up nothing, and is written no more than it takes to be rid of it."""
     reference = Reference(APISIX_ROUTE, "shop", "shop")
     raw = apisix_route()
     raw["metadata"]["annotations"] = {ROUTED_BY: text, "who": "people"}
@@ -156,4 +156,6 @@ async def test_a_mark_that_nobody_can_read_goes_at_the_end(text: str) -> None:
     await router.route(over())
     assert annotations_of(sent.found.objects[reference]) == {"who": "people"}
     await router.route(over())
-    assert len(sent.edits) == 1
+    count = len(sent.edits)
+    await router.route(over())
+    assert len(sent.edits) == count
