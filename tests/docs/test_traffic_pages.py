@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.routed_world import routed as on_paper
+from engine.routed_world import running
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.cli.manifests import Place, rendered
 from gitops_rollouts.sync.tree_references import check_references
@@ -83,6 +85,32 @@ def test_an_example_moves_the_traffic(router: ObjectRouter, documents: list[Raw]
     table = table.after(router.changes(late, over, table))
     assert not any(one.canary for one in router.actual(rollout, table))
     assert set(table.objects) == before, "an object of the router's own stays"
+
+
+@pytest.mark.parametrize(("router", "documents"), WITH_EXAMPLES)
+def test_an_example_keeps_its_managed_routes(router: ObjectRouter, documents: list[Raw]) -> None:
+    """docs/behaviour.md §15.1: a canary without pods would lose them in the middle of its steps."""
+    (spec,) = [one["spec"] for one in documents if one["kind"] == "Rollout"]
+    canary = spec["strategy"]["canary"]
+    names = tuple(one["name"] for one in canary["trafficRouting"].get("managedRoutes", ()))
+    world = running(on_paper(replicas=spec["replicas"], steps=canary["steps"], routes=names), strict=False)
+    world.update()
+    expected = set[str]()
+    done = 0
+    for _ in canary["steps"]:
+        index = world.status["currentStepIndex"]
+        for step in canary["steps"][done : index + 1]:
+            for route in (step.get("setHeaderRoute"), step.get("setMirrorRoute")):
+                if route is not None:
+                    (expected.add if route.get("match") else expected.discard)(route["name"])
+        done = index + 1
+        if world.status["phase"] == "Healthy":
+            break
+        assert world.managed_routes == expected, canary["steps"][index]
+        world.pass_time(3600)
+        world.resume()
+    assert world.status["phase"] == "Healthy"
+    assert world.managed_routes == set()
 
 
 def _laid_out(router: ObjectRouter, documents: list[Raw]) -> tuple[Rollout, LaidOut]:
