@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gitops_rollouts.api.names import WORKLOAD_GENERATION
 from gitops_rollouts.api.rollout import Rollout, RolloutSpec
 from gitops_rollouts.api.status import DEGRADED, HEALTHY, PAUSED, PROGRESSING, RolloutStatus
 
+_ROUTING_FAILED: Final = "traffic routing failed, it is tried again: {}"
 Phase = tuple[str, str]
 """(phase, message)"""
 
@@ -14,7 +17,8 @@ def phase_of(rollout: Rollout) -> Phase:
     """What a client shows: the controller's phase, unless it is known to be out of date."""
     status = rollout.status
     if not is_observed(status.observed_generation, rollout.metadata.generation):
-        return PROGRESSING, "waiting for rollout spec update to be observed"
+        waits = "waiting for rollout spec update to be observed"
+        return PROGRESSING, _ROUTING_FAILED.format(status.routing_error) if status.routing_error else waits
     if status.controller_pause and not status.pause_conditions:
         return PROGRESSING, "waiting for rollout to unpause"
     if rollout.spec.workload_ref is not None:
@@ -51,9 +55,8 @@ def calculate_phase(spec: RolloutSpec, status: RolloutStatus) -> Phase:
 
 
 def _while_running(spec: RolloutSpec, status: RolloutStatus) -> Phase:
-    routed = status.condition("TrafficRouted")
-    if routed is not None and routed.status == "False":
-        return PROGRESSING, f"traffic routing failed, it is tried again: {routed.message}"
+    if status.routing_error:
+        return PROGRESSING, _ROUTING_FAILED.format(status.routing_error)
     if spec.restart_at is not None and spec.restart_at.replace(microsecond=0) != status.restarted_at:
         return PROGRESSING, "rollout is restarting"
     if status.updated_replicas < spec.desired_replicas:

@@ -156,6 +156,12 @@ class RolloutStatus(Model):
     updated_replicas: Int32 = 0
     workload_observed_generation: str = ""
 
+    @property
+    def routing_error(self) -> str:
+        """Why a router couldn't make true what it was told last (docs/behaviour.md §4.1, §15.1); "": it could."""
+        routed = self.condition("TrafficRouted")
+        return routed.message if routed is not None and routed.status == "False" else ""
+
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if there is one."""
         return next((condition for condition in self.conditions if condition.type == kind), None)

@@ -191,6 +191,7 @@ def details(seen: RolloutView) -> dict[str, Any]:
         "services": {role: name for name, role in services(seen.rollout)},
         "weights": None if weights is None else weights.encode(),
         "routed": [each.encode() for each in seen.routed],
+        "routingError": seen.rollout.status.routing_error or None,
         "plugins": [each.encode() for each in seen.rollout.status.canary.step_plugin_statuses],
         "steps": [step.describe() for step in seen.rollout.spec.steps],
         "replicaSets": [

@@ -137,10 +137,13 @@ def _serves(seen: RolloutView) -> Iterator[str]:
 
 
 def _kept(seen: RolloutView, now: datetime) -> Iterator[str]:
-    """Weights that no router has confirmed, and old versions that stay up for a while."""
+    """Weights that no router has confirmed, or that one couldn't be told, and old versions that stay up for a while."""
     weights = seen.rollout.status.canary.weights
     if weights is not None and weights.verified is False:
         yield "The router hasn't confirmed these weights yet."
+    failed = seen.rollout.status.routing_error
+    if failed and failed not in seen.message:
+        yield f"Traffic routing failed, so that may not be so any more; it is tried again: {failed.rstrip('.')}."
     for each in seen.replica_sets:
         if each.size and each.deadline is not None and each.deadline > now:
             yield f"{version(each.images)} stays up for another {short_duration(each.deadline - now)}."

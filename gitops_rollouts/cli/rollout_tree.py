@@ -47,12 +47,8 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
         yield "Gate", Text(f"{seen.gate}: waits for a decision")
     if seen.strategy == "canary":
         yield "Weight", Text(f"{seen.actual_weight}%" + (f" of {seen.set_weight}% wanted" if _moving(seen) else ""))
-    for label, text in (("Traffic", traffic(seen.rollout)), ("Services", services_text(seen.rollout))):
-        if text:
-            yield label, Text(clean(text))
-    weights = status.canary.weights
-    for text in texts(seen.routed, None if weights is None else weights.canary.weight):
-        yield "Routed", Text(clean(text))
+    for label, text in _traffic(seen):
+        yield label, Text(clean(text))
     for text in plugin_lines(seen.rollout):
         yield "Plugin", Text(clean(text))
     counts = f"{spec.desired_replicas} desired, {status.replicas} current, {status.updated_replicas} updated"
@@ -62,6 +58,19 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
         if found:
             yield f"Image {role}", Text(clean(", ".join(found)))
     yield from _git(seen, now, wide=wide)
+
+
+def _traffic(seen: RolloutView) -> Iterator[tuple[str, str]]:
+    """What the routers were told, what the objects say, and what went wrong, if the message doesn't say it."""
+    status = seen.rollout.status
+    for label, text in (("Traffic", traffic(seen.rollout)), ("Services", services_text(seen.rollout))):
+        if text:
+            yield label, text
+    weights = status.canary.weights
+    for text in texts(seen.routed, None if weights is None else weights.canary.weight):
+        yield "Routed", text
+    if status.routing_error and status.routing_error not in seen.message:
+        yield "Routing", f"failed, it is tried again: {status.routing_error}"
 
 
 def _moving(seen: RolloutView) -> bool:

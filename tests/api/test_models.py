@@ -295,6 +295,10 @@ def test_phase_for_a_client() -> None:
 
     assert seen() == ("Healthy", "")
     assert seen(observed_generation="2")[1] == "waiting for rollout spec update to be observed"
+    failed = (Condition(type="TrafficRouted", status="False", message="no such route"),)
+    assert seen(observed_generation="2", conditions=failed)[1] == (
+        "traffic routing failed, it is tried again: no such route"
+    )
     assert seen(observed_generation="x") == seen(observed_generation="99") == ("Healthy", "")
     assert seen(controller_pause=True) == ("Progressing", "waiting for rollout to unpause")
     assert seen(phase="Degraded", message="why") == ("Degraded", "why")

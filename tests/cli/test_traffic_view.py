@@ -101,6 +101,23 @@ def test_what_routed_objects_say_is_shown_beside_what_was_told() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("phase", [("Paused", "CanaryPauseStep"), ("Degraded", "RolloutAborted: aborted")])
+def test_what_a_router_cannot_be_told_is_shown_whatever_the_phase(phase: tuple[str, str]) -> None:
+    """§15.1: the recorded weights aren't what is so then; the phase may have more to say (§4.2)."""
+    error = "Rollout does not own TrafficSplit `web`"
+    condition = {"type": "TrafficRouted", "status": "False", "reason": "TrafficRoutingError", "message": error}
+    raw = routed(20, 80, phase=phase[0], message=phase[1], conditions=[condition])
+    assert shown(drawn(raw), "Routing") == f"failed, it is tried again: {error}"
+    assert f"Traffic routing failed, so that may not be so any more; it is tried again: {error}." in told(raw)
+    assert details(view(raw))["routingError"] == error
+    fine = routed(20, 80, phase=phase[0], message=phase[1])
+    assert "Routing " not in drawn(fine)
+    assert details(view(fine))["routingError"] is None
+    said = f"traffic routing failed, it is tried again: {error}"
+    told_by_phase = routed(20, 80, phase="Progressing", message=said, conditions=[condition])
+    assert drawn(told_by_phase).count(error) == told(told_by_phase).count(error) == 1
+
+
 def test_an_experiments_share_and_another_total_are_shown_in_percent() -> None:
     """§2.6 maxTrafficWeight, §15.1: weights of 1000, with a third destination."""
     raw = routed(200, 700)
