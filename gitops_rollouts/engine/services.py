@@ -36,8 +36,10 @@ def _ping_pong(scene: Scene) -> tuple[Action, ...]:
 def _busy(scene: Scene, canary_side: str) -> bool:
     """Whether the canary's side has traffic that the new version can't take, or must not take all at once."""
     recorded = scene.recorded
+    if scene.new.available == 0 and _serves(scene, canary_side):
+        return True  # what is recorded may not be what the routers were told last
     if recorded is None:
-        return _serves(scene, canary_side) and scene.new.available == 0
+        return False
     if (recorded.canary.weight > 0 and scene.new.available == 0) or _overwhelmed(scene, canary_side):
         return True
     # promoted, but the routers haven't been told yet: the former stable version still has its share over this side

@@ -202,15 +202,20 @@ def test_an_old_canary_stays_when_its_weight_was_lost_from_the_status() -> None:
     assert world.sizes() == {"web:v1": 10, "web:v2": 0}
 
 
-def test_the_canary_side_stays_when_the_status_lost_all_weights() -> None:
-    """Nobody knows the weights: ping-pong doesn't move a side from pods that serve to none (§14.3)."""
+@pytest.mark.parametrize("lost", ["all", "the canary's"])
+def test_the_canary_side_stays_when_the_status_lost_the_weights(lost: str) -> None:
+    """What the routers have isn't known: ping-pong doesn't move a side from pods that serve to none (§14.3)."""
     world = RoughWorld(manifest_routed(dynamicStableScale=True, canaryService=None, stableService=None, **PING_PONG))
     world.settle()
     world.wait()
     world.set_image("web:v2")
     world.settle()
     second = world.hash_behind("pong")
-    world.patch_status(canary={})
+    if lost == "all":
+        world.patch_status(canary={})
+    else:
+        recorded = world.status["canary"]["weights"]
+        recorded["canary"]["weight"], recorded["stable"]["weight"] = 0, 100
     world.wait()
     world.set_image("web:v3")
     for _ in range(12):
