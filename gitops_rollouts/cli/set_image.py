@@ -23,8 +23,9 @@ def set_image(
 ) -> None:
     """Give containers another image, which starts an update.
 
-    In Git, as you: that one scalar of the manifest, or `images:` of the
-    kustomization. Where neither can be done, the file is named.
+    In Git, as you: that one scalar of the manifest, `images:` of the
+    kustomization, or the value of the chart. Where none can be done, the
+    file is named.
 
     \b
       gor set-image web web=ghcr.io/acme/web:v3

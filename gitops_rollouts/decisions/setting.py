@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from gitops_rollouts.decisions.field_edit import Scalar, set_field
@@ -19,12 +20,17 @@ from gitops_rollouts.decisions.message import safe_text, version_of
 from gitops_rollouts.decisions.place import RolloutId
 from gitops_rollouts.decisions.referred import reference_of
 from gitops_rollouts.decisions.state import TargetAt
+from gitops_rollouts.decisions.values_edit import MAX_WAYS, set_in_values
 from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
 from gitops_rollouts.errors import ConfigError, DecisionError, InputError
+from gitops_rollouts.git.tree import Tree
+from gitops_rollouts.render.documents import DocumentCache
 from gitops_rollouts.render.files import clean_path, joined
+from gitops_rollouts.render.helm_inputs import ChartInputs
 from gitops_rollouts.render.kustomize_inputs import MAX_DIRECTORIES, kustomization_in
 from gitops_rollouts.render.objects import Identity, RenderedObject
 from gitops_rollouts.render.scope import effective_namespace
+from gitops_rollouts.render.sources import find_source
 from gitops_rollouts.render.yaml_reader import LIMITS, Document, read_documents
 
 FIELDS: Final = ("paused", "restartAt")
@@ -60,7 +66,12 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
         if edited is None:
             raise _tangled("the image", item.source.path)
         return (Plan(message, finish, {item.source.path: edited}),)
-    plans = tuple(Plan(message, finish, edits) for edits in _kustomizations(view, item, wanted))
+    values = values_paths(view.tree, view.spec.path)
+    edits = _in_values(view, item, wanted, values) if values else _kustomizations(view, item, wanted)
+    plans = tuple(Plan(message, finish, edit) for edit in edits)
+    if not plans and values:
+        message = f"{state.subject} comes out of a chart, and no value in {', '.join(values)} holds its image"
+        raise DecisionError(message, remedy="edit the values, or the chart, by hand")
     if not plans:
         path = item.source.path
         own = ", ".join(_kustomization_paths(view)) or "no kustomization"
@@ -159,6 +170,39 @@ def _changed(view: View, at: TargetAt, expected: Mapping[str, Any], mine: Identi
         raise DecisionError(message, remedy=f"edit {view.item.source.path} or what patches it by hand")
     others: set[Identity] = {one for one in {*before, *after} if before.get(one) != after.get(one)} - {mine}
     return [f"{one.kind} {one.name}" for one in sorted(others)]
+
+
+def values_paths(tree: Tree, path: str) -> tuple[str, ...]:
+    """The files of values of a chart, the one that wins first; none if the directory is no chart."""
+    try:
+        inputs = find_source(tree, clean_path(path), DocumentCache())
+    except InputError:
+        return ()  # the render has its own words for it
+    if not isinstance(inputs, ChartInputs):
+        return ()
+    own = posixpath.join(inputs.chart, "values.yaml")
+    named = tuple(dict.fromkeys((*reversed(inputs.values), own)))
+    return tuple(one for one in named if tree.subtree_oid(one) is not None)
+
+
+def _in_values(
+    view: View, item: RenderedObject, wanted: Mapping[str, str], paths: tuple[str, ...]
+) -> Iterator[dict[str, bytes | None]]:
+    """Edits, one for each place in the values that could be meant; the file that wins first."""
+    now = containers_of(item.raw)
+    changes = tuple(dict.fromkeys((now[name], image) for name, image in wanted.items()))
+    for path in paths:
+        ways = _each(view.tree.read(path, cap=LIMITS.file_bytes), changes)
+        for edited in islice(ways, MAX_WAYS):
+            yield {path: edited}
+
+
+def _each(data: bytes, changes: tuple[tuple[str, str], ...]) -> Iterator[bytes]:
+    if not changes:
+        yield data
+        return
+    for edited in set_in_values(data, *changes[0]):
+        yield from _each(edited, changes[1:])
 
 
 def _kustomizations(view: View, item: RenderedObject, wanted: Mapping[str, str]) -> Iterator[dict[str, bytes | None]]:

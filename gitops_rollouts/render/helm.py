@@ -62,7 +62,7 @@ def version_of(helm: str) -> str:
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             raise RenderError(f"{helm} doesn't answer", remedy=_INSTALL) from None
-    found = re.match(r"v(\d{1,4})\.(\d{1,4})\.\S*", done.stdout.strip())
+    found = re.match(r"v(\d{1,4})\.(\d{1,4})(\.\S*)?", done.stdout.strip())
     if done.returncode != 0 or found is None:
         raise RenderError(f"{helm} doesn't say which version of Helm it is", remedy=_INSTALL)
     version = found[0].partition("+")[0]

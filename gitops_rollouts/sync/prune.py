@@ -102,10 +102,16 @@ def plan_prune(
 
 def may_delete(identity: Identity, body: Mapping[str, Any] | None) -> bool:
     """Whether an object may go at all. ``body``: how the last applied tree had it; what holds data must allow it."""
-    annotations = (body or {}).get("metadata", {}).get("annotations") or {}
-    if annotations.get(_HELM_POLICY) == "keep":
+    if is_to_stay(body or {}):
         return False
+    annotations = (body or {}).get("metadata", {}).get("annotations") or {}
     return (identity.group, identity.kind) not in _HOLDS_DATA or annotations.get(PRUNE) == "allow"
+
+
+def is_to_stay(body: Mapping[str, Any]) -> bool:
+    """Whether an object's chart asked to leave it there (docs/helm.md)."""
+    annotations = body.get("metadata", {}).get("annotations") or {}
+    return annotations.get(_HELM_POLICY) == "keep"
 
 
 def _count(identities: tuple[Identity, ...]) -> str:

@@ -18,6 +18,7 @@ from gitops_rollouts.render.objects import Identity, Problem
 from gitops_rollouts.sync.apply import AT_ONCE, at_once, is_about_the_object
 from gitops_rollouts.sync.inventory import Entry
 from gitops_rollouts.sync.order import wave_of
+from gitops_rollouts.sync.prune import is_to_stay
 
 Bodies = Mapping[Identity, Mapping[str, Any]]
 
@@ -85,12 +86,12 @@ class Remover:
             result.settled.add(identity)
 
     async def _delete(self, entry: Entry, body: Mapping[str, Any] | None) -> bool:
-        """False: somebody else made it anew, so it isn't ours."""
+        """False: somebody else made it anew, so it isn't ours, or its chart asked to leave it there."""
         identity = entry.identity
         resource = await self._discovery.resolve(entry.api_version, identity.kind)
         namespace = identity.namespace if resource.namespaced else None
         live = await self._client.get(resource, namespace, identity.name)
-        if not applied_by_us(live, body):
+        if not applied_by_us(live, body) or is_to_stay(live):
             return False
         self._fence.fence()
         propagation = "Foreground" if resource == ROLLOUTS else "Background"

@@ -257,7 +257,12 @@ def test_without_helm(
     assert "Helm isn't installed" in problem.message
     assert "HELM" in problem.remedy
     old = tmp_path / "helm"
-    for said, words in (("v3.9.4+gdbc6d8e", "too old"), ("v2.17", "doesn't say"), ("", "doesn't say")):
+    for said, words in (
+        ("v3.9.4+gdbc6d8e", "too old"),
+        ("v2.17", "too old"),
+        ("v", "doesn't say"),
+        ("", "doesn't say"),
+    ):
         old.write_text(f"#!/bin/sh\necho '{said}'\n")
         old.chmod(0o755)
         (problem,) = render({}).problems

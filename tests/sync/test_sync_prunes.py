@@ -106,13 +106,18 @@ async def test_what_holds_data_stays_unless_the_tree_allowed_it(bench: Bench) ->
         "envs/prod/a.yaml": claim("a"),
         "envs/prod/b.yaml": claim("b", allow),
         "envs/prod/c1.yaml": bench.config_map("c1"),
+        "envs/prod/kept.yaml": bench.config_map("kept").replace(
+            "{name: kept", "{annotations: {helm.sh/resource-policy: keep}, name: kept"
+        ),
         "envs/prod/ns.yaml": f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {bench.namespace}-y}}\n",
     }
     await bench.put(files, name)
     await bench.stop()
     await bench.start()  # what was allowed is known from Git, not from memory
-    await bench.put({"envs/prod/a.yaml": None, "envs/prod/b.yaml": None, "envs/prod/ns.yaml": None}, name)
+    gone = ("a", "b", "kept", "ns")
+    await bench.put({f"envs/prod/{one}.yaml": None for one in gone}, name)
     assert await bench.client.get(PVCS, bench.namespace, "a")
+    assert await bench.client.get(CONFIG_MAPS, bench.namespace, "kept")
     assert (await bench.client.get(NAMESPACES, None, f"{bench.namespace}-y"))["status"]["phase"] == "Active"
     deleted = await maybe(bench, PVCS, "b")
     assert deleted is None or deleted["metadata"].get("deletionTimestamp")
