@@ -14,7 +14,7 @@ from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.phase import is_observed
 from gitops_rollouts.cli.output import age, short_duration
 from gitops_rollouts.cli.run_narrative import is_judged, measured
-from gitops_rollouts.cli.traffic_view import plugin_of_step, plugin_text
+from gitops_rollouts.cli.traffic_view import former_share, plugin_of_step, plugin_text
 from gitops_rollouts.cli.view import RolloutView, images
 from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
 from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Malformed, Promote, Stable, parse_line
@@ -115,8 +115,13 @@ def _wants(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[st
 def _serves(seen: RolloutView) -> Iterator[str]:
     status, wanted = seen.rollout.status, seen.rollout.spec.desired_replicas
     available = f"{status.available_replicas} of {wanted} pods available"
+    former = former_share(seen.rollout)
     if not status.stable_rs:
         yield f"It is the first deployment: {available}."
+    elif former is not None:
+        before = version(next((each.images for each in seen.replica_sets if each.hash == former[0]), ()))
+        stable, share = _runs(seen, "stable"), former[1]
+        yield f"{stable} has {100 - share}% of the traffic and {before}, from before, {share}%; {available}."
     elif status.stable_rs == status.current_pod_hash:
         yield f"{_runs(seen, 'stable', 'active')} serves everything, {available}."
     elif seen.strategy == "blueGreen":

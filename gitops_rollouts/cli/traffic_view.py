@@ -32,6 +32,20 @@ def new_share(rollout: Rollout) -> int | None:
     return percent(rollout.spec, mine)
 
 
+def former_share(rollout: Rollout) -> tuple[str, int] | None:
+    """(hash, percentage) of a canary that has traffic, but is neither what is wanted now nor stable; else None.
+
+    So it is from a push in the middle of an update until the routers are told (docs/behaviour.md §15.1).
+    """
+    status = rollout.status
+    if status.canary.weights is None:
+        return None
+    canary = status.canary.weights.canary
+    if canary.weight <= 0 or canary.pod_template_hash in ("", status.current_pod_hash, status.stable_rs):
+        return None
+    return canary.pod_template_hash, percent(rollout.spec, canary.weight)
+
+
 def traffic(rollout: Rollout) -> str:
     """``canary 20% (web-canary), stable 80% (web-stable), verified``; "" if no router was told anything."""
     weights = rollout.status.canary.weights

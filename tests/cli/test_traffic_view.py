@@ -101,6 +101,19 @@ def test_what_routed_objects_say_is_shown_beside_what_was_told() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("stable", ["old", "new"])
+def test_a_canary_from_before_that_has_traffic_is_named(stable: str) -> None:
+    """§15.1: another version was pushed in the middle of an update, or the old one, and no router was told yet."""
+    raw = routed(40, 60, hashes=("former", stable), stableRS=stable)
+    former = replica_set("former", 3, "ghcr.io/acme/web:v9", 2)
+    served = {"old": "web:v1", "new": "web:v2"}[stable]
+    assert f"{served} has 60% of the traffic and web:v9, from before, 40%; 5 of 5 pods available." in told(
+        raw, [*REPLICA_SETS, former]
+    )
+    assert "serves everything" not in told(raw, [*REPLICA_SETS, former])
+    assert "web:v9" not in told(routed(0, 100, hashes=("former", stable), stableRS=stable), [*REPLICA_SETS, former])
+
+
 @pytest.mark.parametrize("phase", [("Paused", "CanaryPauseStep"), ("Degraded", "RolloutAborted: aborted")])
 def test_what_a_router_cannot_be_told_is_shown_whatever_the_phase(phase: tuple[str, str]) -> None:
     """§15.1: the recorded weights aren't what is so then; the phase may have more to say (§4.2)."""
