@@ -66,7 +66,7 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
         if edited is None:
             raise _tangled("the image", item.source.path)
         return (Plan(message, finish, {item.source.path: edited}),)
-    values = values_paths(view.tree, view.spec.path)
+    values = _values_paths(view.tree, view.spec.path)
     edits = _in_values(view, item, wanted, values) if values else _kustomizations(view, item, wanted)
     plans = tuple(Plan(message, finish, edit) for edit in edits)
     if not plans and values:
@@ -172,7 +172,7 @@ def _changed(view: View, at: TargetAt, expected: Mapping[str, Any], mine: Identi
     return [f"{one.kind} {one.name}" for one in sorted(others)]
 
 
-def values_paths(tree: Tree, path: str) -> tuple[str, ...]:
+def _values_paths(tree: Tree, path: str) -> tuple[str, ...]:
     """The files of values of a chart, the one that wins first; none if the directory is no chart."""
     try:
         inputs = find_source(tree, clean_path(path), DocumentCache())

@@ -74,7 +74,8 @@ def version_of(helm: str) -> str:
 def build(tree: Tree, inputs: ChartInputs, namespace: str, helm: str, *, another_day: bool = False) -> bytes:
     """The YAML that Helm makes of a chart. Blocks. Raises `RenderError` with Helm's own words.
 
-    ``another_day``: ``now`` in templates is a fixed moment of the past, to find out whether the output depends on it.
+    ``another_day``: ``now`` in templates and values is a fixed moment of the past, which shows whether the output
+    depends on it.
     """
     with tempfile.TemporaryDirectory(prefix="gor-helm-") as name:
         work = Path(name)
@@ -84,7 +85,8 @@ def build(tree: Tree, inputs: ChartInputs, namespace: str, helm: str, *, another
         values = [work / "values" / f"{number}.yaml" for number in range(len(inputs.values))]
         check_schemas(chart, inputs.named_in)
         if another_day:
-            _change_day([*(path for path in chart.rglob("*") if "templates" in path.parts), *values])
+            templates = (path for path in chart.rglob("*") if "templates" in path.parts or path.name == "values.yaml")
+            _change_day([*templates, *values])
         argv = [helm, "template", inputs.release, str(chart), "--namespace", namespace or DEFAULT_NAMESPACE]
         argv += ["--include-crds", "--skip-tests", "--kube-version", inputs.kube_version]
         for one in (*API_VERSIONS, *inputs.api_versions):

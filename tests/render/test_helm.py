@@ -228,6 +228,13 @@ def test_what_differs_each_time_is_refused_alone(render: Render, value: str) -> 
     assert rendered.blocked == {problem.identity}
 
 
+def test_a_clock_in_values_counts_too(render: Render) -> None:
+    files = {"app/values.yaml": VALUES + "at: '{{ now | date `2006` }}'\n"}
+    changing = ROLLOUT.replace("metadata: {labels", "metadata: {annotations: {at: '{{ tpl .Values.at . }}'}, labels")
+    rendered = render(APP | files | {"app/templates/rollout.yaml": changing})
+    assert "something else each time" in rendered.problems[0].message
+
+
 def test_the_same_every_time(remote: Remote, mirror: Mirror) -> None:
     remote.put(ENVIRONMENT)
     tree = mirror.tree(mirror.fetch("main"))
