@@ -34,6 +34,7 @@ from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.signatures import SigningKeys
 from gitops_rollouts.git.writing import Author
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import GITSYNCS
@@ -103,6 +104,7 @@ class GitSide:
         self._kind_missing = False
         self._open: dict[tuple[int, str], _Open] = {}
         self._gates: dict[str, Literal["request", "commit"]] = {}
+        self._keys = SigningKeys()
         self.reconciler = GitSyncReconciler(
             parts.client,
             parts.discovery,
@@ -115,7 +117,8 @@ class GitSide:
             self._queue.add,
             credentials=options.credentials,
             opened=self._opened,
-            closed=self._closed,
+            signs=self._keys.put,
+            closed=self._let_go,
             looked=self._looked,
             stamped=self._stamped,
             cached=self._cached,
@@ -160,7 +163,7 @@ class GitSide:
         if key not in self._open:
             specs: dict[str, TargetSpec] = {}
             reader = TargetReader(mirror, renderer, lambda: tuple(specs.values()))
-            writing = Writing(branch, f"{self._options.cluster}/{__version__}", AUTHOR)
+            writing = Writing(branch, f"{self._options.cluster}/{__version__}", AUTHOR, self._keys.path)
 
             def pushed(_commit: str) -> None:
                 for name in specs:
@@ -176,7 +179,7 @@ class GitSide:
             self._open[key] = made
         return self._open[key]
 
-    def _opened(self, sync: GitSync, mirror: Mirror) -> None:
+    def _opened(self, sync: GitSync, mirror: Mirror, what: TargetSpec) -> None:
         name, spec = sync.metadata.name, sync.spec
         place = self._open[id(mirror), spec.branch]
         gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
@@ -185,12 +188,16 @@ class GitSide:
             self._closed(name)
             place.writer.restore_holds(_stored_holds(sync))
         changed = anew or self._gates.get(name) != gates
-        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
         place.specs[name] = what
         self._gates[name] = gates
         place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates))
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
+
+    def _let_go(self, name: str) -> None:
+        """A GitSync is gone or suspended, or can't be used as it is."""
+        self._closed(name)
+        self._keys.put(name, None)
 
     def _closed(self, name: str) -> None:
         """A GitSync is gone, suspended, or reads something else from now on."""
@@ -312,6 +319,7 @@ class GitSide:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         await self.reconciler.stop()
+        self._keys.close()
 
 
 class _View:

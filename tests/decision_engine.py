@@ -37,11 +37,12 @@ class Engine:
         self.reports: list[WriteReport] = []
         self.specs = more.pop("specs", [PROD])
         settings = more.pop("settings", QUICK)
+        sign = more.pop("sign", lambda target: None)
         self.writer = DecisionWriter(
             mirror,
             self.reading.reader,
             self.board,
-            Writing("main", name, BOT),
+            Writing("main", name, BOT, sign),
             lambda: self.now,
             settings=settings,
             on_pushed=self.pushed.append,

@@ -25,6 +25,29 @@ class SecretRef(Model):
     namespace: str = Field("", json_schema_extra=REQUIRED)
 
 
+class KeysRef(Model):
+    """A ConfigMap or a Secret that holds allowed signers."""
+
+    kind: str = Field("ConfigMap", json_schema_extra={"enum": ["ConfigMap", "Secret"]})
+    name: str = Field("", json_schema_extra=REQUIRED)
+    namespace: str = Field("", json_schema_extra=REQUIRED)
+    key: str = "allowed_signers"
+    """Which of its keys."""
+
+
+class GitSyncAuthority(Model):
+    """Who may let traffic grow, by the SSH keys that sign commits."""
+
+    allowed_signers: str = ""
+    """Public keys and their principals, as OpenSSH's allowed signers file has them."""
+    allowed_signers_ref: KeysRef | None = None
+    """More of them."""
+    promoters: tuple[str, ...] = Field((), json_schema_extra=REQUIRED)
+    """Principals who may add a promotion or take an abort away."""
+    engines: tuple[str, ...] = ()
+    """Principals of engines, whose records are trusted; empty: any record is."""
+
+
 class GitSyncSpec(Model):
     """What to sync, and what may be written back."""
 
@@ -58,6 +81,10 @@ class GitSyncSpec(Model):
     """Credentials to read; absent: none, or those of files."""
     write_secret_ref: SecretRef | None = None
     """Credentials to write; absent: those to read."""
+    signing_secret_ref: SecretRef | None = None
+    """An SSH key without a passphrase that signs the engine's commits; absent: they aren't signed."""
+    authority: GitSyncAuthority | None = None
+    """Who may decide; absent: whoever can push."""
 
     def interval_duration(self) -> timedelta:
         """``interval``, never below 1 s. Raises ValueError if it is no Go duration."""

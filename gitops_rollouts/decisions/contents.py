@@ -165,15 +165,15 @@ class ContentHistory:
         now = self.snapshot(spec, tree.commit)
         values: dict[Key, Value] = dict(now.found) | dict.fromkeys(now.unknown, UNKNOWN)
         places = self._places(spec, tree)
-        nested = _nested(tree, spec.path)
+        nested = directories_below(tree, spec.path)
         paths = (f":(top,literal){spec.path}",) if spec.path else ()
         for step in self._mirror.history.walk(tree.commit, until=until, paths=paths):
-            changes = [change for change in step.changes if _is_manifest(change.path, spec.path, nested)]
-            turned = any(_is_rendered_by_program(change.path) or self._refers(change, spec) for change in changes)
+            changes = [change for change in step.changes if is_manifest(change.path, spec.path, nested)]
+            turned = any(is_rendered_by_program(change.path) or self._refers(change, spec) for change in changes)
             if turned:
                 now = self.snapshot(spec, step.parent)
                 before: dict[Key, Value] = {key: now.value(key) for key in {*values, *now.found, *now.unknown}}
-                nested = _nested(self._mirror.tree(step.parent), spec.path) if step.parent else frozenset()
+                nested = directories_below(self._mirror.tree(step.parent), spec.path) if step.parent else frozenset()
                 places = self._places(spec, self._mirror.tree(step.parent)) if step.parent else {}
             else:
                 before = self._undo(spec, changes, values, places)
@@ -265,7 +265,7 @@ class ContentHistory:
         now = self.snapshot(spec, tree.commit)
         inputs = self._inputs(spec, tree)
         for step in self._mirror.history.walk(tree.commit, until=until):
-            if not _reads(step, inputs):
+            if not reads(step, inputs):
                 continue
             earlier = self.snapshot(spec, step.parent)
             inputs = self._inputs(spec, self._mirror.tree(step.parent)) if step.parent else ()
@@ -305,30 +305,32 @@ class ContentHistory:
             return False
 
 
-def _reads(step: Step, inputs: tuple[str, ...] | None) -> bool:
+def reads(step: Step, inputs: tuple[str, ...] | None) -> bool:
+    """Whether a commit touches one of the directories that a render reads; None: any may be one."""
     for change in step.changes:
         if not below(change.path, OVERLAY_ROOT) and (inputs is None or any(below(change.path, one) for one in inputs)):
             return True
     return False
 
 
-def _is_rendered_by_program(path: str) -> bool:
+def is_rendered_by_program(path: str) -> bool:
+    """Whether a file of this name leaves the rendering of its directory to kustomize or Helm."""
     return path.rpartition("/")[2] in RENDERED_BY
 
 
-def _is_manifest(path: str, root: str, nested: frozenset[str]) -> bool:
+def is_manifest(path: str, root: str, nested: frozenset[str]) -> bool:
     """Whether a plain directory's render looks at this file (see `render.directory`)."""
     if not below(path, root):
         return False
     parts = path[len(root) + 1 if root else 0 :].split("/")
     if any(part.startswith(".") for part in parts):
         return False
-    if _is_rendered_by_program(path):
+    if is_rendered_by_program(path):
         return True
     return parts[-1].endswith(_MANIFESTS) and not any(below(path, directory) for directory in nested)
 
 
-def _nested(tree: Tree, root: str) -> frozenset[str]:
+def directories_below(tree: Tree, root: str) -> frozenset[str]:
     """Directories below the target's that hold a kustomization or a chart, which a plain render leaves out."""
-    found = (entry.path.rpartition("/")[0] for entry in tree.entries(root) if _is_rendered_by_program(entry.path))
+    found = (entry.path.rpartition("/")[0] for entry in tree.entries(root) if is_rendered_by_program(entry.path))
     return frozenset(directory for directory in found if directory != root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gitops_rollouts.git.repository import Mirror
@@ -11,8 +11,9 @@ from gitops_rollouts.git.writing import Author
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a branch should hold: files and message on top of ``base``."""
+    """What a branch should hold: files and message on top of ``base``. ``target``: whose decisions these are."""
 
+    target: str
     branch: str
     base: str
     edits: Mapping[str, bytes | None]
@@ -22,7 +23,7 @@ class Offer:
 class OwnBranches:
     """Makes, renews and deletes them. A branch with anybody else's commit on it is never touched."""
 
-    def __init__(self, mirror: Mirror, author: Author, sign: str | None = None) -> None:
+    def __init__(self, mirror: Mirror, author: Author, sign: Callable[[str], str | None]) -> None:
         self._mirror = mirror
         self._author = author
         self._sign = sign
@@ -43,7 +44,9 @@ class OwnBranches:
         tip = self._mirror.list_refs().get(offer.branch)
         if tip is not None and not self.is_ours(offer.branch, offer.base):
             return None
-        commit = self._mirror.commit(offer.base, offer.edits, offer.message, self._author, sign=self._sign)
+        commit = self._mirror.commit(
+            offer.base, offer.edits, offer.message, self._author, sign=self._sign(offer.target)
+        )
         if tip is not None and self.merged(tip, offer.base) == self._mirror.tree(commit).subtree_oid(""):
             return None
         self._mirror.push(commit, offer.branch, tip)

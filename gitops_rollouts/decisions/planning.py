@@ -83,7 +83,7 @@ class Planner:
             # an abort that nobody has looked at yet: first the cluster says what it makes of it
             unseen = abort_key(state) not in ("", want.too_late)
             return "there" if state.recorded else ("gone" if unseen else None)
-        if state.abort is not None:
+        if state.abort is not None and not state.dropped:
             return "there"
         intent = want.attempt.intent
         since = intent if self._reader.mirror.is_ancestor(intent, at.commit) else None

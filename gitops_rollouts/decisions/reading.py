@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gitops_rollouts.api.names import ABORT
+from gitops_rollouts.api.names import ABORT, STABLE
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
 from gitops_rollouts.decisions.gates import asks_person, is_checked
-from gitops_rollouts.decisions.grammar import Promote, format_line
+from gitops_rollouts.decisions.grammar import Promote, Stable, format_line, parse_line
+from gitops_rollouts.decisions.guard import Guard, Kept, Trail, with_kept
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
@@ -41,10 +42,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """A Rollout at the last synced head. ``descends``: the head that is read now descends from that one."""
+    """A Rollout at the last synced head. ``descends``: the head that is read now descends from that one.
+
+    ``follows``: that one is on its first-parent chain, too.
+    """
 
     state: InGit | None
     descends: bool
+    follows: bool = True
+
+    def lost(self, lines: InForce, attempt: Attempt) -> Kept | None:
+        """An abort that stood for the same (T, S) and that no commit took away: the history is another one."""
+        state = self.state
+        if state is None or state.abort is None or lines.abort or state.attempt.content != attempt.content:
+            return None
+        return Kept(state.abort, state.abort_commit, "") if state.dropped or not self.follows else None
 
     def keeps(self, line: Promote, attempt: Attempt) -> bool:
         """Whether an approval that was in force goes on: the attempt does, or its history was merely rewritten (R6)."""
@@ -82,6 +94,7 @@ class TargetReader:
         self.contents = ContentHistory(mirror, renderer)
         self._renderer = renderer
         self._others = others
+        self.guard = Guard(mirror, renderer, self.contents)
         self._intents = IntentReader(mirror, self.contents)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
@@ -133,6 +146,18 @@ class TargetReader:
                 self._origins.popitem(last=False)
         return origin
 
+    def distrusts(self, state: InGit, spec: TargetSpec) -> str:
+        """Why the record of a Rollout may not be built on after a rebuild (docs/decisions.md §1.5); empty: it may."""
+        policy = spec.policy
+        if policy is None or state.record is None:
+            return ""
+        trail = self.guard.trails(spec, state.head, policy).get(state.key, Trail())
+        commit = trail.by.get(STABLE, "")
+        by = self.guard.signature(commit, policy)
+        if policy.may_record(by):
+            return ""
+        return f"commit {commit[:12] or 'unknown'} brought the record in, signed by {by.text}, and no engine's key"
+
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _lock(self, name: str) -> threading.RLock:
@@ -179,14 +204,21 @@ class TargetReader:
             spec, head, now.found, Base(base.commit if base else head, carried) if base or known else None
         )
         descends = base is not None and self.mirror.is_ancestor(base.commit, head)
+        trails: Mapping[Key, Trail] = {}
+        follows = True
+        if spec.policy is not None:
+            trails = self.guard.trails(spec, head, spec.policy)
+            self.guard.learn(spec, spec.policy, trails, intents)
+            follows = base is None or self.guard.follows(base.commit, head)
         rollouts: dict[Key, InGit] = {}
         workloads = {item.identity: item for item in rendered.objects} if now.refers else {}
         for item in rendered.objects:
             key = (item.namespace, item.name)
             if item.is_rollout and key in intents:
-                before = _Before(base.rollouts.get(key) if base else None, descends)
+                before = _Before(base.rollouts.get(key) if base else None, descends, follows)
+                attempt = Attempt(*now.found[key], intents[key])
                 rollouts[key] = replace(
-                    self._rollout(spec, head, item, Attempt(*now.found[key], intents[key]), now, before),
+                    self._rollout(spec, head, item, attempt, now, before, trails.get(key, Trail())),
                     image=_image(item, workloads),
                 )
         if base:
@@ -194,7 +226,14 @@ class TargetReader:
         return TargetAt(spec, head, rendered, rollouts, previous)
 
     def _rollout(
-        self, spec: TargetSpec, head: str, item: RenderedObject, attempt: Attempt, now: Snapshot, before: _Before
+        self,
+        spec: TargetSpec,
+        head: str,
+        item: RenderedObject,
+        attempt: Attempt,
+        now: Snapshot,
+        before: _Before,
+        trail: Trail,
     ) -> InGit:
         key = (item.namespace, item.name)
         subject = Subject(spec.name, *key)
@@ -204,9 +243,12 @@ class TargetReader:
             since = self.mirror.history.resolve(line.intent)
             return before.keeps(line, attempt) or (since is not None and key in self._unbroken(spec, since, head, now))
 
-        lines = judge(annotations, subject, attempt, approves)
+        lines, kept = self._judge(spec, annotations, subject, attempt, approves, trail, before)
         placement = self._placement(spec, item, subject, annotations)
-        origin = self._abort_origin(lines, annotations, head, placement)
+        if kept is None:
+            origin = self._abort_origin(lines, annotations, head, placement)
+        else:
+            origin = Origin(kept.introduced, self.mirror.info(kept.introduced).author) if kept.introduced else Origin()
         return InGit(
             target=spec.name,
             namespace=item.namespace,
@@ -224,9 +266,37 @@ class TargetReader:
             abort_by=origin.author,
             record=lines.record,
             ignored=lines.ignored,
+            dropped=kept is not None and not kept.removed,
             lifted_abort=before.lifted(lines, attempt),
             former=before.former(attempt),
         )
+
+    def _judge(
+        self,
+        spec: TargetSpec,
+        annotations: Mapping[str, Any],
+        subject: Subject,
+        attempt: Attempt,
+        approves: Callable[[Promote], bool],
+        trail: Trail,
+        before: _Before,
+    ) -> tuple[InForce, Kept | None]:
+        """The lines in force; where there is a policy, those alone that somebody brought in who may."""
+        policy = spec.policy
+        if policy is None:
+            return judge(annotations, subject, attempt, approves), None
+
+        believed = self.guard.believed(annotations, attempt, trail, policy)
+        lines = judge(believed, subject, attempt, approves)
+        verified = lines.promote is not None and not before.follows and before.keeps(lines.promote, attempt)
+        lines, kept = self.guard.judged(lines, attempt, trail, policy, verified=verified)
+        lost = before.lost(lines, attempt)
+        if lost is not None:
+            lines, kept = with_kept(lines, lost), lost
+        record = parse_line(STABLE, annotations.get(STABLE, ""))
+        if believed is not annotations and isinstance(record, Stable) and record.subject == subject:
+            lines = replace(lines, record=record)
+        return lines, kept
 
     def _unbroken(self, spec: TargetSpec, since: str, head: str, now: Snapshot) -> frozenset[Key]:
         key = (spec, since, head)

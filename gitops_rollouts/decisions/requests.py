@@ -286,7 +286,7 @@ class Requests:
         if not notes or not draft.edits:
             return False
         message = commit_message(notes, target=at.spec.name, engine=self._engine)
-        commit = self._branches.put(Offer(name, head, draft.edits, message))
+        commit = self._branches.put(Offer(at.spec.name, name, head, draft.edits, message))
         if commit is not None:
             self._mirror.mark(f"{_OPENED}{name}", commit)
         return commit is not None

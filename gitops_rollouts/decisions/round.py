@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -72,7 +72,8 @@ class Writing:
     engine: str
     """``<name>/<version>``, the ``Rollout-Engine`` trailer."""
     author: Author
-    sign: str | None = None
+    sign: Callable[[str], str | None] = lambda target: None
+    """The file of the SSH key with which a target's commits are signed; None: they aren't."""
     skip_ci: bool = True
 
 
@@ -139,13 +140,15 @@ class Round:
         return plans
 
     def _push(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
-        edits: dict[str, bytes | None] = {}
-        notes: list[Note] = []
-        for draft, planned in plans.values():
-            edits |= draft.edits
-            notes += planned.notes
-        message = self._message(notes, ", ".join(sorted(plans)), skip_ci=self._writing.skip_ci)
-        commit = self._mirror.commit(head, edits, message, self._writing.author, sign=self._writing.sign)
+        commit = head
+        for key, names in self._by_key(plans).items():
+            edits: dict[str, bytes | None] = {}
+            notes: list[Note] = []
+            for draft, planned in (plans[name] for name in names):
+                edits |= draft.edits
+                notes += planned.notes
+            message = self._message(notes, ", ".join(sorted(names)), skip_ci=self._writing.skip_ci)
+            commit = self._mirror.commit(commit, edits, message, self._writing.author, sign=key)
         try:
             self._mirror.push(commit, self._writing.branch, head)
             result.commit = commit
@@ -153,6 +156,14 @@ class Round:
             result.refused = err
             if isinstance(err, PushRefused):
                 self._offer(head, plans, result)
+
+    def _by_key(self, plans: Mapping[str, tuple[Draft, Planned]]) -> Mapping[str | None, list[str]]:
+        """The targets that have something to write, by the key that signs it: nearly always one commit for all."""
+        found: dict[str | None, list[str]] = {}
+        for name, (draft, _) in plans.items():
+            if draft.edits:
+                found.setdefault(self._writing.sign(name), []).append(name)
+        return found
 
     def _offer(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
         """The branch is protected: what was decided waits on a branch of ours that a person can merge."""
@@ -162,7 +173,7 @@ class Round:
             message = self._message(planned.notes, name, skip_ci=False)
             branch = f"{RECORD_PREFIX}{name}"
             try:
-                self._branches.put(Offer(branch, head, draft.edits, message))
+                self._branches.put(Offer(name, branch, head, draft.edits, message))
             except (PushRefused, GitAccessDenied):
                 continue  # not even that: the refusal of the branch itself is what is reported
             result.offered[name] = branch

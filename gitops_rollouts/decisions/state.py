@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.grammar import ACTIVE, Abort, Promote, Stable
 from gitops_rollouts.decisions.identity import BLUE_GREEN, Subject
+from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.render.objects import Rendered
 
 Key = tuple[str, str]
@@ -40,6 +41,8 @@ class Ignored:
     key: str
     value: str
     reason: str
+    unauthorised: bool = False
+    """Nobody who may decide brought it in, or took it away (docs/decisions.md §6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,16 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """What of a repository a GitSync reads: its name, branch, directory and default namespace."""
+    """What of a repository a GitSync reads: its name, branch, directory and default namespace.
+
+    ``policy``: who may decide, None where everybody who can push may.
+    """
 
     name: str
     branch: str
     path: str
     target_namespace: str = ""
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,9 @@ class InGit:
     """The first-parent commit that introduced it, full id; empty if it isn't known."""
     abort_by: str = ""
     """The author of that commit, for people."""
+    dropped: bool = False
+    """The abort in force stood at the head that was synced before, and a rewritten history lacks it: to be written
+    again. Only where a policy says who may take it away."""
     record: Stable | None = None
     """The engine's record for this target, if there is one."""
     ignored: tuple[Ignored, ...] = ()

@@ -144,7 +144,8 @@ def is_moving(rollout: Rollout) -> bool:
 
 def _abort(rollout: Rollout, state: InGit, withdrawn: Set[str]) -> WantAbort | None:
     status = rollout.status
-    if state.abort is not None or status.aborted_at is None or status.stable_rs in ("", status.current_pod_hash):
+    told = state.abort is not None and not state.dropped
+    if told or status.aborted_at is None or status.stable_rs in ("", status.current_pod_hash):
         return None
     aborted_at = format_time(status.aborted_at)
     if aborted_at in withdrawn:

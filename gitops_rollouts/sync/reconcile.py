@@ -14,6 +14,7 @@ from gitops_rollouts.api.gitsync import GitSync, Hold, encode_gitsync_status, pa
 from gitops_rollouts.api.names import APPLY_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
 from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound
 from gitops_rollouts.git.credentials import Credentials
@@ -29,6 +30,7 @@ from gitops_rollouts.sync.credentials import read_remote
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.order import removal_order
+from gitops_rollouts.sync.policy import read_policy, read_signing_key, refuse_own_keys
 from gitops_rollouts.sync.poller import Clock, Poller, Seen
 from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
@@ -66,6 +68,7 @@ class _Target:
     reader: Reader | None = None
     opened_for: object = None
     opened_at: datetime | None = None
+    policy: Policy | None = None
     written: LiveGitSync | None = None
     write_back: Condition | None = None
     holds: tuple[Hold, ...] | None = None
@@ -76,7 +79,8 @@ class GitSyncReconciler:
     """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
 
     ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
-    a mirror, ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
+    a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`),
+    ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
     stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it.
     """
 
@@ -93,7 +97,8 @@ class GitSyncReconciler:
         wake: Callable[[str], None],
         *,
         credentials: Credentials | None = None,
-        opened: Callable[[GitSync, Mirror], None] | None = None,
+        opened: Callable[[GitSync, Mirror, TargetSpec], None] | None = None,
+        signs: Callable[[str, str | None], None] = lambda name, key: None,
         closed: Callable[[str], None] = lambda name: None,
         looked: Callable[[str, Seen], None] | None = None,
         stamped: Callable[[str], Mapping[Key, Attempt]] = lambda name: {},
@@ -109,6 +114,7 @@ class GitSyncReconciler:
         self._wake = wake
         self._credentials = credentials
         self._opened = opened
+        self._signs = signs
         self._closed = closed
         self._looked = looked
         self._stamped = stamped
@@ -219,7 +225,10 @@ class GitSyncReconciler:
         if not sync.spec.apply:
             return interval  # what applies may come any time
         full = target.memory.full_pass_at
-        return max(full - now, timedelta(0)) if full is not None else None
+        again = max(full - now, timedelta(0)) if full is not None else None
+        if _names_keys(sync):  # nobody watches that object
+            return min(again, _CREDENTIALS_FOR) if again is not None else _CREDENTIALS_FOR
+        return again
 
     async def gone(self, name: str) -> None:
         """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
@@ -248,18 +257,22 @@ class GitSyncReconciler:
         """Mirror, reader and polling of a GitSync. Raises `ConfigError`, ValueError for a bad duration, `KubeError`."""
         name, spec, now = sync.metadata.name, sync.spec, self._clock()
         interval, target.staleness = spec.interval_duration(), spec.staleness_duration()
-        wanted = (spec.repo, spec.branch, spec.read_secret_ref, spec.write_secret_ref)
-        has_secret = spec.read_secret_ref is not None or spec.write_secret_ref is not None
+        secrets = (spec.read_secret_ref, spec.write_secret_ref, spec.signing_secret_ref)
+        wanted = (spec.repo, spec.branch, *secrets, spec.authority)
+        has_secret = any(secrets) or _names_keys(sync)
         due = target.opened_at is None or (has_secret and now - target.opened_at >= _CREDENTIALS_FOR)
         if target.mirror is None or target.reader is None or target.opened_for != wanted or due:
             remote = await read_remote(self._client, spec, self._credentials)
+            refuse_own_keys(sync, target.memory.inventory)
+            target.policy = await read_policy(self._client, spec)
+            await asyncio.to_thread(self._signs, name, await read_signing_key(self._client, spec))
             mirror = self._repositories.mirror(name, remote)
             target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now
+        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace, target.policy)
         if self._opened is not None:
-            self._opened(sync, target.mirror)
+            self._opened(sync, target.mirror, what)
         self.poller.watch(name, target.mirror, spec.branch, interval)
-        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace)
         return Source(what, target.mirror, target.reader, lambda: self._stamped(name), self._cached)
 
     def _close(self, name: str, target: _Target | None) -> None:
@@ -348,6 +361,11 @@ class GitSyncReconciler:
                 await self._write(live, target, facts)
                 raise KubeError(removal.problems[0].message)
         await self._set_finalizers(live, [one for one in live.finalizers if one != FINALIZER])
+
+
+def _names_keys(sync: GitSync) -> bool:
+    """Whether the keys of those who may decide stand in another object."""
+    return sync.spec.authority is not None and sync.spec.authority.allowed_signers_ref is not None
 
 
 def project_gitsync(raw: Mapping[str, Any]) -> LiveGitSync:

@@ -27,6 +27,7 @@ from gitops_rollouts.sync import elsewhere, rebuild, workloads
 from gitops_rollouts.sync.apply import Applier, Live, Policy, Report, at_once, is_about_the_object
 from gitops_rollouts.sync.inventory import Claims, Entry
 from gitops_rollouts.sync.memory import Memory
+from gitops_rollouts.sync.policy import unauthorised
 from gitops_rollouts.sync.poller import Seen
 from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
@@ -52,6 +53,10 @@ class Reader(Protocol):
         previous_head: str | None = None,
         known: Mapping[Key, Attempt] | None = None,
     ) -> TargetAt: ...
+
+    def distrusts(self, state: InGit, spec: TargetSpec) -> str:
+        """Why a recorded version may not be built on; empty: it may."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +280,9 @@ class TreePass:
         if known is not None and known[0] == commit:
             return known[1]
         source = self._source
+        why = await asyncio.to_thread(source.reader.distrusts, state, source.spec)
+        if why:
+            raise InputError(why)
         found = await asyncio.to_thread(
             rebuild.read_recorded, source.mirror, self._cluster.renderer, source.spec, item, state
         )
@@ -370,7 +378,7 @@ class TreePass:
     # --- summing up --------------------------------------------------------------------------------------------
 
     def _facts(self, at: TargetAt, items: list[RenderedObject], pruned: Pruned, stuck: KubeError | None) -> Facts:
-        problems = (*self._problems, *self._report.problems)
+        problems = (*self._problems, *self._report.problems, *unauthorised(items, self._states))
         unapplied = len(self._blocked | self._report.failed)
         waiting = self._sync.spec.apply and (unapplied or self._recorded or at.rendered.incomplete)
         complete = stuck is None and not waiting

@@ -45,7 +45,7 @@ async def test_a_gitsync_that_is_opened_again_asks_its_rollouts_what_they_want(t
 
     def opened(**spec: Any) -> TargetReader:
         reader = side._reader(mirror, Renderer(), "main")
-        side._opened(_sync(remote, **spec), mirror)
+        side._opened(_sync(remote, **spec), mirror, PROD)
         return reader
 
     try:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from gitops_rollouts.api.durations import parse_go_duration
-from gitops_rollouts.api.gitsync import SHORTEST_INTERVAL, GitSync, parse_gitsync
+from gitops_rollouts.api.gitsync import SHORTEST_INTERVAL, GitSync, GitSyncAuthority, parse_gitsync
 from gitops_rollouts.api.validation.errors import FieldError, required, unsupported
 
 _CHOICES = {"write": ("all", "none"), "gates": ("request", "commit"), "deletion": ("orphan", "delete")}
@@ -27,10 +27,28 @@ def validate_gitsync(gitsync: GitSync | Mapping[str, Any]) -> list[FieldError]:
             errors.append(unsupported(f"spec.{key}", value, allowed))
     errors += _check_duration(spec.interval, "spec.interval", SHORTEST_INTERVAL)
     errors += _check_duration(spec.max_staleness, "spec.maxStaleness", SHORTEST_INTERVAL)
-    for key, secret in (("readSecretRef", spec.read_secret_ref), ("writeSecretRef", spec.write_secret_ref)):
+    secrets = (
+        ("readSecretRef", spec.read_secret_ref),
+        ("writeSecretRef", spec.write_secret_ref),
+        ("signingSecretRef", spec.signing_secret_ref),
+    )
+    for key, secret in secrets:
         if secret is not None:
             missing = [part for part in ("name", "namespace") if not getattr(secret, part)]
             errors += [required(f"spec.{key}.{part}") for part in missing]
+    return errors + (_check_authority(spec.authority) if spec.authority is not None else [])
+
+
+def _check_authority(authority: GitSyncAuthority) -> list[FieldError]:
+    errors = [] if authority.promoters else [required("spec.authority.promoters")]
+    reference = authority.allowed_signers_ref
+    if not authority.allowed_signers.strip() and reference is None:
+        errors.append(required("spec.authority.allowedSigners"))
+    if reference is not None:
+        where = "spec.authority.allowedSignersRef"
+        errors += [required(f"{where}.{part}") for part in ("name", "namespace", "key") if not getattr(reference, part)]
+        if reference.kind not in ("ConfigMap", "Secret"):
+            errors.append(unsupported(f"{where}.kind", reference.kind, ("ConfigMap", "Secret")))
     return errors
 
 

@@ -1,0 +1,37 @@
+"""Who may let traffic grow (docs/decisions.md §6 "Authority"). It comes from the cluster, never from the tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gitops_rollouts.git.signatures import Signature, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Trusted keys, and what their owners may do. A target without a policy takes every line as it stands."""
+
+    signers: tuple[Signer, ...]
+    promoters: frozenset[str]
+    """Principals who may add a promotion or take an abort away."""
+    engines: frozenset[str] = frozenset()
+    """Principals of engines: they may take aborts away, and their records are trusted. Empty: any record is."""
+
+    def may_promote(self, signature: Signature) -> bool:
+        """Whether a commit with this signature may bring a promotion in.
+
+        An engine's key is not enough: its own commits on request branches hold promotions that nobody approved yet.
+        """
+        return signature.state == "good" and not self.promoters.isdisjoint(signature.principals)
+
+    def may_lift(self, signature: Signature) -> bool:
+        """Whether a commit with this signature may take an abort away."""
+        return self.may_promote(signature) or self.is_engine(signature)
+
+    def is_engine(self, signature: Signature) -> bool:
+        """Whether an engine signed it."""
+        return signature.state == "good" and not self.engines.isdisjoint(signature.principals)
+
+    def may_record(self, signature: Signature) -> bool:
+        """Whether a record that was brought in so is trusted. Promoters may too: that is how one is put right."""
+        return not self.engines or self.may_lift(signature)
