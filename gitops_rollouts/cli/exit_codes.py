@@ -2,7 +2,7 @@
 
 | code | name        | meaning                                                                              |
 |------|-------------|--------------------------------------------------------------------------------------|
-| 0    | OK          | done; `status`: Healthy; `validate`, `diff`, `doctor`: nothing to report             |
+| 0    | OK          | done; `status`: Healthy; `validate`, `diff`, `doctor`, `verify`: nothing to report   |
 | 1    | NEGATIVE    | the answer is no: Degraded, Failed, a problem or difference, nothing to abort        |
 | 2    | USAGE       | a flag, an argument or the configuration can't be used                               |
 | 3    | CLUSTER     | the cluster gave no answer or refused the request                                    |

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops_rollouts.api.gitsync import GitSyncSpec
 from gitops_rollouts.api.meta import parse_time
 from gitops_rollouts.cli.at_desk import attempt_of, target_spec
@@ -10,16 +12,19 @@ from gitops_rollouts.cli.narrative import CommitNote, FromGit
 from gitops_rollouts.cli.view import Stamp
 from gitops_rollouts.decisions.evidence import harmless
 from gitops_rollouts.decisions.message import MAX_WHY
+from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer
 
 
-def read_from_git(name: str, spec: GitSyncSpec, namespace: str, rollout: str, stamp: Stamp | None) -> FromGit | None:
+def read_from_git(
+    name: str, spec: GitSyncSpec, namespace: str, rollout: str, stamp: Stamp | None, policy: Policy | None = None
+) -> FromGit | None:
     """Fetch the branch and read the Rollout; None if the tree doesn't have it. Blocks. Raises `GitError`.
 
-    ``stamp``: what was applied, so that the intent is the one that sync found.
+    ``stamp``: what was applied, so that the intent is the one that sync found. ``policy``: who may decide.
     """
     key = (namespace, rollout)
     with own_mirror(spec.repo) as mirror:
@@ -28,7 +33,8 @@ def read_from_git(name: str, spec: GitSyncSpec, namespace: str, rollout: str, st
         applied = stamp is not None and stamp.commit and mirror.is_ancestor(stamp.commit, head)
         known = {key: attempt_of(stamp)} if applied and stamp else {}
         previous = stamp.commit if applied and stamp else None
-        state = reader.read(target_spec(name, spec), head, previous, known).rollouts.get(key)
+        what = replace(target_spec(name, spec), policy=policy)
+        state = reader.read(what, head, previous, known).rollouts.get(key)
         return FromGit(state, _commits(mirror, reader, state)) if state is not None else None
 
 

@@ -22,7 +22,7 @@ MODULES: Final = (
     *("get", "list", "status", "why"),
     *("promote", "abort", "retry", "withdraw", "undo"),
     *("set_image", "set", "pause", "resume", "restart", "terminate", "create", "allow_prune"),
-    *("validate", "lint", "render", "diff", "analysis", "doctor", "plugins"),
+    *("validate", "lint", "render", "diff", "verify", "analysis", "doctor", "plugins"),
     *("run", "crds", "migrate"),
     *("demo", "cluster", "completion"),
 )

@@ -11,6 +11,8 @@ from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace, RolloutN
 if TYPE_CHECKING:
     from gitops_rollouts.cli.narrative import FromGit
     from gitops_rollouts.cli.view import RolloutView
+    from gitops_rollouts.decisions.policy import Policy
+    from gitops_rollouts.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -43,16 +45,24 @@ def why(
     from gitops_rollouts.cli.narrative import explain
     from gitops_rollouts.cli.output import say
     from gitops_rollouts.cli.view import gather
+    from gitops_rollouts.errors import ConfigError
+    from gitops_rollouts.sync.policy import read_policy
 
-    async def work() -> RolloutView:
+    async def work() -> tuple[RolloutView, Policy | ConfigError | None]:
         async with connect(kubeconfig, context, namespace) as cluster:
-            return await gather(cluster.client, cluster.namespace, name)
+            seen = await gather(cluster.client, cluster.namespace, name)
+            if not git or seen.gitsync is None:
+                return seen, None
+            try:
+                return seen, await read_policy(cluster.client, seen.gitsync.spec)
+            except ConfigError as error:
+                return seen, error
 
-    seen = run_async(work())
-    say(explain(seen, _from_git(seen) if git else None, datetime.now(UTC)))
+    seen, policy = run_async(work())
+    say(explain(seen, _from_git(seen, policy) if git else None, datetime.now(UTC)))
 
 
-def _from_git(seen: RolloutView) -> FromGit | None:
+def _from_git(seen: RolloutView, policy: Policy | ConfigError | None) -> FromGit | None:
     from gitops_rollouts.cli.from_git import read_from_git
     from gitops_rollouts.cli.output import say
     from gitops_rollouts.errors import ConfigError, GitError
@@ -61,7 +71,9 @@ def _from_git(seen: RolloutView) -> FromGit | None:
         return None
     sync = seen.gitsync
     try:
-        return read_from_git(sync.metadata.name, sync.spec, seen.namespace, seen.name, seen.stamp)
+        if isinstance(policy, ConfigError):
+            raise policy
+        return read_from_git(sync.metadata.name, sync.spec, seen.namespace, seen.name, seen.stamp, policy)
     except (GitError, ConfigError) as error:
         say(f"(told from the cluster alone: {error.message})", stderr=True)
         return None

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gitops_rollouts.api.names import ARGO_API_VERSION, DECISION_KEYS, OVERLAY_ROOT, OWN_PREFIX
-from gitops_rollouts.decisions.contents import directories_below, is_rendered_by_program, is_manifest, is_rollout, reads
+from gitops_rollouts.decisions.contents import directories_below, is_manifest, is_rendered_by_program, is_rollout, reads
 from gitops_rollouts.decisions.state import Key, TargetSpec
 from gitops_rollouts.errors import InputError
 from gitops_rollouts.git.history import Change, Step

@@ -1,0 +1,146 @@
+"""``gor verify``: the history of decisions against signatures and rules (docs/decisions.md §7), without a cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.command import gor
+from decision_repo import PROD, Reading, abort, lines, manifest, promote, stable
+from git_remote import Remote
+from gitops_rollouts.cli import exit_codes
+from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.git.repository import Mirror
+from ssh_keys import Key
+
+FILE = "envs/prod/web.yaml"
+
+
+class Auditor:
+    """A clone, a file of allowed signers, and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.remote = Remote(folder)
+        self.alice, self.engine, self.mallory = (Key(folder, name) for name in ("alice@x", "engine@x", "mallory@x"))
+        (folder / "signers").write_text(f"{self.alice.line}\n{self.engine.line}\n")
+        self.reading = Reading(Mirror(folder / "mirror.git", self.remote.url, allow_file=True))
+
+    def put(self, image: str, *made: object, key: Key | None = None) -> str:
+        text = manifest(image, annotations=lines(*made))  # type: ignore[arg-type]
+        if key is None:
+            return self.remote.put({FILE: text})
+        with key.signs(self.remote):
+            return self.remote.put({FILE: text})
+
+    def verify(self, *more: str, trusting: bool = True) -> subprocess.CompletedProcess[str]:
+        place = ("--repo", str(self.remote.work), "--target", "prod", "--path", "envs/prod")
+        trust = ("--allowed-signers", "signers", "--promoter", "alice@x", "--engine", "engine@x") if trusting else ()
+        home = {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        return gor("verify", *place, *trust, *more, cwd=self.folder, **home)
+
+
+@pytest.fixture
+def auditor(tmp_path: Path) -> Auditor:
+    return Auditor(tmp_path)
+
+
+def a_release(auditor: Auditor) -> dict[str, str]:
+    """v1 recorded, v2 promoted by Alice and recorded; then v3 aborted, and retried by Alice. All as it should be."""
+    auditor.put("web:v1")
+    first = stable(auditor.reading.web().attempt)
+    made = {"record": auditor.put("web:v1", first, key=auditor.engine)}
+    auditor.put("web:v2", first)
+    second = auditor.reading.web().attempt
+    made["promote"] = auditor.put("web:v2", first, promote(second, 1), key=auditor.alice)
+    made["done"] = auditor.put("web:v2", stable(second), key=auditor.engine)
+    auditor.put("web:v3", stable(second))
+    made["abort"] = auditor.put("web:v3", stable(second), abort(auditor.reading.web().attempt))
+    made["retry"] = auditor.put("web:v3", stable(second), key=auditor.alice)
+    return made
+
+
+def test_a_history_that_is_as_it_should_be(auditor: Auditor) -> None:
+    made = a_release(auditor)
+    done = auditor.verify("-o", "json")
+    assert done.returncode == exit_codes.OK, done.stderr
+    data = json.loads(done.stdout)
+    assert (data["ok"], data["authority"], data["target"]) == (True, True, "prod")
+    told = [(one["commit"], one["change"].partition(",")[0], one["signedBy"]) for one in data["changes"]]
+    assert told == [
+        (made["record"], "recorded as stable", "engine@x"),
+        (made["promote"], "promoted past gate 1", "alice@x"),
+        (made["done"], "promotion taken away", "engine@x"),
+        (made["done"], "recorded as stable", "engine@x"),
+        (made["abort"], "aborted at step 1", "nobody"),
+        (made["retry"], "abort taken away", "alice@x"),
+    ]
+    table = auditor.verify("web", "-n", "shop")
+    assert table.returncode == exit_codes.OK
+    assert table.stdout.splitlines()[0].split() == ["COMMIT", "ROLLOUT", "CHANGE", "SIGNED", "BY", "VERDICT", "WHY"]
+    assert len(table.stdout.splitlines()) == 7
+    assert auditor.verify("other", "-n", "shop").stdout.count("\n") == 1
+
+
+def test_what_should_not_be_is_named_by_its_commit(auditor: Auditor) -> None:
+    a_release(auditor)
+    attempt = auditor.reading.web().attempt
+    record = auditor.reading.web().record
+    assert record is not None
+    stood = abort(attempt, cause="again")
+    auditor.put("web:v3", record, stood)
+    bad = {
+        auditor.put("web:v3", record, key=auditor.mallory): ("abort taken away", "unauthorised"),
+        auditor.put("web:v3", record, promote(attempt, 1), key=auditor.engine): (
+            "promoted past gate 1",
+            "unauthorised",
+        ),
+        auditor.put("web:v3", record, replace(promote(attempt, 1), gate="full"), key=auditor.alice): (
+            "promoted, gate full",
+            "invalid",
+        ),
+        auditor.put("web:v3", record, promote(attempt, 3, Subject("other", "shop", "web")), key=auditor.alice): (
+            "promoted past gate 3",
+            "invalid",
+        ),
+        auditor.put("web:v3", replace(record, template="0" * 16), key=auditor.engine): (
+            "recorded as stable, 0000000",
+            "invalid",
+        ),
+        auditor.put("web:v3"): ("record taken away", "unauthorised"),
+    }
+    done = auditor.verify("-o", "yaml")
+    assert done.returncode == exit_codes.NEGATIVE
+    data = yaml.safe_load(done.stdout)
+    assert not data["ok"]
+    told = {one["commit"]: (one["change"], one["verdict"]) for one in data["changes"] if one["verdict"] != "ok"}
+    assert told == bad
+    assert all(one["why"] for one in data["changes"] if one["verdict"] != "ok")
+    # without anybody to trust, only the rules speak
+    plain = json.loads(auditor.verify("-o", "json", trusting=False).stdout)
+    assert (plain["authority"], plain["ok"]) == (False, False)
+    assert {one["verdict"] for one in plain["changes"]} == {"ok", "invalid"}
+
+
+def test_a_key_or_a_name_that_is_missing_is_said(auditor: Auditor) -> None:
+    auditor.put("web:v1")
+    done = auditor.verify("--promoter", "carol@x")
+    assert (done.returncode, "carol@x" in done.stderr) == (exit_codes.USAGE, True)
+    done = auditor.verify("--allowed-signers", "nowhere")
+    assert (done.returncode, "nowhere" in done.stderr) == (exit_codes.USAGE, True)
+
+
+def test_the_reading_agrees_with_the_audit(auditor: Auditor) -> None:
+    """What `gor verify` calls unauthorised has no effect on a GitSync with the same policy."""
+    from ssh_keys import policy
+
+    a_release(auditor)
+    spec = replace(PROD, policy=policy(promoters=(auditor.alice,), engines=(auditor.engine,)))
+    auditor.put("web:v3", promote(auditor.reading.web().attempt, 1), key=auditor.mallory)
+    assert auditor.reading.at(None, spec).rollouts["shop", "web"].promote is None
+    assert auditor.verify().returncode == exit_codes.NEGATIVE
