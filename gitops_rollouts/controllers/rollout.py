@@ -198,7 +198,7 @@ class RolloutController:
             raise
         except RoutingError as failed:
             if outcome.status is None:
-                await self._executor.execute(live, routing_failed(observed, now, failed.message), outcome)
+                await self._executor.execute(live, routing_failed(observed, now, str(failed)), outcome)
             raise
         except CreateRefused as refused:
             if refused.kind == REPLICA_SETS.kind:

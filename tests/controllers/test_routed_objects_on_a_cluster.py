@@ -203,6 +203,35 @@ async def test_an_abort_waits_for_no_object_that_can_not_be_read(
         await eventually(lambda: _equal(weights, ("0", "0")), deadline=60, what="this router to be told, too")
 
 
+async def test_a_status_says_what_to_do_about_an_object_of_somebody_else(
+    client: Client, namespace: str, settings: Settings
+) -> None:
+    """§4.1 TrafficRouted, §15.3: the condition and the message, not only the log; and it goes on once that is done."""
+    made = rollout("web", steps=[{"setWeight": 50}, {"pause": {}}])
+    services = {"canaryService": "web-canary", "stableService": "web"}
+    made["spec"]["strategy"]["canary"] |= {**services, "trafficRouting": {"nginx": {"stableIngress": "edge"}}}
+    for name in services.values():
+        body = {"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+        await client.create(SERVICES, namespace, {"apiVersion": "v1", "kind": "Service", **body})
+    for name in ("edge", "web-edge-canary"):
+        whole = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", **ingress(0, name=name)}
+        await client.create(INGRESSES, namespace, whole)
+    await client.create(ROLLOUTS, namespace, made)
+    web = Shown(client, namespace)
+
+    async def told() -> bool:
+        message = str((await web.get()).get("status", {}).get("message", ""))
+        what = "canary ingress `web-edge-canary` controlled by different object"
+        return message.endswith(f": {what} (delete it, or give the Rollout or the stable Ingress another name)")
+
+    async with running(settings):
+        await web.phase("Healthy")
+        await web.set_image("app:v2")
+        await eventually(told, deadline=60, what="the status to say what to do")
+        await client.delete(INGRESSES, namespace, "web-edge-canary")
+        await web.phase("Paused", image="app:v2")
+
+
 async def _equal(look: Callable[[], Awaitable[Any]], wanted: Any) -> bool:
     return bool(await look() == wanted)
 
