@@ -20,7 +20,7 @@ from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.stamp import stamp_of
 
 UNAVAILABLE = "StableUnavailable"
-_REMEDY = "bring the commit back, or accept what is in Git by removing the stable line"
+_REMEDY = "bring the commit back or sign a right stable line, or accept what is in Git by removing the line"
 
 
 @dataclass(frozen=True, slots=True)
