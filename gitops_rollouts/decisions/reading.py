@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gitops_rollouts.api.names import ABORT, STABLE
+from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
 from gitops_rollouts.decisions.gates import asks_person, is_checked
 from gitops_rollouts.decisions.grammar import Promote, Stable, format_line, parse_line
@@ -44,12 +44,13 @@ class Origin:
 class _Before:
     """A Rollout at the last synced head. ``descends``: the head that is read now descends from that one.
 
-    ``follows``: that one is on its first-parent chain, too.
+    ``follows``: that one, ``commit``, is on its first-parent chain, too.
     """
 
     state: InGit | None
     descends: bool
     follows: bool = True
+    commit: str = ""
 
     def lost(self, lines: InForce, attempt: Attempt) -> Kept | None:
         """An abort that stood for the same (T, S) and that no commit took away: the history is another one."""
@@ -215,7 +216,9 @@ class TargetReader:
         for item in rendered.objects:
             key = (item.namespace, item.name)
             if item.is_rollout and key in intents:
-                before = _Before(base.rollouts.get(key) if base else None, descends, follows)
+                before = _Before(
+                    base.rollouts.get(key) if base else None, descends, follows, base.commit if base else ""
+                )
                 attempt = Attempt(*now.found[key], intents[key])
                 rollouts[key] = replace(
                     self._rollout(spec, head, item, attempt, now, before, trails.get(key, Trail())),
@@ -288,7 +291,11 @@ class TargetReader:
 
         believed = self.guard.believed(annotations, attempt, trail, policy)
         lines = judge(believed, subject, attempt, approves)
-        verified = lines.promote is not None and not before.follows and before.keeps(lines.promote, attempt)
+        verified = lines.promote is not None and before.keeps(lines.promote, attempt)
+        if verified and before.follows:
+            # it counted there, perhaps from before a rewrite: so it does until somebody brings it in anew
+            came = trail.by.get(PROMOTE, "")
+            verified = bool(came) and self.mirror.is_ancestor(came, before.commit)
         lines, kept = self.guard.judged(lines, attempt, trail, policy, verified=verified)
         lost = before.lost(lines, attempt)
         if lost is not None:

@@ -184,7 +184,13 @@ def test_a_rewrite_takes_no_abort_away_and_no_approval(shop: Shop) -> None:
     assert "rewritten" in why(state, ABORT)
     after = state.head
     shop.put("more\n", path="README")
-    assert shop.web(after).abort == line
+    state = shop.web(after)
+    assert (state.abort, state.approved_through) == (line, 1)
+    # brought in anew by nobody who may, it counts no more
+    shop.put(manifest("web:v2"))
+    shop.web(state.head)
+    shop.put(manifest("web:v2", annotations=approved))
+    assert shop.web(shop.remote.git("rev-parse", "HEAD~1")).approved_through == -1
 
 
 def test_another_line_of_history_takes_no_abort_away(shop: Shop) -> None:
