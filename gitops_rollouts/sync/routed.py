@@ -23,6 +23,8 @@ from gitops_rollouts.traffic.over_objects import asked_of, references
 
 log = structlog.get_logger(__name__)
 
+NAMED_ACROSS_NAMESPACES: Final = frozenset({"networking.istio.io", "gateway.networking.k8s.io"})
+"""Groups of objects that a Rollout of another namespace may name."""
 Place = tuple[str, str, str, str]
 """(group, kind, namespace, name)."""
 

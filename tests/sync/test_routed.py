@@ -10,7 +10,7 @@ import yaml
 
 from gitops_rollouts.api.names import ROUTER_MANAGER
 from gitops_rollouts.cli.diff import _outcome
-from gitops_rollouts.kube.resources import Resource
+from gitops_rollouts.kube.resources import NAMESPACES, ROLLOUTS, Resource
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.render.objects import RenderedObject, Source
 from gitops_rollouts.sync.routed import is_routed_kind, routes_of
@@ -93,6 +93,31 @@ async def test_git_adds_a_host_beside_weights_that_a_router_holds(bench: Bench, 
     live = await bench.client.get(VIRTUAL_SERVICES, bench.namespace, "edge")
     assert live["spec"]["http"] == [{**edge(20, 80)["spec"]["http"][0], "timeout": "5s"}]
     assert "problems" not in await bench.status(name)
+
+
+@pytest.mark.cluster
+async def test_a_rollout_of_another_namespace_counts_although_no_tree_has_it(bench: Bench, crds: Cluster) -> None:
+    """Between updates no mark tells of it, and its router would set the weight back at once."""
+    install(crds, "istio")
+    name, namespace = await bench.sync(), bench.namespace
+    elsewhere = f"{namespace}-apps"
+    await bench.client.create(
+        NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}}
+    )
+    try:
+        rollout = in_git(elsewhere)
+        routing = {"istio": {"virtualService": {"name": f"edge.{namespace}"}}}
+        rollout["spec"]["strategy"]["canary"]["trafficRouting"] = routing
+        await bench.client.create(ROLLOUTS, elsewhere, rollout)
+        git = edge(0, 100, namespace=namespace)
+        await bench.put({"envs/prod/all.yaml": yaml.safe_dump(git)}, name)
+        changed = edge(50, 50, "shop.example", "www.shop.example", namespace=namespace)
+        await bench.put({"envs/prod/all.yaml": yaml.safe_dump(changed)}, name)
+        live = await bench.client.get(VIRTUAL_SERVICES, namespace, "edge")
+        assert live["spec"]["hosts"] == ["shop.example", "www.shop.example"]
+        assert live["spec"]["http"] == git["spec"]["http"]
+    finally:
+        await bench.client.delete(NAMESPACES, None, elsewhere)
 
 
 def _tree(served: Raw) -> str:
