@@ -7,7 +7,7 @@ import pytest
 from helm_program import helm as helm  # noqa: PLC0414 - a fixture
 from story.loop import MANIFEST, OWN, SERVICES, Loop, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("helm")]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.usefixtures("helm")]
 
 RELEASE = "chart: ../../charts/web\nvaluesFiles: [values.yaml]\n"
 VALUES = """\
