@@ -124,6 +124,10 @@ class AppMeshRouter:
         if problem is not None and not away:
             raise problem
         weights = _weights(rollout, objects, found, canary_and_stable(wanted))
+        if not away and wanted.canary.pod_hash == wanted.stable.pod_hash:
+            # just promoted: the canary's VirtualNode still has the traffic, so it keeps the pods
+            yield from weights
+            return
         stable_hash = wanted.stable.pod_hash or NO_STABLE
         canary_hash = wanted.canary.pod_hash if wanted.canary.pod_hash != wanted.stable.pod_hash else ""
         stable = _selecting(rollout, objects.stable, found, stable_hash)

@@ -162,6 +162,8 @@ def test_a_node_has_its_pods_before_its_traffic_and_until_it_has_none() -> None:
     up = told(MESH, ROLLOUT, split(100), table())
     assert edited(ROLLOUT, split(100), table()) == ["web-canary", "web-stable", "edge"]
     assert edited(ROLLOUT, over(), up) == ["web-stable", "edge", "web-canary"]
+    promoted = split(100, canary=Share("web-canary", CANARY_HASH, 100), stable=Share("web-stable", CANARY_HASH, 0))
+    assert edited(ROLLOUT, promoted, up) == []
     drained = split(0, canary=Share("web-canary", "third", 0), drain_first=True)
     assert edited(ROLLOUT, drained, up) == ["edge", "web-canary"]
 
