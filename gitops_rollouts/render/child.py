@@ -81,7 +81,8 @@ def _limit(pid: int, seconds: float) -> None:
     limits = (
         (resource.RLIMIT_AS, _ADDRESSES),
         (resource.RLIMIT_DATA, _MEMORY),
-        (resource.RLIMIT_CPU, max(1, int(seconds))),
+        # the deadline comes first, however many cores a program uses: it says what happened
+        (resource.RLIMIT_CPU, (int(seconds) + 1) * ((os.cpu_count() or 1) + 1)),
         (resource.RLIMIT_FSIZE, MAX_OUTPUT),
         (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_CORE, 0),

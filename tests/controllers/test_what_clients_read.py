@@ -32,8 +32,8 @@ async def exit_code(kubeconfig: Path, namespace: str, *more: str) -> tuple[int, 
 async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
     client: Client, settings: Settings, web: Shown, kubeconfig: Path
 ) -> None:
-    """§4.3 "Observed orders": [setWeight 50, pause 3s], each occurrence one ADDED or MODIFIED."""
-    steps = [{"setWeight": 50}, {"pause": {"duration": "3s"}}]
+    """§4.3 "Observed orders": [setWeight 50, pause 12s], each occurrence one ADDED or MODIFIED."""
+    steps = [{"setWeight": 50}, {"pause": {"duration": "12s"}}]
     async with watching(client, web.namespace) as seen, running(settings):
         await client.create(ROLLOUTS, web.namespace, rollout(steps=steps, replicas=1))
         await web.phase("Healthy")

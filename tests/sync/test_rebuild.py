@@ -76,8 +76,13 @@ async def test_the_recorded_version_comes_first(bench: Bench) -> None:
     shown = bench.board.get(bench.namespace, "web")
     assert shown is not None
     assert (shown.attempt.template, shown.recorded, shown.abort) == (stamp.template, True, None)
-    applied = await bench.condition(name, "Applied")
-    assert (applied["status"], applied["reason"]) == ("False", "Rebuilding")
+
+    async def rebuilding() -> bool:
+        """The status follows the objects by a moment."""
+        applied = await bench.condition(name, "Applied")
+        return (applied.get("status"), applied.get("reason")) == ("False", "Rebuilding")
+
+    await eventually(rebuilding, what="the condition to say what happens")
     # a restart in between changes nothing
     await bench.stop()
     await bench.start()

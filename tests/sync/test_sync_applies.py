@@ -148,7 +148,12 @@ async def test_conflicts(bench: Bench) -> None:
     assert {one: raw["data"]["value"] for one, raw in config.items() if raw} == {"a": "theirs", "b": "1", "d": "1"}
     await bench.set(name, force=True)
     await eventually(lambda: has_value(bench, "a", "1"), what="the field to be taken over")
-    assert "problems" not in await bench.status(name)
+
+    async def no_problem() -> bool:
+        """The status follows the objects by a moment."""
+        return "problems" not in await bench.status(name)
+
+    await eventually(no_problem, what="a status without problems")
 
 
 async def has_value(bench: Bench, name: str, value: str) -> bool:
