@@ -284,13 +284,17 @@ async def test_an_update_costs_few_requests_and_rest_costs_none(client: Client, 
         await web.phase("Healthy")
         assert manager.client is not None
         requests = manager.client.requests
-        before = sum(requests.values())
+
+        def spent_so_far() -> int:
+            """Without the looks around of a process that has just begun to lead, which an update may overtake."""
+            return sum(n for (verb, kind), n in requests.items() if kind and verb not in ("list", "watch"))
+
+        before = spent_so_far()
         await web.set_image("app:v2")
         await web.phase("Healthy", image="app:v2")
         await web.has_sizes({"app:v2": 5})
 
-        spent = sum(requests.values()) - before
-        assert spent <= 46, requests
+        assert spent_so_far() - before <= 46, requests
         rest = dict(requests)
         # a change that concerns nobody makes the caches move on; nothing may follow from it
         other = rollout("other", replicas=0)

@@ -17,6 +17,7 @@ from controllers.watched import watching
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
 from gitops_rollouts.leader import Settings
+from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -144,7 +145,12 @@ async def test_a_blue_green_preview_that_waits_and_is_aborted(
         await web.set_image("app:v2")
         waiting = (await web.phase("Paused"))["status"]
         second = waiting["currentPodHash"]
-        assert seen.phases()[-1] == ("Paused", "BlueGreenPause")
+
+        async def told_of_the_pause() -> bool:
+            """The watch follows by a moment."""
+            return seen.phases()[-1:] == [("Paused", "BlueGreenPause")]
+
+        await eventually(told_of_the_pause, what="the watch to tell of the pause")
         assert await web.sizes() == {"app:v1": 2, "app:v2": 1}
         assert (seen.selected("preview"), seen.selected("active")) == ([second], [])
         assert await exit_code(kubeconfig, web.namespace) == (7, "Paused - BlueGreenPause")
