@@ -14,8 +14,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gitops_rollouts.analysis.conditions.values import UTC, Moment, Span, Zone
-from gitops_rollouts.analysis.conditions.writing import MONTHS, WEEKDAYS
+from gitops_rollouts.analysis.conditions.values import MONTHS, UTC, WEEKDAYS, Moment, Span, Zone
 
 RFC3339: Final = "2006-01-02T15:04:05Z07:00"
 RFC3339_NANO: Final = "2006-01-02T15:04:05.999999999Z07:00"

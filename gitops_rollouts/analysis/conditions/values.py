@@ -17,6 +17,11 @@ MIN_INT: Final = -(2**63)
 MAX_NESTING: Final = 100
 TEXT_A_STEP: Final = 64
 """Characters of a text that cost as much to look at as an item of a list."""
+MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+WEEKDAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
 class Vector(tuple[float, ...]):

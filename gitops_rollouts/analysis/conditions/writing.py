@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+from gitops_rollouts.analysis.conditions import times
 from gitops_rollouts.analysis.conditions.values import (
+    MONTHS,
+    WEEKDAYS,
     Groups,
     Moment,
     Month,
@@ -19,11 +22,6 @@ from gitops_rollouts.analysis.conditions.values import (
     key_value,
 )
 
-MONTHS: Final = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-WEEKDAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _ESCAPED: Final = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -90,8 +88,6 @@ def plain(value: Any) -> str:  # noqa: PLR0911 -- one line a type
     if isinstance(value, Span):
         return duration_text(value)
     if isinstance(value, (Moment, Zone)):
-        from gitops_rollouts.analysis.conditions import times  # noqa: PLC0415 -- it writes with this module
-
         return times.text(value) if isinstance(value, Moment) else value.name
     return str(value)
 
@@ -142,8 +138,6 @@ def _json_scalar(value: Any) -> str:
     elif isinstance(value, Span):
         written = str(value.nanoseconds)
     elif isinstance(value, Moment):
-        from gitops_rollouts.analysis.conditions import times  # noqa: PLC0415 -- it writes with this module
-
         written = json_string(times.formatted(value, times.RFC3339_NANO))
     elif isinstance(value, str):
         written = json_string(value)
