@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from gitops_rollouts.api.validation import FieldError
     from gitops_rollouts.kube.client import Client
     from gitops_rollouts.kube.discovery import Discovery
-    from gitops_rollouts.kube.resources import Resource
     from gitops_rollouts.traffic.among import Among
     from gitops_rollouts.traffic.object_router import Actual, ObjectRouter
-    from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
+    from gitops_rollouts.traffic.objects import Reference, Selection
 
 _ISTIO: Final = "istio"
 _CHAIN: Final = 8
@@ -97,10 +96,9 @@ async def _istio_is_elsewhere(client: Client) -> bool:
 
 def _routers(rollout: Rollout) -> list[ObjectRouter]:
     from gitops_rollouts.traffic.built_in import BUILT_IN
-    from gitops_rollouts.traffic.router import routing_of
+    from gitops_rollouts.traffic.over_objects import asked_of
 
-    routing = routing_of(rollout)
-    return [router for router in BUILT_IN if routing is not None and router.asked(routing)]
+    return asked_of(BUILT_IN, rollout)
 
 
 async def _found(client: Client, rollout: Rollout, routers: list[ObjectRouter]) -> tuple[Among, bool]:
@@ -147,25 +145,12 @@ def _view(router: str, actual: Actual) -> RoutedView:
 
 
 async def _read(client: Client, discovery: Discovery, what: Reference | Selection) -> list[Raw]:
-    from gitops_rollouts.api.meta import LabelSelector, parse_tolerant
     from gitops_rollouts.traffic.objects import Reference
 
     try:
-        resource = await _resource(discovery, what.kind)
+        resource = await discovery.resolve_any(what.kind.group, what.kind.versions, what.kind.kind)
         if isinstance(what, Reference):
             return [await client.get(resource, what.namespace, what.name)]
-        selector = str(parse_tolerant(LabelSelector, dict(what.selector)))
-        return await client.list(resource, what.namespace, selector) if selector else []
+        return await client.list(resource, what.namespace, what.text) if what.text else []
     except (NotFound, UnknownKind):
         return []
-
-
-async def _resource(discovery: Discovery, kind: RoutedKind) -> Resource:
-    """The first version of the kind that is served. Raises `UnknownKind`."""
-    for version in kind.versions[:-1]:
-        try:
-            return await discovery.resolve(f"{kind.group}/{version}" if kind.group else version, kind.kind)
-        except UnknownKind:
-            continue
-    last = kind.versions[-1]
-    return await discovery.resolve(f"{kind.group}/{last}" if kind.group else last, kind.kind)

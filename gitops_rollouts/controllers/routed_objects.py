@@ -21,7 +21,7 @@ from gitops_rollouts.api.names import ARGO_API_VERSION, ROUTER_MANAGER
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.controllers.execute_owned import owner_reference
 from gitops_rollouts.controllers.observe import Key, LiveRollout
-from gitops_rollouts.controllers.routed_users import RoutedUsers, selects
+from gitops_rollouts.controllers.routed_users import RoutedUsers
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import AlreadyExists, Conflict, Forbidden, KubeUnreachable, NotFound, UnknownKind
 from gitops_rollouts.kube.client import Client
@@ -32,7 +32,7 @@ from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import Resource
 from gitops_rollouts.traffic.marker import is_marked
 from gitops_rollouts.traffic.object_router import ObjectRouter
-from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, Tell, mapping
+from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, Tell, labels_of, mapping
 from gitops_rollouts.traffic.over_objects import asked_of
 
 FIRST_LIST_SECONDS: Final = 1.0
@@ -156,7 +156,7 @@ class RoutedObjects:
         names = sorted(
             name
             for (namespace, name), kept in informer.items()
-            if namespace == selection.namespace and selects(selection, _labels(kept))
+            if namespace == selection.namespace and selection.takes(_labels(kept))
         )
         found = (self.get(Reference(selection.kind, selection.namespace, name)) for name in names)
         return [raw for raw in found if raw is not None]
@@ -286,7 +286,7 @@ class RoutedObjects:
         return {
             Reference(kind, namespace, name, selection.field)
             for (where, name), kept in informer.items()
-            if where == namespace and selects(selection, _labels(kept))
+            if where == namespace and selection.takes(_labels(kept))
         }
 
     async def _know(self, reference: Reference) -> None:
@@ -349,13 +349,7 @@ class RoutedObjects:
             raise KubeUnreachable(f"The {kind.full_name} of the cluster can't be listed: {why}")
 
     async def _resource(self, kind: RoutedKind) -> Resource:
-        missing: UnknownKind | None = None
-        for version in kind.versions:
-            try:
-                return await self._discovery.resolve(f"{kind.group}/{version}" if kind.group else version, kind.kind)
-            except UnknownKind as error:
-                missing = missing or error
-        raise missing or UnknownKind(f"No version of {kind.full_name} is known")
+        return await self._discovery.resolve_any(kind.group, kind.versions, kind.kind)
 
     def _project(self, kind: RoutedKind, raw: Raw) -> Kept:
         labels = _labels(raw)
@@ -391,9 +385,7 @@ def _reference(kind: RoutedKind, raw: Raw) -> Reference:
 
 
 def _labels(kept: Kept) -> dict[str, str]:
-    if isinstance(kept, Passed):
-        return kept.labels
-    return {key: str(value) for key, value in mapping(mapping(kept.get("metadata")).get("labels")).items()}
+    return kept.labels if isinstance(kept, Passed) else labels_of(kept)
 
 
 def _version(raw: Raw) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from gitops_rollouts.api.meta import LabelSelector, parse_tolerant
 from gitops_rollouts.controllers.observe import Key
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
 
@@ -67,7 +66,7 @@ class RoutedUsers:
         found = {via[0] for via in self._by_object.get(reference, ())}
         for via, selections in self._selections.get(reference.kind, {}).items():
             near = [one for one in selections if one.namespace == reference.namespace]
-            if any(selects(one, each) for one in near for each in labels):
+            if any(one.takes(each) for one in near for each in labels):
                 found.add(via[0])
         return found
 
@@ -84,9 +83,3 @@ class RoutedUsers:
         if not self._by_object[reference]:
             del self._by_object[reference]
         self._on_dropped(reference)
-
-
-def selects(selection: Selection, labels: Mapping[str, str]) -> bool:
-    """Whether the selection takes an object with these labels in; an empty selector takes none."""
-    selector = parse_tolerant(LabelSelector, dict(selection.selector))
-    return not selector.is_empty and selector.matches(dict(labels))

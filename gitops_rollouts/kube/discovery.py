@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from gitops_rollouts.errors import NotFound, UnknownKind
@@ -43,6 +43,16 @@ class Discovery:
                 remedy="install its CRD, or correct apiVersion and kind",
             )
         return found
+
+    async def resolve_any(self, group: str, versions: Iterable[str], kind: str) -> Resource:
+        """The kind in the first of these versions that is served. Raises as `resolve` does of the first."""
+        missing: UnknownKind | None = None
+        for version in versions:
+            try:
+                return await self.resolve(f"{group}/{version}" if group else version, kind)
+            except UnknownKind as error:
+                missing = missing or error
+        raise missing or UnknownKind(f"No version of {kind} is known")
 
     def forget(self, api_version: str) -> None:
         """Ask again next time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
-from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, mapping
+from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, labels_of, mapping
 
 
 class Among:
@@ -31,15 +31,14 @@ class Among:
 
     def matching(self, selection: Selection) -> list[Raw]:
         """As `Found.matching`."""
-        selector, kind = parse_tolerant(LabelSelector, selection.selector), selection.kind
+        kind = selection.kind
         return [
             raw
             for (group, of_kind, namespace, _), raw in sorted(self._by_name.items(), key=lambda each: each[0])
             if (group, of_kind) == (kind.group, kind.kind)
             and namespace in (selection.namespace, "")
             and _is_understood(kind, raw)
-            and not selector.is_empty
-            and selector.matches(_labels(raw))
+            and selection.takes(labels_of(raw))
         ]
 
     def version(self, kind: RoutedKind) -> str:
@@ -60,8 +59,3 @@ def _version(raw: Mapping[str, Any]) -> str:
 
 def _is_understood(kind: RoutedKind, raw: Raw) -> bool:
     return _version(raw) in kind.versions
-
-
-def _labels(raw: Raw) -> dict[str, str]:
-    found = mapping(mapping(raw.get("metadata")).get("labels"))
-    return {key: value for key, value in found.items() if isinstance(value, str)}

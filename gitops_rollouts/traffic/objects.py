@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
 
-from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
 from gitops_rollouts.api.names import ROUTER_MANAGER
 from gitops_rollouts.errors import RoutingError
 
@@ -62,7 +62,20 @@ class Selection:
     kind: RoutedKind
     namespace: str
     selector: Mapping[str, Any] = field(hash=False)
+    _parsed: LabelSelector = field(init=False, repr=False, compare=False)
     field: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_parsed", parse_tolerant(LabelSelector, self.selector))
+
+    def takes(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object of this kind and namespace with these labels is meant; an empty selector takes none."""
+        return not self._parsed.is_empty and self._parsed.matches(labels)
+
+    @property
+    def text(self) -> str:
+        """The selector as list requests have it; ``""`` if it takes none."""
+        return str(self._parsed)
 
 
 class Found(Protocol):
@@ -175,6 +188,12 @@ def sequence(value: Any) -> list[Any]:
 def annotations_of(raw: Mapping[str, Any]) -> dict[str, str]:
     """The annotations that are texts."""
     found = mapping(mapping(raw.get("metadata")).get("annotations"))
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def labels_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that are texts."""
+    found = mapping(mapping(raw.get("metadata")).get("labels"))
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
+from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import (
@@ -21,7 +21,7 @@ from gitops_rollouts.traffic.objects import (
     Reference,
     RoutedKind,
     Selection,
-    mapping,
+    labels_of,
     same,
 )
 from gitops_rollouts.traffic.router import Routed, Share, Wanted
@@ -51,12 +51,11 @@ class LaidOut:
         return self.objects.get(reference)
 
     def matching(self, selection: Selection) -> Sequence[Raw]:
-        selector = parse_tolerant(LabelSelector, selection.selector)
         return [
             raw
             for reference, raw in sorted(self.objects.items(), key=lambda item: item[0].name)
             if (reference.kind, reference.namespace) == (selection.kind, selection.namespace)
-            and selector.matches(mapping(mapping(raw.get("metadata")).get("labels")))
+            and selection.takes(labels_of(raw))
         ]
 
     def version(self, kind: RoutedKind) -> str:

@@ -14,6 +14,7 @@ from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.api.steps import RouteMatch, SetHeaderRoute, SetMirrorRoute
 from gitops_rollouts.errors import RoutingError
 from gitops_rollouts.plugins.catalogue import GATEWAY_API as NAME
+from gitops_rollouts.traffic.among import Among
 from gitops_rollouts.traffic.gateway_api import GatewayApi
 from gitops_rollouts.traffic.marker import marked, marks
 from gitops_rollouts.traffic.object_router import Actual
@@ -113,6 +114,14 @@ def test_an_aborted_update_has_no_label_and_no_weight_on_the_canary() -> None:
     live = route(rule(pair(40, 60)), labels={LABEL: "in-progress", "app": "web"}, annotations={ACTIVE: "shop/web"})
     found = told(GATEWAY, ONE, split(0), table(live)).named("web")
     assert found == route(rule(pair(0, 100)), labels={"app": "web"})
+
+
+def test_an_empty_selector_takes_no_route_and_keeps_none_from_git() -> None:
+    """§15.4: nobody routes them, so their weights are Git's."""
+    rollout = rollout_with(config({"httpRouteSelector": {}}))
+    git, live = route(rule(pair(0, 100))), route(rule(pair(30, 70)))
+    assert list(GATEWAY.actual(rollout, Among([live]))) == []
+    assert GATEWAY.keep(rollout, git, live) == git
 
 
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute"])

@@ -10,7 +10,7 @@ from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.plugins.catalogue import GATEWAY_API
-from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection, mapping
+from gitops_rollouts.traffic.objects import Reference, RoutedKind, Selection
 
 FIELD: Final = f"spec.strategy.canary.trafficRouting.plugins[{GATEWAY_API}]"
 _GROUP: Final = "gateway.networking.k8s.io"
@@ -157,9 +157,3 @@ class _Reader:
     def _wrong(self, path: str, what: str, value: Any) -> None:
         if not any(error.path == path for error in self._errors):
             self._errors.append(FieldError(path, f"has to be {what}", value))
-
-
-def labels_of(raw: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that are texts."""
-    found = mapping(mapping(raw.get("metadata")).get("labels"))
-    return {key: value for key, value in found.items() if isinstance(value, str)}

@@ -6,8 +6,8 @@ from typing import Final
 
 from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.traffic.gateway_api.config import Config, labels_of
-from gitops_rollouts.traffic.objects import annotations_of, mapping, with_annotations
+from gitops_rollouts.traffic.gateway_api.config import Config
+from gitops_rollouts.traffic.objects import annotations_of, labels_of, mapping, with_annotations
 
 ACTIVE: Final = "rollouts.argoproj.io/gatewayapi-active-rollouts"
 """Which Rollouts are moving the route, ``namespace/name`` by comma: the label goes with the last one."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gitops_rollouts.api.meta import LabelSelector, Raw, parse_tolerant
-from gitops_rollouts.traffic.gateway_api.config import ROUTE_KINDS, Config, RouteKind, labels_of
-from gitops_rollouts.traffic.objects import Found, Reference, mapping, sequence
+from gitops_rollouts.api.meta import Raw
+from gitops_rollouts.traffic.gateway_api.config import ROUTE_KINDS, Config, RouteKind
+from gitops_rollouts.traffic.objects import Found, Reference, labels_of, mapping, sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def target_of(config: Config, live: Raw) -> Target | None:
             merged = one if merged is None else merged.or_other(one)
     for selected in config.selected:
         where = selected.selection
-        if where.kind.is_kind_of(live) and where.namespace == meta.get("namespace") and _matches(where.selector, live):
+        if where.kind.is_kind_of(live) and where.namespace == meta.get("namespace") and where.takes(labels_of(live)):
             reference = Reference(where.kind, where.namespace, str(meta.get("name")))
             one = Target(selected.route, reference, _rules(selected.rule), managed=False)
             merged = one if merged is None else merged.or_other(one)
@@ -87,7 +87,3 @@ def _all(config: Config, found: Found) -> Iterator[Target]:
 
 def _rules(name: str) -> frozenset[str] | None:
     return frozenset({name}) if name else None
-
-
-def _matches(selector: Any, live: Raw) -> bool:
-    return parse_tolerant(LabelSelector, selector).matches(labels_of(live))
