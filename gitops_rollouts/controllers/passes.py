@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -26,10 +26,35 @@ from gitops_rollouts.kube.resources import Resource
 
 Key = tuple[str, str]
 _DYING_SECONDS: Final = 30.0
+K = TypeVar("K")
 GUARD: Final = timedelta(seconds=0.1)
 """When to look again whether the caches show what was written."""
 
 log = structlog.get_logger(__name__)
+
+
+async def work_off(
+    queue: DelayQueue[K], clean: Callable[[K], Awaitable[None]], about: Callable[[K], Mapping[str, str]]
+) -> None:
+    """Clean up after each key until the queue is closed; one that fails is tried again. Raises `LeadershipLost`.
+
+    ``about``: what names its object in the log.
+    """
+    while (key := await queue.get()) is not None:
+        try:
+            await clean(key)
+        except LeadershipLost:
+            raise
+        except KubeError as error:
+            log.warning("not cleaned up", **about(key), error=str(error))
+            queue.add_failed(key)
+        except Exception:  # one bad object never stops the others
+            log.exception("cleaning up failed", **about(key))
+            queue.add_failed(key)
+        else:
+            queue.succeeded(key)
+        finally:
+            queue.done(key)
 
 
 class Passes:

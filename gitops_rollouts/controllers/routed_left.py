@@ -12,6 +12,7 @@ from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_GROUP
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.controllers.observe import LiveRollout
+from gitops_rollouts.controllers.passes import work_off
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.routed_objects import RoutedObjects
 from gitops_rollouts.errors import Conflict, Forbidden, KubeError, LeadershipLost, NotFound
@@ -20,9 +21,8 @@ from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.tasks import cancel
 from gitops_rollouts.traffic.marker import Mark, is_marked, marks, unmarked
-from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Reference, RoutedKind, mapping, merge_patch, sequence
-from gitops_rollouts.traffic.over_objects import bound, release
+from gitops_rollouts.traffic.over_objects import asked_of, bound, release
 from gitops_rollouts.traffic.router import routing_of
 
 SETTLE_SECONDS: Final = 0.5
@@ -67,7 +67,7 @@ class RoutedLeftovers:
         """Work until the queue is closed. Raises `LeadershipLost`."""
         sweeping = asyncio.create_task(self._sweep_all(), name="look for routed objects")
         try:
-            await self._work()
+            await work_off(self.queue, self.reconcile, lambda one: {"routed": str(one)})
         finally:
             await cancel([sweeping])
 
@@ -79,23 +79,6 @@ class RoutedLeftovers:
             if not left:
                 return
             await asyncio.sleep(SWEEP_AGAIN_SECONDS)
-
-    async def _work(self) -> None:
-        while (reference := await self.queue.get()) is not None:
-            try:
-                await self.reconcile(reference)
-            except LeadershipLost:
-                raise
-            except KubeError as error:
-                log.warning("routed object not given back", object=str(reference), error=str(error))
-                self.queue.add_failed(reference)
-            except Exception:  # one bad object never stops the others
-                log.exception("pass over a routed object failed", object=str(reference))
-                self.queue.add_failed(reference)
-            else:
-                self.queue.succeeded(reference)
-            finally:
-                self.queue.done(reference)
 
     async def reconcile(self, reference: Reference) -> None:
         """Give one object back for each Rollout in its mark that is gone or doesn't route it any more."""
@@ -121,7 +104,8 @@ class RoutedLeftovers:
     async def _give_back(self, reference: Reference, live: Raw, gone: Iterable[Mark]) -> None:
         after = live
         for mark in gone:
-            for router in self._routers_of(mark):
+            # the mark names no routers but those that left something there
+            for router in asked_of(self._objects.routers, mark.rollout):
                 after = router.given_back(mark.rollout, after)
         try:
             # the mark goes last, so that whoever takes over in between finds what is left to do
@@ -136,11 +120,6 @@ class RoutedLeftovers:
         except Conflict:
             # it changed meanwhile
             self.queue.add(reference)
-
-    def _routers_of(self, mark: Mark) -> list[ObjectRouter]:
-        """Those that left something in the marked object: the mark names no others."""
-        routing = routing_of(mark.rollout)
-        return [router for router in self._objects.routers if routing is not None and router.asked(routing)]
 
     async def _strangers(self, reference: Reference, raw: Raw) -> list[Mark]:
         """The marks of Rollouts that are gone, are others of the same name, or don't route the object any more."""

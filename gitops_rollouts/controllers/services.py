@@ -11,8 +11,9 @@ from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import MANAGED_BY_ROLLOUTS, POD_TEMPLATE_HASH
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.controllers.observe import Caches, Key, LiveService, service_names
+from gitops_rollouts.controllers.passes import work_off
 from gitops_rollouts.controllers.queue import DelayQueue
-from gitops_rollouts.errors import Conflict, KubeError, LeadershipLost, NotFound
+from gitops_rollouts.errors import Conflict, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
@@ -42,21 +43,7 @@ class ServiceController:
 
     async def run(self) -> None:
         """Work until the queue is closed. Raises `LeadershipLost`."""
-        while (key := await self.queue.get()) is not None:
-            try:
-                await self.reconcile(key)
-            except LeadershipLost:
-                raise
-            except KubeError as error:
-                log.warning("service not cleaned", namespace=key[0], service=key[1], error=str(error))
-                self.queue.add_failed(key)
-            except Exception:  # one bad object never stops the others
-                log.exception("service pass failed", namespace=key[0], service=key[1])
-                self.queue.add_failed(key)
-            else:
-                self.queue.succeeded(key)
-            finally:
-                self.queue.done(key)
+        await work_off(self.queue, self.reconcile, lambda key: {"namespace": key[0], "service": key[1]})
 
     async def reconcile(self, key: Key) -> None:
         """Take the hash out of one Service, unless a Rollout uses it."""

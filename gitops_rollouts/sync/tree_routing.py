@@ -11,6 +11,7 @@ from gitops_rollouts.traffic.among import Among
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.object_router import ObjectRouter
 from gitops_rollouts.traffic.objects import Reference
+from gitops_rollouts.traffic.over_objects import asked_of
 
 
 def tree_of(objects: Iterable[RenderedObject]) -> Among:
@@ -24,14 +25,11 @@ def check_routing(
     """(what is wrong in the routed objects that are here, which ones aren't) of one Rollout."""
     rollout = parse_rollout(item.raw)
     rollout = rollout.model_copy(update={"metadata": rollout.metadata.model_copy(update={"namespace": item.namespace})})
-    canary = rollout.spec.strategy.canary
-    routing = canary.traffic_routing if canary is not None else None
     errors: list[FieldError] = []
     absent: list[str] = []
-    for router in routers if routing is not None else ():
-        if routing is not None and router.asked(routing):
-            errors += router.check(rollout, tree)
-            absent += _absent(router.referred(rollout, tree), tree)
+    for router in asked_of(routers, rollout):
+        errors += router.check(rollout, tree)
+        absent += _absent(router.referred(rollout, tree), tree)
     return errors, absent
 
 

@@ -103,15 +103,11 @@ def _asked(rollout: Rollout) -> _Asked | None:
 class AmbassadorRouter:
     """The router ``ambassador``."""
 
-    @property
-    def key(self) -> str:
-        return "ambassador"
-
-    @property
-    def kinds(self) -> tuple[RoutedKind, ...]:
-        return (MAPPING,)
+    key: Final = "ambassador"
+    kinds: Final = (MAPPING,)
 
     def asked(self, routing: TrafficRouting) -> bool:
+        """Whether the Rollout names it."""
         return routing.ambassador is not None
 
     def referred(self, rollout: Rollout, found: Found) -> Iterator[Reference]:

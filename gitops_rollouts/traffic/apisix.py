@@ -86,15 +86,11 @@ def _asked(rollout: Rollout) -> _Asked | None:
 class ApisixRouter:
     """The router ``apisix``."""
 
-    @property
-    def key(self) -> str:
-        return "apisix"
-
-    @property
-    def kinds(self) -> tuple[RoutedKind, ...]:
-        return (APISIX_ROUTE,)
+    key: Final = "apisix"
+    kinds: Final = (APISIX_ROUTE,)
 
     def asked(self, routing: TrafficRouting) -> bool:
+        """Whether the Rollout names it."""
         return routing.apisix is not None
 
     def referred(self, rollout: Rollout, found: Found) -> Iterator[Reference]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gitops_rollouts.api.rollout import Rollout
-from gitops_rollouts.traffic.router import Wanted
+from gitops_rollouts.traffic.router import Wanted, routing_of
 
 CANARY: Final = "canary"
 STABLE: Final = "stable"
@@ -25,8 +25,7 @@ def canary_and_stable(wanted: Wanted) -> dict[str, int]:
 
 def all_on_stable(rollout: Rollout) -> dict[str, int]:
     """The weights when nothing is routed any more."""
-    canary = rollout.spec.strategy.canary
-    routing = None if canary is None else canary.traffic_routing
+    routing = routing_of(rollout)
     return {CANARY: 0, STABLE: 100 if routing is None else routing.max_weight}
 
 
