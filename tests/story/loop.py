@@ -134,6 +134,14 @@ class Loop:
     def pull(self) -> None:
         self.git("pull", "-q", "--ff-only", "origin", "main")
 
+    def in_overlay(self, text: str) -> bool:
+        """Whether the decisions of ``web`` that stand beside what is rendered hold this now, in the branch itself."""
+        overlay = f".rollouts/{self.sync_name}/{self.namespace}/web.yaml"
+        self.git("fetch", "-q", "--prune", "origin")
+        return bool(self.git("ls-tree", "origin/main", "--", overlay)) and text in self.git(
+            "show", f"origin/main:{overlay}"
+        )
+
     def remote_has(self, branch: str) -> bool:
         return bool(self.git("ls-remote", "origin", f"refs/heads/{branch}"))
 

@@ -26,7 +26,6 @@ def templated(text: str) -> str:
 
 def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
     """docs/decisions.md §1.3 overlay, §1.5 rebuild, §3 R1 (a revert of the values in mid-canary), §8 number 19."""
-    overlay = f".rollouts/{loop.sync_name}/{loop.namespace}/web.yaml"
     values = "envs/prod/values.yaml"
     loop.write("charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")
     loop.write("charts/web/templates/web.yaml", templated(MANIFEST))
@@ -38,12 +37,6 @@ def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
     loop.create_sync()
     loop.wait_phase("Healthy", "v1")
 
-    def in_overlay(text: str) -> bool:
-        loop.git("fetch", "-q", "--prune", "origin")
-        if not loop.git("ls-tree", "origin/main", "--", overlay):
-            return False
-        return text in loop.git("show", f"origin/main:{overlay}")
-
     def annotation(key: str) -> str:
         return str(loop.rollout()["metadata"]["annotations"].get(OWN + key, ""))
 
@@ -52,7 +45,7 @@ def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
         wait_until(lambda: any(one.endswith(suffix) for one in loop.request_branches()), f"the branch of gate {index}")
         return loop.merge(next(one for one in loop.request_branches() if one.endswith(suffix)))
 
-    wait_until(lambda: in_overlay(f"{OWN}stable"), "the record in the overlay")
+    wait_until(lambda: loop.in_overlay(f"{OWN}stable"), "the record in the overlay")
     record = wait_until(lambda: annotation("stable"), "the record on the live object")
     loop.pull()
     loop.gor("validate", "envs/prod")
@@ -68,7 +61,7 @@ def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
     gate(1)
     loop.wait_gate(3, "v2")
     wait_until(lambda: annotation("promote"), "the approval on the live object")
-    assert in_overlay(f"{OWN}promote")
+    assert loop.in_overlay(f"{OWN}promote")
     loop.cluster.delete(loop.rollout_path)
     wait_until(lambda: "rebuild=yes" in annotation("applied"), "the recorded version to be brought up")
     loop.wait_gate(3, "v2", seconds=120)
@@ -86,8 +79,8 @@ def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
     loop.wait_gate(1, "v2")
     loop.gor("promote", "web", "--full", "-n", loop.namespace)
     loop.wait_phase("Healthy", "v2")
-    wait_until(lambda: annotation("stable") != record and in_overlay(annotation("stable")), "the new record")
-    wait_until(lambda: not in_overlay(f"{OWN}promote"), "the approval to be taken out")
+    wait_until(lambda: annotation("stable") != record and loop.in_overlay(annotation("stable")), "the new record")
+    wait_until(lambda: not loop.in_overlay(f"{OWN}promote"), "the approval to be taken out")
     loop.settled(seconds=4)
     assert "gitops-rollouts.io" not in loop.git("show", "origin/main:charts/web/templates/web.yaml")
     assert loop.git("diff", "--name-only", released, "origin/main", "--", "charts", "envs") == ""

@@ -17,7 +17,6 @@ images:
 
 
 def test_decisions_of_a_kustomized_rollout_land_in_the_overlay(loop: Loop) -> None:
-    overlay = f".rollouts/{loop.sync_name}/{loop.namespace}/web.yaml"
     loop.write("envs/prod/web.yaml", MANIFEST.format(namespace=loop.namespace, tag="none", deadline=600))
     loop.write("envs/prod/services.yaml", SERVICES.format(namespace=loop.namespace))
     loop.write("envs/prod/kustomization.yaml", KUSTOMIZATION)
@@ -26,13 +25,7 @@ def test_decisions_of_a_kustomized_rollout_land_in_the_overlay(loop: Loop) -> No
     loop.create_sync()
     loop.wait_phase("Healthy", "v1")
 
-    def in_overlay(text: str) -> bool:
-        loop.git("fetch", "-q", "--prune", "origin")
-        if not loop.git("ls-tree", "origin/main", "--", overlay):
-            return False
-        return text in loop.git("show", f"origin/main:{overlay}")
-
-    wait_until(lambda: in_overlay("gitops-rollouts.io/stable"), "the record in the overlay")
+    wait_until(lambda: loop.in_overlay("gitops-rollouts.io/stable"), "the record in the overlay")
     before = wait_until(
         lambda: loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"], "the record on the live object"
     )
@@ -50,5 +43,5 @@ def test_decisions_of_a_kustomized_rollout_land_in_the_overlay(loop: Loop) -> No
     wait_until(
         lambda: loop.rollout()["metadata"]["annotations"]["gitops-rollouts.io/stable"] != before, "the new record"
     )
-    assert not in_overlay("gitops-rollouts.io/promote")
+    assert not loop.in_overlay("gitops-rollouts.io/promote")
     assert "gitops-rollouts.io" not in loop.git("show", "origin/main:envs/prod/web.yaml")
