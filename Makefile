@@ -37,10 +37,10 @@ lint: .venv/installed ## style, types, and which part may import which
 	$(BIN)/lint-imports
 
 test: lint controlplane ## what CI runs
-	$(BIN)/pytest -m "not long" -n $(JOBS)
+	$(BIN)/pytest -m "not long" -n $(JOBS) --dist worksteal
 
 test-long: lint controlplane ## all tests, the long ones too
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 demo: controlplane ## try it on this machine; AUTO=1 plays the whole story by itself
 	@$(BIN)/gor demo $(if $(AUTO),--auto)

@@ -17,7 +17,6 @@ from controllers.watched import watching
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import ROLLOUTS, SERVICES
 from gitops_rollouts.leader import Settings
-from waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -42,9 +41,9 @@ async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
             ["RolloutAddedToInformer", "RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted",
              "ScalingReplicaSet", "RolloutCompleted"]
         )  # fmt: skip
-        assert seen.phases()[-1] == ("Healthy", "")
+        await seen.comes(lambda: seen.phases()[-1:], [("Healthy", "")])
         assert ("Progressing", "more replicas need to be updated") in seen.phases()
-        assert seen.sizes("app:v1") == [0, 1]
+        await seen.comes(lambda: seen.sizes("app:v1"), [0, 1])
         assert await exit_code(kubeconfig, web.namespace) == (0, "Healthy")
 
         seen.mark()
@@ -54,8 +53,8 @@ async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
             ["RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted", "ScalingReplicaSet",
              "RolloutStepCompleted", "RolloutPaused"]
         )  # fmt: skip
-        assert seen.phases()[-1] == ("Paused", "CanaryPauseStep")
-        assert seen.indices()[-2:] == [0, 1]
+        await seen.comes(lambda: seen.phases()[-1:], [("Paused", "CanaryPauseStep")])
+        await seen.comes(lambda: seen.indices()[-2:], [0, 1])
         assert await exit_code(kubeconfig, web.namespace) in ((7, "Paused - CanaryPauseStep"), (7, "Progressing"))
 
         seen.mark()
@@ -63,7 +62,9 @@ async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
         await web.phase("Degraded")
         await web.has_sizes({"app:v1": 1})
         await seen.told(["ScalingReplicaSet", "RolloutAborted"])
-        assert seen.phases()[-1] == ("Degraded", "RolloutAborted: Rollout aborted update to revision 2")
+        await seen.comes(
+            lambda: seen.phases()[-1:], [("Degraded", "RolloutAborted: Rollout aborted update to revision 2")]
+        )
         assert await exit_code(kubeconfig, web.namespace, "--watch") == (1, " - ".join(seen.phases()[-1]))
 
         seen.mark()
@@ -74,8 +75,8 @@ async def test_a_basic_canary_update_abort_retry_and_promotion_by_itself(
         seen.mark()
         await web.phase("Healthy")
         await seen.told(["RolloutStepCompleted", "RolloutResumed", "ScalingReplicaSet", "RolloutCompleted"])
-        assert seen.indices()[-1] == 2
-        assert seen.sizes("app:v1")[-1] == 0
+        await seen.comes(lambda: seen.indices()[-1:], [2])
+        await seen.comes(lambda: seen.sizes("app:v1")[-1:], [0])
         assert await exit_code(kubeconfig, web.namespace, "--watch") == (0, "Healthy")
 
 
@@ -101,8 +102,8 @@ async def test_a_blue_green_update_switch_and_way_back(
             ["RolloutAddedToInformer", "RolloutUpdated", "NewReplicaSetCreated", "ScalingReplicaSet",
              "RolloutCompleted", "SwitchService"]
         )  # fmt: skip
-        assert seen.selected("active") == [first]
-        assert seen.sizes("app:v1") == [0, 2]
+        await seen.comes(lambda: seen.selected("active"), [first])
+        await seen.comes(lambda: seen.sizes("app:v1"), [0, 2])
 
         seen.mark()
         await web.set_image("app:v2")
@@ -111,10 +112,10 @@ async def test_a_blue_green_update_switch_and_way_back(
             ["RolloutUpdated", "NewReplicaSetCreated", "RolloutNotCompleted", "ScalingReplicaSet", "SwitchService",
              "RolloutCompleted"]
         )  # fmt: skip
-        assert seen.selected("active") == [second]
-        assert seen.sizes("app:v2") == [0, 2]
+        await seen.comes(lambda: seen.selected("active"), [second])
+        await seen.comes(lambda: seen.sizes("app:v2"), [0, 2])
         assert await web.sizes() == {"app:v1": 2, "app:v2": 2}
-        assert seen.phases()[-1] == ("Healthy", "")
+        await seen.comes(lambda: seen.phases()[-1:], [("Healthy", "")])
         shown = [(s.get("stableRS"), (s.get("blueGreen") or {}).get("activeSelector")) for s in seen.statuses()]
         assert all(stable == active for stable, active in shown), "the switch and the promotion are one write"
         assert await exit_code(kubeconfig, web.namespace, "--watch") == (0, "Healthy")
@@ -146,13 +147,10 @@ async def test_a_blue_green_preview_that_waits_and_is_aborted(
         waiting = (await web.phase("Paused"))["status"]
         second = waiting["currentPodHash"]
 
-        async def told_of_the_pause() -> bool:
-            """The watch follows by a moment."""
-            return seen.phases()[-1:] == [("Paused", "BlueGreenPause")]
-
-        await eventually(told_of_the_pause, what="the watch to tell of the pause")
+        await seen.comes(lambda: seen.phases()[-1:], [("Paused", "BlueGreenPause")])
         assert await web.sizes() == {"app:v1": 2, "app:v2": 1}
-        assert (seen.selected("preview"), seen.selected("active")) == ([second], [])
+        await seen.comes(lambda: seen.selected("preview"), [second])
+        assert seen.selected("active") == []
         assert await exit_code(kubeconfig, web.namespace) == (7, "Paused - BlueGreenPause")
 
         await web.patch_status(abort=True)
@@ -171,7 +169,7 @@ async def test_a_blue_green_preview_that_waits_and_is_aborted(
         await web.patch_status(pauseConditions=None)
         await web.phase("Healthy", image="app:v2")
         await web.has_sizes({"app:v2": 2})
-        assert seen.sizes("app:v2") == [2]
-        assert seen.selected("active") == [second]
+        await seen.comes(lambda: seen.sizes("app:v2"), [2])
+        await seen.comes(lambda: seen.selected("active"), [second])
         reasons = seen.reasons()
         assert reasons[:3] == ["ScalingReplicaSet", "SwitchService", "RolloutCompleted"], reasons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,6 +69,18 @@ class Watched:
             await eventually(there, deadline=60)
         finally:
             assert self.reasons() == reasons, self.reasons()
+
+    async def comes(self, read: Callable[[], Any], wanted: Any) -> None:
+        """Wait until the watches have told as much: each follows the API server by a moment of its own."""
+
+        async def there() -> bool:
+            return bool(read() == wanted)
+
+        try:
+            await eventually(there)
+        except AssertionError:
+            assert read() == wanted
+            raise
 
     async def last_told(self, reason: str) -> None:
         """Wait until this is the newest event."""
