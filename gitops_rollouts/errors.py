@@ -31,6 +31,12 @@
     │   └── PluginUnusable     it is installed and can't be started, or breaks the interface
     ├── RoutingError           a traffic router could not make true what it was told
     │   └── StillRouting       a router hasn't answered yet: look again when it has
+    ├── ForgeError             a forge (GitHub, GitLab, Gitea, Bitbucket) could not do what it was asked
+    │   ├── ForgeUnreachable   no answer, or one that its API doesn't give
+    │   ├── ForgeDenied        the token is refused, or may not do this
+    │   ├── ForgeMissing       the repository, request or commit isn't there, or the token can't see it
+    │   ├── ForgeRefused       it understood, and says no: the state of things forbids it
+    │   └── ForgeLimited       it asks for fewer requests
     ├── AwsError               a service of AWS could not be asked
     │   └── AwsThrottled       it asks for fewer requests
     ├── TemplateError          analysis templates can't be turned into a run, or a run can't be carried out
@@ -239,6 +245,34 @@ class RoutingError(GorError):
 
 class StillRouting(RoutingError):
     """A router hasn't answered yet. The Rollout is looked at again when it has; nothing is wrong."""
+
+
+class ForgeError(GorError):
+    """A forge could not do what it was asked. Says which forge and what for; never holds a token."""
+
+
+class ForgeUnreachable(ForgeError):
+    """No answer in time, a 5xx, or an answer that isn't the API's. What was asked for may have been done."""
+
+
+class ForgeDenied(ForgeError):
+    """401 or 403: the token is refused, or may not do this."""
+
+
+class ForgeMissing(ForgeError):
+    """404: the repository, request or commit isn't there, or the token can't see it."""
+
+
+class ForgeRefused(ForgeError):
+    """409, 422 and the like: it understood, and the state of things forbids it."""
+
+
+class ForgeLimited(ForgeError):
+    """It asks for fewer requests, or our own limit is reached. ``retry_after``: seconds."""
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float = 60.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
 
 
 class AwsError(GorError):

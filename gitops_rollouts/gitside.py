@@ -32,6 +32,7 @@ from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
+from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.signatures import SigningKeys
@@ -105,6 +106,7 @@ class GitSide:
         self._open: dict[tuple[int, str], _Open] = {}
         self._gates: dict[str, Literal["request", "commit"]] = {}
         self._keys = SigningKeys()
+        self.forges = Forges()
         self.reconciler = GitSyncReconciler(
             parts.client,
             parts.discovery,
@@ -118,6 +120,7 @@ class GitSide:
             credentials=options.credentials,
             opened=self._opened,
             signs=self._keys.put,
+            forge=self.forges.put,
             closed=self._let_go,
             looked=self._looked,
             stamped=self._stamped,
@@ -198,6 +201,7 @@ class GitSide:
         """A GitSync is gone or suspended, or can't be used as it is."""
         self._closed(name)
         self._keys.put(name, None)
+        self.forges.put(name, None)
 
     def _closed(self, name: str) -> None:
         """A GitSync is gone, suspended, or reads something else from now on."""

@@ -48,6 +48,19 @@ class GitSyncAuthority(Model):
     """Principals of engines, whose records are trusted; empty: any record is."""
 
 
+class GitSyncForge(Model):
+    """The forge that the repository is on, for pull requests, approvals and commit statuses."""
+
+    kind: str = Field("", json_schema_extra={"enum": ["", "github", "gitlab", "gitea", "bitbucket"]})
+    """Empty: by the repository's host, if it is a public forge. Forgejo is a ``gitea``."""
+    url: str = ""
+    """Where it is; empty: at the repository's host."""
+    project: str = ""
+    """``owner/name``; empty: as in the repository's address."""
+    secret_ref: SecretRef | None = None
+    """Its token, under ``token`` (or ``password``); absent: the password that writes to the repository."""
+
+
 class GitSyncSpec(Model):
     """What to sync, and what may be written back."""
 
@@ -83,6 +96,8 @@ class GitSyncSpec(Model):
     """Credentials to write; absent: those to read."""
     signing_secret_ref: SecretRef | None = None
     """An SSH key without a passphrase that signs the engine's commits; absent: they aren't signed."""
+    forge: GitSyncForge | None = None
+    """Absent: decisions are branches and commits, and nothing else."""
     authority: GitSyncAuthority | None = None
     """Who may decide; absent: whoever can push."""
 

@@ -6,7 +6,7 @@
 | 1    | NEGATIVE    | the answer is no: Degraded, Failed, a problem or difference, nothing to abort        |
 | 2    | USAGE       | a flag, an argument or the configuration can't be used                               |
 | 3    | CLUSTER     | the cluster gave no answer or refused the request                                    |
-| 4    | GIT         | Git gave no answer or refused, or the decision can't be written into this tree       |
+| 4    | GIT         | Git or a forge gave no answer or refused, or the decision can't be written here      |
 | 5    | TIMEOUT     | `--timeout` was over before the answer was there                                     |
 | 6    | NOT_FOUND   | the named object isn't there                                                         |
 | 7    | UNFINISHED  | `status` without `--watch`: Progressing or Paused, neither Healthy nor Degraded yet  |
@@ -39,6 +39,7 @@ _BY_ERROR: Final[tuple[tuple[type[errors.GorError], int], ...]] = (
     (errors.ConfigError, USAGE),
     (errors.InputError, NEGATIVE),
     (errors.GitError, GIT),
+    (errors.ForgeError, GIT),
     (errors.NothingToAbort, NEGATIVE),
     (errors.DecisionError, GIT),
     (errors.NotFound, NOT_FOUND),

@@ -7,6 +7,9 @@ import binascii
 
 from gitops_rollouts.api.gitsync import GitSyncSpec, SecretRef
 from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
+from gitops_rollouts.forges.forge import ForgeSettings
+from gitops_rollouts.forges.settings import forge_settings
+from gitops_rollouts.git.address import parse_address
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SECRETS
@@ -23,6 +26,23 @@ async def read_remote(client: Client, spec: GitSyncSpec, otherwise: Credentials 
     read = await _credentials(client, spec.read_secret_ref) if spec.read_secret_ref else otherwise
     write = await _credentials(client, spec.write_secret_ref) if spec.write_secret_ref else None
     return Remote(spec.repo, read, write)
+
+
+async def read_forge(client: Client, spec: GitSyncSpec, remote: Remote) -> ForgeSettings | None:
+    """The forge of a GitSync and what opens it; None if it names none. Raises as `read_remote` does."""
+    forge = spec.forge
+    if forge is None:
+        return None
+    held = await _credentials(client, forge.secret_ref) if forge.secret_ref else remote.write or remote.read
+    return forge_settings(
+        parse_address(spec.repo, allow_file=True),
+        forge.kind,
+        forge.url,
+        forge.project,
+        token=held.password if held else "",
+        username=held.username if held else "",
+        ca_certificate=held.ca_certificate if held else "",
+    )
 
 
 async def _credentials(client: Client, reference: SecretRef) -> Credentials:

@@ -17,6 +17,7 @@ from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
 from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound
+from gitops_rollouts.forges.forge import ForgeSettings
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
@@ -26,7 +27,7 @@ from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.render.objects import Identity
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.apply import Applier
-from gitops_rollouts.sync.credentials import read_remote
+from gitops_rollouts.sync.credentials import read_forge, read_remote
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.order import removal_order
@@ -79,7 +80,8 @@ class GitSyncReconciler:
     """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
 
     ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
-    a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`),
+    a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`), ``forge`` on which
+    forge the repository is,
     ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
     stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it.
     """
@@ -99,6 +101,7 @@ class GitSyncReconciler:
         credentials: Credentials | None = None,
         opened: Callable[[GitSync, Mirror, TargetSpec], None] | None = None,
         signs: Callable[[str, str | None], None] = lambda name, key: None,
+        forge: Callable[[str, ForgeSettings | None], None] = lambda name, settings: None,
         closed: Callable[[str], None] = lambda name: None,
         looked: Callable[[str, Seen], None] | None = None,
         stamped: Callable[[str], Mapping[Key, Attempt]] = lambda name: {},
@@ -115,6 +118,7 @@ class GitSyncReconciler:
         self._credentials = credentials
         self._opened = opened
         self._signs = signs
+        self._forge = forge
         self._closed = closed
         self._looked = looked
         self._stamped = stamped
@@ -257,8 +261,9 @@ class GitSyncReconciler:
         """Mirror, reader and polling of a GitSync. Raises `ConfigError`, ValueError for a bad duration, `KubeError`."""
         name, spec, now = sync.metadata.name, sync.spec, self._clock()
         interval, target.staleness = spec.interval_duration(), spec.staleness_duration()
-        secrets = (spec.read_secret_ref, spec.write_secret_ref, spec.signing_secret_ref)
-        wanted = (spec.repo, spec.branch, *secrets, spec.authority)
+        own = (spec.read_secret_ref, spec.write_secret_ref, spec.signing_secret_ref)
+        secrets = (*own, spec.forge.secret_ref if spec.forge else None)
+        wanted = (spec.repo, spec.branch, *own, spec.forge, spec.authority)
         has_secret = any(secrets) or _names_keys(sync)
         due = target.opened_at is None or (has_secret and now - target.opened_at >= _CREDENTIALS_FOR)
         if target.mirror is None or target.reader is None or target.opened_for != wanted or due:
@@ -266,6 +271,7 @@ class GitSyncReconciler:
             refuse_own_keys(sync, target.memory.inventory)
             target.policy = await read_policy(self._client, spec)
             await asyncio.to_thread(self._signs, name, await read_signing_key(self._client, spec))
+            self._forge(name, await read_forge(self._client, spec, remote))
             mirror = self._repositories.mirror(name, remote)
             target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now

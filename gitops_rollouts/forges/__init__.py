@@ -1,0 +1,1 @@
+"""Forges: pull requests, approvals and commit statuses, behind one small interface (docs/decisions.md §2)."""
