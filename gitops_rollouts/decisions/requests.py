@@ -1,66 +1,61 @@
-"""Promotion requests where there is no forge: the branch is the request (docs/decisions.md §2).
+"""Promotion requests as branches; without a forge the branch is the request (docs/decisions.md §2).
 
 Merging it promotes, deleting it holds, a newer version makes it void. One branch a (target, intent, gate); what it
-holds never grows once it is open, later Rollouts get a branch of their own.
+holds never grows once it is open, later Rollouts get a branch of their own. With a forge each branch has a pull
+request, which somebody else looks after: closing that holds too, and a void branch stays until it is closed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.drafting import Draft, set_line
-from gitops_rollouts.decisions.gates import Gate, read_gate
-from gitops_rollouts.decisions.grammar import ACTIVE
+from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, Subject
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
 from gitops_rollouts.decisions.planning import promotion, promotion_note
+from gitops_rollouts.decisions.request_names import PREFIX, Group, group_of, subjects_of
+from gitops_rollouts.decisions.request_view import RequestView, Standing, promotion_view, waits
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.decisions.wants import WantRequest
-from gitops_rollouts.errors import DecisionError, GorError
+from gitops_rollouts.errors import GorError
 from gitops_rollouts.git.repository import Mirror
 
-PREFIX: Final = "rollouts/promote/"
 MAX_OPEN: Final = 10
 """Open requests a repository, so that nobody is flooded; the others wait their turn."""
 _OPENED: Final = "opened/"
-_BRANCH: Final = re.compile(
-    rf"rollouts/promote/(?P<target>[^/]+)/(?P<intent>[0-9a-f]{{12}})-g(?P<gate>[0-9]{{1,4}}|{ACTIVE})(?:-(?P<part>[0-9]+))?"
-)
-_DECISION: Final = re.compile(rf"promote (?P<subject>\S+) gate=(?:[0-9]+|{ACTIVE})")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The Rollouts of one target that wait at the same gate of the same intent."""
-
-    target: str
-    intent: str
-    gate: Gate
-
-    @property
-    def order(self) -> tuple[str, str, bool, str]:
-        """To sort by: gates are numbers or a word."""
-        return self.target, self.intent, self.gate == ACTIVE, f"{self.gate:>4}"
-
-    def branch(self, part: int = 1) -> str:
-        """The branch' name; parts after the first are for those who came late."""
-        return f"{PREFIX}{self.target}/{self.intent}-g{self.gate}" + (f"-{part}" if part > 1 else "")
+Standings = Mapping[str, Standing]
+"""What a forge shows, by branch."""
+Place = tuple[str, str, str, str, Gate]
+"""(target, namespace, name, intent, gate) of a hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Somebody deleted a request: the Rollout waits, and no new branch is made for this attempt and gate."""
+    """Somebody deleted or closed a request: the Rollout waits, and nothing new is opened for this attempt and gate.
+
+    ``who``: where a forge tells. ``when``: RFC 3339, when it was seen.
+    """
 
     target: str
     namespace: str
     name: str
     intent: str
     gate: Gate
+    who: str = ""
+    when: str = ""
+
+    @property
+    def place(self) -> Place:
+        """What it is about."""
+        return self.target, self.namespace, self.name, self.intent, self.gate
 
 
 @dataclass(slots=True)
@@ -89,6 +84,8 @@ class RequestReport:
     foreign: list[str] = field(default_factory=list)
     """Void requests that aren't deleted because somebody else's commits are on them."""
     problems: list[str] = field(default_factory=list)
+    views: dict[str, tuple[RequestView, ...]] = field(default_factory=dict)
+    """What stands as a request of each target, and what no longer does but a forge still has to be told of."""
     wait: datetime | None = None
 
 
@@ -101,31 +98,40 @@ class Requests:
         self._engine = engine
         self._settings = settings
         self._waiting: dict[Group, _Waiting] = {}
-        self._holds: set[Hold] = set()
+        self._holds: dict[Place, Hold] = {}
         self._read: dict[tuple[str, str], frozenset[Subject]] = {}
         self._not_made: dict[str, str] = {}
+        self._standings: Mapping[str, Standings] = {}
 
     @property
     def holds(self) -> frozenset[Hold]:
         """Every hold in force."""
-        return frozenset(self._holds)
+        return frozenset(self._holds.values())
 
     def restore(self, holds: Iterable[Hold]) -> None:
         """Holds that a GitSync's status remembers."""
-        self._holds |= set(holds)
+        self._holds |= {hold.place: hold for hold in holds}
 
     def round(
-        self, head: str, targets: Mapping[str, TargetAt], wanted: Mapping[str, Mapping[Key, WantRequest]], now: datetime
+        self,
+        head: str,
+        targets: Mapping[str, TargetAt],
+        wanted: Mapping[str, Mapping[Key, WantRequest]],
+        now: datetime,
+        standings: Mapping[str, Standings] | None = None,
     ) -> RequestReport:
         """Bring the branches in line with what is wanted on ``head``, just fetched.
 
         ``targets``: those whose GitSync lets us write and open requests; the branches of no other are touched.
+        ``standings``: of the targets that have a forge, what it is known to show.
         """
+        self._standings = standings or {}
         report = RequestReport()
         tips = self._mirror.list_refs(PREFIX)
         open_now = {name: self._members(tip, head) for name, tip in tips.items()}
         groups = _groups(targets, wanted)
-        self._note_deleted(tips, head, targets)
+        gone = self._note_deleted(tips, head, targets, now)
+        self._note_closed(open_now, targets, now)
         self._forget_holds(targets, open_now)
         for name in sorted(open_now):
             self._close_if_void(name, open_now, head, targets, wanted, report)
@@ -134,7 +140,24 @@ class Requests:
         self._waiting = {group: waiting for group, waiting in self._waiting.items() if group in groups}
         self._read = {key: members for key, members in self._read.items() if key[1] == head}
         self._not_made = {made: at for made, at in self._not_made.items() if at == head}
+        report.views = self._views({**gone, **open_now}, targets, wanted)
         return report
+
+    def _views(
+        self,
+        branches: Mapping[str, frozenset[Subject]],
+        targets: Mapping[str, TargetAt],
+        wanted: Mapping[str, Mapping[Key, WantRequest]],
+    ) -> dict[str, tuple[RequestView, ...]]:
+        """``branches``: with the members of each; those that aren't on the remote any more have no tip."""
+        tips = self._mirror.list_refs(PREFIX)
+        found: dict[str, list[RequestView]] = {name: [] for name in targets}
+        for name, subjects in sorted(branches.items()):
+            group = group_of(name)
+            if group is not None and group.target in targets and subjects:
+                at, asked = targets[group.target], wanted.get(group.target, {})
+                found[group.target].append(promotion_view(group, name, tips.get(name, ""), subjects, at, asked))
+        return {name: tuple(views) for name, views in found.items()}
 
     # --- what is there -----------------------------------------------------------------------------------------
 
@@ -143,44 +166,91 @@ class Requests:
         if (tip, head) not in self._read:
             commits = self._mirror.history.between(head, tip) or [tip]
             values = [value for commit in commits for value in self._mirror.info(commit).trailers("Rollout-Decision")]
-            self._read = {(tip, head): _subjects(values), **self._read}
+            self._read = {(tip, head): subjects_of(values), **self._read}
         return self._read[tip, head]
 
-    def _note_deleted(self, tips: Mapping[str, str], head: str, targets: Mapping[str, TargetAt]) -> None:
-        """A branch that we opened and that is gone, while its gate still waits, was deleted: hold."""
+    def _note_deleted(
+        self, tips: Mapping[str, str], head: str, targets: Mapping[str, TargetAt], now: datetime
+    ) -> dict[str, frozenset[Subject]]:
+        """A branch that we opened and that is gone, while its gate still waits, was deleted: hold.
+
+        Returns those whose forge may still show a request for them.
+        """
+        gone: dict[str, frozenset[Subject]] = {}
         marks = self._mirror.marks(_OPENED)
         for mark, tip in marks.items():
             name = mark.removeprefix(_OPENED)
-            group = _group_of(name)
+            group = group_of(name)
             if name in tips or group is None or group.target not in targets:
                 continue
-            at = targets[group.target]
-            for subject in self._members(tip, head):
-                state = at.rollouts.get((subject.namespace, subject.name))
-                if state and _waits(state, group.intent, group.gate):
-                    hold = Hold(subject.target, subject.namespace, subject.name, group.intent, group.gate)
-                    self._holds.add(hold)
-            self._mirror.unmark(mark)
+            self._hold(group, self._members(tip, head), targets, Standing(name, 0, "", "closed"), now)
+            if self._may_go(group.target, name):
+                self._mirror.unmark(mark)
+            else:
+                gone[name] = self._members(tip, head)
         for name, tip in tips.items():
             if marks.get(f"{_OPENED}{name}") != tip:
                 self._mirror.mark(f"{_OPENED}{name}", tip)
+        return gone
+
+    def _note_closed(
+        self, open_now: Mapping[str, frozenset[Subject]], targets: Mapping[str, TargetAt], now: datetime
+    ) -> None:
+        """A request that somebody closed on its forge holds, as long as it is closed."""
+        for name, subjects in open_now.items():
+            group = group_of(name)
+            if group is not None and group.target in targets:
+                standing = self._standings.get(group.target, {}).get(name)
+                if standing is not None and standing.held:
+                    self._hold(group, subjects, targets, standing, now)
+
+    def _hold(
+        self,
+        group: Group,
+        subjects: Iterable[Subject],
+        targets: Mapping[str, TargetAt],
+        standing: Standing,
+        now: datetime,
+    ) -> None:
+        for subject in subjects:
+            state = targets[group.target].rollouts.get((subject.namespace, subject.name))
+            if state and waits(state, group.intent, group.gate):
+                when = standing.when or format_time(now)
+                hold = Hold(
+                    subject.target, subject.namespace, subject.name, group.intent, group.gate, standing.who, when
+                )
+                known = self._holds.get(hold.place)
+                if known is None or (hold.who and hold.who != known.who):
+                    self._holds[hold.place] = hold
+
+    def _may_go(self, target: str, branch: str) -> bool:
+        """Whether nobody needs a void branch, or what we remember of it, any more."""
+        if target not in self._standings:
+            return True
+        standing = self._standings[target].get(branch)
+        return standing is not None and standing.settled
 
     def _forget_holds(self, targets: Mapping[str, TargetAt], open_now: Mapping[str, frozenset[Subject]]) -> None:
         """A hold ends when its attempt does, when the gate is approved, or when the request is there again."""
         reopened = {
-            (str(subject), group.intent, group.gate)
+            (subject.target, subject.namespace, subject.name, group.intent, group.gate)
             for name, subjects in open_now.items()
-            if (group := _group_of(name))
+            if (group := group_of(name)) and self._is_open(group.target, name)
             for subject in subjects
         }
-        for hold in list(self._holds):
+        for place, hold in list(self._holds.items()):
             if hold.target not in targets:
                 continue
             state = targets[hold.target].rollouts.get((hold.namespace, hold.name))
-            subject = f"{hold.target}/{hold.namespace}/{hold.name}"
-            over = state is None or not _waits(state, hold.intent, hold.gate)
-            if over or (subject, hold.intent, hold.gate) in reopened:
-                self._holds.discard(hold)
+            if state is None or not waits(state, hold.intent, hold.gate) or place in reopened:
+                del self._holds[place]
+
+    def _is_open(self, target: str, branch: str) -> bool:
+        """Whether a branch that is there asks for its merge, as far as anybody knows."""
+        if target not in self._standings:
+            return True
+        standing = self._standings[target].get(branch)
+        return standing is not None and standing.state == "open"
 
     def _close_if_void(
         self,
@@ -191,17 +261,12 @@ class Requests:
         wanted: Mapping[str, Mapping[Key, WantRequest]],
         report: RequestReport,
     ) -> None:
-        group = _group_of(name)
+        group = group_of(name)
         if group is None or group.target not in targets or not open_now[name]:
             return
         at, asked = targets[group.target], wanted.get(group.target, {})
-        for subject in open_now[name]:
-            key = (subject.namespace, subject.name)
-            state, want = at.rollouts.get(key), asked.get(key)
-            # a promotion that was taken back leaves the request of the gate after it without a meaning
-            passed_over = want is not None and _before(want.gate, group.gate)
-            if state and (state.blocked or (_waits(state, group.intent, group.gate) and not passed_over)):
-                return
+        if not promotion_view(group, name, "", open_now[name], at, asked).void or not self._may_go(group.target, name):
+            return
         if self._branches.delete(name, head):
             report.deleted.append(name)
             self._mirror.unmark(f"{_OPENED}{name}")
@@ -221,12 +286,13 @@ class Requests:
         now: datetime,
         report: RequestReport,
     ) -> None:
-        parts = {name: subjects for name, subjects in open_now.items() if _is_part(name, group)}
+        parts = {name: subjects for name, subjects in open_now.items() if group_of(name) == group}
         covered = {(subject.namespace, subject.name) for subjects in parts.values() for subject in subjects}
         for name, subjects in parts.items():
             inside = {key: want for key, want in members.items() if Subject(group.target, *key) in subjects}
             tip = self._mirror.list_refs(PREFIX).get(name)
-            if inside and tip and self._branches.merged(tip, head) is None:
+            closed = group.target in self._standings and not self._is_open(group.target, name)
+            if inside and tip and not closed and self._branches.merged(tip, head) is None:
                 self._offer(name, inside, head, at, report)
         left = {
             key: want
@@ -240,10 +306,11 @@ class Requests:
         if until is not None:
             report.wait = until if report.wait is None else min(report.wait, until)
             return
-        if len(open_now) >= MAX_OPEN:
-            report.problems.append(f"{len(open_now)} requests are open: gate {group.gate} of {group.intent} waits")
+        asking = sum(self._asks(other) for other in open_now)
+        if asking >= MAX_OPEN:
+            report.problems.append(f"{asking} requests are open: gate {group.gate} of {group.intent} waits")
             return
-        name = _free_name(group, open_now)
+        name = group.free_name(open_now)
         if self._offer(name, left, head, at, report):
             report.opened.append(name)
         open_now[name] = frozenset(Subject(group.target, *key) for key in left)
@@ -262,7 +329,7 @@ class Requests:
         others = {
             key
             for key, state in at.rollouts.items()
-            if key not in asked and _waits(state, group.intent, group.gate) and state.abort is None
+            if key not in asked and waits(state, group.intent, group.gate) and state.abort is None
         }
         until = min(waiting.newest + self._settings.quiet, waiting.first + self._settings.longest)
         return until if others and now < until else None
@@ -300,49 +367,14 @@ class Requests:
             self._not_made[made] = state.head
         return False
 
+    def _asks(self, branch: str) -> bool:
+        """Whether a request takes up room: one that was closed doesn't."""
+        group = group_of(branch)
+        standing = self._standings.get(group.target, {}).get(branch) if group else None
+        return standing is None or standing.state in ("none", "open")
+
     def _is_held(self, group: Group, key: Key) -> bool:
-        return Hold(group.target, *key, group.intent, group.gate) in self._holds
-
-
-def _subjects(decisions: Iterable[str]) -> frozenset[Subject]:
-    found: set[Subject] = set()
-    for value in decisions:
-        match = _DECISION.fullmatch(value)
-        if match:
-            try:
-                found.add(Subject.parse(match["subject"]))
-            except DecisionError:
-                continue
-    return frozenset(found)
-
-
-def _waits(state: InGit, intent: str, gate: Gate) -> bool:
-    """Whether the tree still lacks this approval for this attempt."""
-    if not (state.gated or state.checked if gate == ACTIVE else not state.attempt.blue_green):
-        return False  # it never comes to this gate
-    return state.attempt.intent.startswith(intent) and not state.approves(gate) and not state.recorded
-
-
-def _before(one: Gate, other: Gate) -> bool:
-    return isinstance(one, int) and isinstance(other, int) and one < other
-
-
-def _group_of(branch: str) -> Group | None:
-    """What a request's branch is for; None if it isn't one of ours."""
-    match = _BRANCH.fullmatch(branch)
-    gate = read_gate(match["gate"]) if match else None
-    return Group(match["target"], match["intent"], gate) if match and gate is not None else None
-
-
-def _is_part(name: str, group: Group) -> bool:
-    return _group_of(name) == group
-
-
-def _free_name(group: Group, open_now: Mapping[str, object]) -> str:
-    part = 1
-    while group.branch(part) in open_now:
-        part += 1
-    return group.branch(part)
+        return (group.target, *key, group.intent, group.gate) in self._holds
 
 
 def _groups(
@@ -356,6 +388,6 @@ def _groups(
             if state is None or state.blocked or state.abort is not None or state.attempt != want.attempt:
                 continue
             intent = state.attempt.intent[:INTENT_LENGTH]
-            if _waits(state, intent, want.gate):
+            if waits(state, intent, want.gate):
                 groups.setdefault(Group(target, intent, want.gate), {})[key] = want
     return groups

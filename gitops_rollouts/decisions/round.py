@@ -13,7 +13,8 @@ from gitops_rollouts.decisions.overlay import orphans
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
 from gitops_rollouts.decisions.planning import Outcome, Planned, Planner
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.requests import RequestReport, Requests
+from gitops_rollouts.decisions.request_view import RequestView
+from gitops_rollouts.decisions.requests import RequestReport, Requests, Standings
 from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import Want, WantRequest
 from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
@@ -26,11 +27,13 @@ RECORD_PREFIX: Final = "rollouts/record/"
 
 @dataclass(frozen=True, slots=True)
 class WriterTarget:
-    """A GitSync as far as writing goes. ``write`` False: its remote is only read."""
+    """A GitSync as far as writing goes. ``write`` False: its remote is only read. ``forge``: it has one, on which its
+    requests are pull requests."""
 
     spec: TargetSpec
     write: bool = True
     gates: Literal["request", "commit"] = "request"
+    forge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Job:
     synced: str | None
     decisions: tuple[tuple[Key, Want], ...]
     requests: Mapping[Key, WantRequest]
+    standings: Standings = field(default_factory=dict)
+    """What its forge is known to show."""
 
 
 @dataclass(slots=True)
@@ -58,6 +63,8 @@ class RoundResult:
     """Target → the branch on which its refused decisions wait."""
     requests: RequestReport | None = None
     request_error: str = ""
+    views: dict[str, tuple[RequestView, ...]] = field(default_factory=dict)
+    """What is to stand as a request, of each target that was looked at."""
     branches: Mapping[str, str] | None = None
     """The request branches as this round left them; None: it didn't look at them."""
     requests_again: bool = False
@@ -191,8 +198,10 @@ class Round:
                 if not at.rendered.failed:
                     targets[at.spec.name] = at
         wanted = {job.target.spec.name: job.requests if job.target.gates == "request" else {} for job in jobs}
+        standings = {job.target.spec.name: job.standings for job in jobs if job.target.forge}
         try:
-            result.requests = self._requests.round(base, targets, wanted, now)
+            result.requests = self._requests.round(base, targets, wanted, now, standings)
+            result.views = dict(result.requests.views)
             self._clear_offers(base, targets, result)
             result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:

@@ -20,7 +20,8 @@ from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.requests import Hold, Requests, RequestSettings
+from gitops_rollouts.decisions.request_view import RequestView
+from gitops_rollouts.decisions.requests import Hold, Requests, RequestSettings, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.decisions.wants import Want, WantAbort
@@ -71,12 +72,14 @@ class DecisionWriter:
         settings: WriterSettings | None = None,
         on_pushed: Callable[[str], None] = lambda commit: None,
         on_report: Callable[[WriteReport], None] = lambda report: None,
+        on_views: Callable[[str, tuple[RequestView, ...]], None] = lambda target, views: None,
     ) -> None:
         self._settings = settings or WriterSettings()
         self._board = board
         self._clock = clock
         self._on_pushed = on_pushed
         self._on_report = on_report
+        self._on_views = on_views
         branches = OwnBranches(mirror, writing.author, writing.sign)
         self._requests = Requests(mirror, branches, writing.engine, self._settings.requests)
         self._round = Round(mirror, reader, self._requests, writing)
@@ -85,6 +88,7 @@ class DecisionWriter:
         self._reports: dict[str, WriteReport] = {}
         self._refs: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
+        self._standings: dict[str, Standings] = {}
         self._unlisten = board.on_change(self._git_changed)
         self._requests_at: datetime | None = None
         self._not_before: datetime | None = None
@@ -109,7 +113,7 @@ class DecisionWriter:
     def forget(self, name: str) -> None:
         """A GitSync is gone. Its branches stay: another engine may go on."""
         self._agenda.forget(name)
-        for store in (self._targets, self._reports, self._refusals, self._seen):
+        for store in (self._targets, self._reports, self._refusals, self._seen, self._standings):
             store.pop(name, None)
 
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], *, moving: bool = False) -> None:
@@ -136,6 +140,12 @@ class DecisionWriter:
         """The request branches that the poller just saw on the remote: name → commit."""
         if self._refs is None or dict(refs) != dict(self._refs):
             self._refs = dict(refs)
+            self._look_at_requests()
+
+    def saw_standings(self, target: str, standings: Standings) -> None:
+        """What the forge of a target shows for its requests, all that is known of it."""
+        if dict(self._standings.get(target, {})) != dict(standings):
+            self._standings[target] = dict(standings)
             self._look_at_requests()
 
     def _git_changed(self, _namespace: str, _name: str) -> None:
@@ -229,7 +239,8 @@ class DecisionWriter:
             synced = self._synced(name)
             decisions = self._agenda.due(name, synced, now)
             if decisions or requests:
-                jobs.append(Job(self._targets[name], synced or None, decisions, self._agenda.requests(name)))
+                wanted, shown = self._agenda.requests(name), self._standings.get(name, {})
+                jobs.append(Job(self._targets[name], synced or None, decisions, wanted, shown))
         return jobs
 
     # --- what came of it ---------------------------------------------------------------------------------------
@@ -263,6 +274,8 @@ class DecisionWriter:
             elif not self._agenda.problems(name):
                 self._refusals.pop(name, None)
         self._requests_done(result, now)
+        for name, views in result.views.items():
+            self._on_views(name, views)
         if result.commit:
             log.info("decisions written", commit=result.commit)
             self._on_pushed(result.commit)

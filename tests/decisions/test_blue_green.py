@@ -187,7 +187,7 @@ async def test_deleting_the_branch_holds_over_a_restart(remote: Remote, engine: 
     engine.sync()
     engine.want(WantRequest(state.attempt, ACTIVE))
     await engine.settle()
-    hold = Hold("prod", "shop", "web", state.attempt.intent[:12], ACTIVE)
+    hold = Hold("prod", "shop", "web", state.attempt.intent[:12], ACTIVE, when="2026-01-01T00:00:00Z")
     assert engine.writer.holds == {hold}
     assert engine.mirror.look("main")[1] == {}
 

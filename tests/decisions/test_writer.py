@@ -586,7 +586,7 @@ async def test_merging_it_promotes_and_the_branch_goes(remote: Remote, engine: E
 async def test_deleting_it_holds(remote: Remote, engine: Engine) -> None:
     state = await opened(remote, engine)
     remote.git("push", "-q", "origin", f":refs/heads/{branch_of(state)}")
-    hold = Hold("prod", "shop", "web", state.attempt.intent[:12], 1)
+    hold = Hold("prod", "shop", "web", state.attempt.intent[:12], 1, when="2026-01-01T00:00:00Z")
     for _ in range(3):
         engine.sync()
         engine.want(a_request(state))
