@@ -42,6 +42,7 @@ from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.leader import GitFactory, Parts
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.config import put_gitsyncs
+from gitops_rollouts.sync.hints import looks_now
 from gitops_rollouts.sync.poller import Seen
 from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, project_gitsync
 from gitops_rollouts.sync.repositories import Repositories
@@ -102,6 +103,7 @@ class GitSide:
         self.board = Board()
         self._queue: DelayQueue[str] = DelayQueue("GitSyncs", metrics=parts.metrics)
         self._gitsyncs: Informer[LiveGitSync] = Informer(parts.client, GITSYNCS, project_gitsync)
+        self._gitsyncs.on_change(looks_now(self._hinted))
         self._kind_missing = False
         self._open: dict[tuple[int, str], _Open] = {}
         self._gates: dict[str, Literal["request", "commit"]] = {}
@@ -218,6 +220,10 @@ class GitSide:
         place = self._place_of(name)
         if place is not None:
             place.writer.saw_requests(seen.requests)
+
+    def _hinted(self, name: str) -> None:
+        """Somebody says that there is something new, in Git or on the forge."""
+        self.reconciler.look_now(name)
 
     def _place_of(self, name: str) -> _Open | None:
         return next((place for place in self._open.values() if name in place.specs), None)

@@ -85,7 +85,7 @@ def system_clock() -> datetime:
 class Settings:
     """What ``gor run`` was told. A port of 0 is off; ``namespace`` None: all namespaces.
 
-    ``bind``: the address of the health and metrics ports, ``""`` for every one.
+    ``bind``: the address of the ports, ``""`` for every one.
     """
 
     kubeconfig: str | None = None
@@ -94,6 +94,7 @@ class Settings:
     instance_id: str = ""
     metrics_port: int = 8090
     healthz_port: int = 8080
+    webhook_port: int = 0
     bind: str = "127.0.0.1"
     leader_elect: bool = True
     lease_seconds: float = LEASE_SECONDS

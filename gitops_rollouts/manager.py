@@ -1,12 +1,14 @@
 """One running process: its Lease, its web endpoints, and what it does while it leads.
 
-Every replica serves health and metrics; caches, controllers and Git run only on the one that holds the Lease.
+Every replica serves health and metrics and takes webhooks; caches, controllers and Git run only on the one that holds
+the Lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -21,10 +23,12 @@ from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence, LeaderElection, NoElection, identity
 from gitops_rollouts.kube.resources import Resource
 from gitops_rollouts.leader import GitFactory, Leader, Settings, controller_namespace, installed_plugins, system_clock
+from gitops_rollouts.sync.hints import Hints
 from gitops_rollouts.tasks import STOP, cancel, first
 from gitops_rollouts.telemetry import Metrics
 from gitops_rollouts.web.endpoints import health_app, metrics_app
 from gitops_rollouts.web.server import WebServer
+from gitops_rollouts.web.webhooks import webhooks_app
 
 _LAST_ANSWERS_SECONDS: Final = 3.0
 
@@ -57,7 +61,7 @@ class Manager:
             self.client = client
             guards: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait(), name=STOP)]
             stack.push_async_callback(cancel, guards)
-            for server in self._servers():
+            for server in self._servers(client, stack):
                 answering = asyncio.create_task(server.run(), name="web server")
                 guards.append(answering)
                 stack.push_async_callback(_end_server, server, answering)
@@ -98,13 +102,18 @@ class Manager:
             if primary is not None and primary.client is not None:
                 await primary.client.close()
 
-    def _servers(self) -> list[WebServer]:
+    def _servers(self, client: Client, stack: AsyncExitStack) -> list[WebServer]:
         settings = self.settings
         servers: list[WebServer] = []
         if settings.healthz_port:
             servers.append(WebServer(health_app(lambda: self._why_not_ready), settings.bind, settings.healthz_port))
         if settings.metrics_port:
             servers.append(WebServer(metrics_app(self.metrics.text), settings.bind, settings.metrics_port))
+        if settings.webhook_port:
+            hints = Hints(client, self._clock, time.monotonic)
+            stack.push_async_callback(hints.close)
+            app = webhooks_app(hints.secret, hints.hint, time.monotonic)
+            servers.append(WebServer(app, settings.bind, settings.webhook_port))
         return servers
 
     def _election(self, client: Client) -> Fence:

@@ -96,6 +96,8 @@ class GitSyncSpec(Model):
     """Credentials to write; absent: those to read."""
     signing_secret_ref: SecretRef | None = None
     """An SSH key without a passphrase that signs the engine's commits; absent: they aren't signed."""
+    webhook_secret_ref: SecretRef | None = None
+    """The secret that webhooks are signed with, under ``secret`` or ``token``; absent: none are taken."""
     forge: GitSyncForge | None = None
     """Absent: decisions are branches and commits, and nothing else."""
     authority: GitSyncAuthority | None = None

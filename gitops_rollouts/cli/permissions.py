@@ -72,7 +72,10 @@ ENGINE: Final = (
     *_rights("argoproj.io", "experiments", "get list watch create patch delete", "carry out Experiments"),
     *_rights("argoproj.io", "experiments/finalizers", "update", "own ReplicaSets, Services and AnalysisRuns"),
     *_rights(
-        "gitops-rollouts.io", "gitsyncs", "list watch create patch", "follow Git, and keep what --config and --repo say"
+        "gitops-rollouts.io",
+        "gitsyncs",
+        "get list watch create patch",
+        "follow Git, keep what --config and --repo say, and take webhooks",
     ),
     *_rights("gitops-rollouts.io", "gitsyncs/status", "patch", "say what was fetched and applied"),
     *_rights("apps", "replicasets", "get list watch create patch delete", "create, size and clean up ReplicaSets"),
@@ -93,7 +96,7 @@ ENGINE: Final = (
     *_of_routers((("elbv2.k8s.aws", ("targetgroupbindings",)),), "list"),
     *_rights("discovery.k8s.io", "endpointslices", "list", "know what target groups of AWS have to serve"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
-    *_rights("", "secrets", "get", "read Git credentials, and those of metric providers", own=True),
+    *_rights("", "secrets", "get", "read credentials of Git, webhooks and metric providers", own=True),
     *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),
 )
 """The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

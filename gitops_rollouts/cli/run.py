@@ -71,8 +71,12 @@ def run(  # noqa: PLR0917  typer makes options of them
     healthz_port: Annotated[
         int, typer.Option("--healthz-port", "--healthzPort", help="Port of /healthz and /readyz; 0: none.")
     ] = 8080,
+    webhook_port: Annotated[
+        int,
+        typer.Option(help="Port of /webhooks/<gitsync>, where forges say that there is something new; 0: none."),
+    ] = 0,
     bind_address: Annotated[
-        str, typer.Option(help="Address of both ports; default: every address in a Pod, 127.0.0.1 elsewhere.")
+        str, typer.Option(help="Address of these ports; default: every address in a Pod, 127.0.0.1 elsewhere.")
     ] = "",
     leader_elect: Annotated[bool, typer.Option(help="Work only while holding the Lease.")] = True,
     plugin_timeout: Annotated[
@@ -164,6 +168,7 @@ def run(  # noqa: PLR0917  typer makes options of them
         instance_id=instance_id,
         metrics_port=metrics_port,
         healthz_port=healthz_port,
+        webhook_port=webhook_port,
         bind=bind_address or ("" if in_pod else "127.0.0.1"),
         leader_elect=leader_elect,
         plugin_seconds=plugin_timeout,

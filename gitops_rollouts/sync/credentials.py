@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Final
 
 from gitops_rollouts.api.gitsync import GitSyncSpec, SecretRef
 from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
 from gitops_rollouts.forges.forge import ForgeSettings
 from gitops_rollouts.forges.settings import forge_settings
 from gitops_rollouts.git.address import parse_address
-from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.git.credentials import MAX_SECRET, Credentials
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SECRETS
 from gitops_rollouts.sync.repositories import Remote
+
+SHORTEST_WEBHOOK_SECRET: Final = 16
 
 
 async def read_remote(client: Client, spec: GitSyncSpec, otherwise: Credentials | None) -> Remote:
@@ -45,7 +48,30 @@ async def read_forge(client: Client, spec: GitSyncSpec, remote: Remote) -> Forge
     )
 
 
+async def read_webhook_secret(client: Client, reference: SecretRef) -> bytes:
+    """What webhooks are signed with: the key ``secret``, or ``token``. Raises as `read_remote` does."""
+    data = await _data(client, reference)
+    found = (data.get("secret") or data.get("token") or b"").strip()
+    if not SHORTEST_WEBHOOK_SECRET <= len(found) <= MAX_SECRET:
+        raise ConfigError(
+            f"the Secret {reference.namespace}/{reference.name} has no secret of {SHORTEST_WEBHOOK_SECRET} bytes or"
+            " more for webhooks",
+            remedy="put one under its key secret, such as openssl rand -hex 32 makes",
+        )
+    return found
+
+
 async def _credentials(client: Client, reference: SecretRef) -> Credentials:
+    decoded = await _data(client, reference)
+    try:
+        return Credentials.from_secret(decoded)
+    except ConfigError as err:
+        raise ConfigError(
+            f"the Secret {reference.namespace}/{reference.name}: {err.message}", remedy=err.remedy
+        ) from err
+
+
+async def _data(client: Client, reference: SecretRef) -> dict[str, bytes]:
     where = f"the Secret {reference.namespace}/{reference.name}"
     if not reference.name or not reference.namespace:
         raise ConfigError("a Secret reference needs a name and a namespace")
@@ -57,10 +83,6 @@ async def _credentials(client: Client, reference: SecretRef) -> Credentials:
         raise ConfigError(f"{where} may not be read", remedy=err.remedy) from err
     data = secret.get("data") or {}
     try:
-        decoded = {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
+        return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
     except (binascii.Error, TypeError, ValueError) as err:
         raise ConfigError(f"{where} can't be decoded") from err
-    try:
-        return Credentials.from_secret(decoded)
-    except ConfigError as err:
-        raise ConfigError(f"{where}: {err.message}", remedy=err.remedy) from err

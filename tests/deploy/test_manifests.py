@@ -114,6 +114,25 @@ def test_the_engine_of_one_namespace_is_bound_there_alone_and_told_so() -> None:
     assert "--namespace=shop" in container["args"]
 
 
+def test_webhooks_reach_a_port_that_gor_run_listens_on_from_the_ingress_controller_alone() -> None:
+    """docs/gitsync.md "Webhooks" """
+    made = build(DEPLOY / "examples" / "webhooks")
+    (container,) = made["Deployment", "gitops-rollouts"]["spec"]["template"]["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert f"--webhook-port={ports['webhooks']}" in container["args"]
+    labels = made["Deployment", "gitops-rollouts"]["spec"]["template"]["metadata"]["labels"]
+    service = made["Service", "gitops-rollouts-webhooks"]["spec"]
+    assert service["selector"].items() <= labels.items()
+    assert [each["targetPort"] for each in service["ports"]] == ["webhooks"]
+    policy = made["NetworkPolicy", "gitops-rollouts"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    from_anywhere = [each["port"] for rule in policy["ingress"] if "from" not in rule for each in rule["ports"]]
+    assert sorted(from_anywhere) == ["health", "metrics"]
+    (path,) = made["Ingress", "gitops-rollouts-webhooks"]["spec"]["rules"][0]["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/webhooks/", "Prefix")
+    assert path["backend"]["service"] == {"name": "gitops-rollouts-webhooks", "port": {"name": "webhooks"}}
+
+
 def test_the_pod_is_locked_down(base: Objects) -> None:
     deployment = base["Deployment", "gitops-rollouts"]
     pod = deployment["spec"]["template"]["spec"]

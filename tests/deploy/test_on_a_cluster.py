@@ -53,7 +53,7 @@ def installed(crds: Cluster) -> Iterator[Cluster]:
     kubectl(crds, "delete", "namespace", OWN, "--wait=false")
 
 
-@pytest.mark.parametrize("folder", ["base", "examples/apply-cluster-wide", "examples/gitsync"])
+@pytest.mark.parametrize("folder", ["base", "examples/apply-cluster-wide", "examples/gitsync", "examples/webhooks"])
 def test_every_object_is_accepted(installed: Cluster, folder: str) -> None:
     done = kubectl(
         installed,
