@@ -22,21 +22,24 @@ from gitops_rollouts.controllers.gitsync import GitSyncController
 from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import WantSink
+from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.requests import Hold
 from gitops_rollouts.decisions.round import WriterTarget, Writing
-from gitops_rollouts.decisions.state import Attempt, InGit, TargetSpec
+from gitops_rollouts.decisions.state import Attempt, InGit, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
+from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.signatures import SigningKeys
 from gitops_rollouts.git.writing import Author
+from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.leader import GitFactory, Parts
@@ -134,6 +137,7 @@ class GitSide:
         self.wants: WantSink = _Wants(self)
         parts.rollouts.on_change(self._rollout_changed)
         self.board.on_change(self._board_changed)
+        self.board.on_rewrite(self._rewritten)
 
     def staleness(self, target: str) -> timedelta:
         """How old the last good fetch of a GitSync may be."""
@@ -268,6 +272,12 @@ class GitSide:
         """A Rollout that Git lets go wants nothing of Git any more, whether or not it stays in the cluster."""
         if self.board.get(namespace, name) is None:
             self.gone((namespace, name))
+
+    def _rewritten(self, at: TargetAt) -> None:
+        live = self._gitsyncs.get("", at.spec.name)
+        if live is not None:
+            about = About(GOR_API_VERSION, GITSYNCS.kind, "", at.spec.name, live.sync.metadata.uid)
+            self._parts.emit(about, EmitEvent("HistoryRewritten", rewrite_text(at), "Warning"))
 
     def observed(self, live: LiveRollout, authority: Authority, evidence: tuple[Evidence, ...]) -> None:
         """After a pass over a Rollout that Git manages: what should be told to Git, and what has to be healed."""

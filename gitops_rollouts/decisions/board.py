@@ -21,11 +21,16 @@ class Board:
         self._lifted: dict[Key, str] = {}
         self._withdrawn: dict[Key, set[str]] = {}
         self._listeners: list[Listener] = []
+        self._rewritten: list[Callable[[TargetAt], None]] = []
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` after each change, once a Rollout. Returns what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def on_rewrite(self, listener: Callable[[TargetAt], None]) -> None:
+        """Call ``listener`` once for each head that doesn't descend from the one before (docs/decisions.md §3 R6)."""
+        self._rewritten.append(listener)
 
     def publish(self, target: str, at: TargetAt, fetched_at: datetime) -> None:
         """Put up what a GitSync's tree says now. Rollouts that it no longer holds are taken down."""
@@ -46,6 +51,9 @@ class Board:
                     self._lifted[key] = state.lifted_abort
             self._rollouts[key] = state
         self._tell(changed)
+        if at.rewritten and (before is None or before.commit != at.commit):
+            for listener in self._rewritten:
+                listener(at)
 
     def touch(self, target: str, fetched_at: datetime) -> None:
         """A fetch found nothing new. Rollouts that were frozen by a stale fetch are told."""

@@ -158,6 +158,17 @@ class ContentHistory:
             walk = self._walk_files if self._is_by_files(spec, tree) else self._walk_renders
             commit = yield from walk(spec, tree, until)
 
+    def commit_with(self, spec: TargetSpec, head: str, key: Key, template: str) -> str | None:
+        """The newest first-parent commit at which a Rollout has this template; None if there is none."""
+        now = self.snapshot(spec, head).value(key)
+        if isinstance(now, tuple) and now[0] == template:
+            return head
+        for delta in self.walk(spec, head):
+            value = delta.before.get(key)
+            if isinstance(value, tuple) and value[0] == template:
+                return delta.parent
+        return None
+
     # --- plain directories -------------------------------------------------------------------------------------
 
     def _walk_files(self, spec: TargetSpec, tree: Tree, until: str | None) -> Generator[Delta, None, str]:

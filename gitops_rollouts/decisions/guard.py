@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.contents import ContentHistory
-from gitops_rollouts.decisions.grammar import Abort, Malformed, Stable, format_line, parse_line
+from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, format_line, parse_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.line_history import LineChange, LineHistory, LineState
 from gitops_rollouts.decisions.lines import InForce
@@ -126,7 +126,7 @@ class Guard:
         if promote is not None and not verified:
             commit = trail.by.get(PROMOTE, "")
             by = self.signature(commit, policy)
-            if not policy.may_promote(by):
+            if not policy.may_promote(by) and not self.carries_over(commit, by, promote, policy):
                 why = f"{_named(commit)} brought it in, signed by {by.text}, who may not promote here: {_SIGN}"
                 ignored = Ignored(PROMOTE, format_line(promote), why, unauthorised=True)
                 lines = replace(lines, promote=None, approved_through=-1, full=False, ignored=(*lines.ignored, ignored))
@@ -135,6 +135,16 @@ class Guard:
         if kept is None or proven or lines.abort is not None:
             return lines, None
         return with_kept(lines, kept, self.signature(kept.removed, policy)), kept
+
+    def carries_over(self, commit: str, by: Signature, line: Promote, policy: Policy) -> bool:
+        """Whether an engine signed that it carried an approval which counted over to a rewritten history (§3 R6).
+
+        It says so in the message, which the signature covers: its commits on request branches say otherwise.
+        """
+        if not policy.is_engine(by):
+            return False
+        last = self._mirror.info(commit).body.rpartition("\n\n")[2]
+        return f"Rollout-Decision: anchor {line.subject} gate={line.gate}" in last.splitlines()
 
     # --- inside ------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from gitops_rollouts.api.evidence import MAX_METRICS, Evidence
 from gitops_rollouts.decisions.evidence import harmless, table, trailers, verdict
 from gitops_rollouts.decisions.state import Attempt
 
-Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set", "gone"]
+Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set", "gone", "anchor"]
 
 SKIP_CI: Final = "[skip ci]"
 MAX_WHY: Final = 600

@@ -8,14 +8,15 @@ from typing import Final, Literal
 
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE
 from gitops_rollouts.api.rollout import parse_rollout
+from gitops_rollouts.decisions.anchoring import carry_over
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
 from gitops_rollouts.decisions.gates import gates_of
-from gitops_rollouts.decisions.grammar import FULL, Abort, Malformed, Promote, Stable, parse_line
+from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
 from gitops_rollouts.decisions.message import Note, at_step, safe_text, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt
+from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest, abort_key
 from gitops_rollouts.errors import GorError
 from gitops_rollouts.render.objects import RenderedObject
@@ -66,13 +67,15 @@ class Planner:
                 todo.append((state, want))
             elif settled is not None:
                 planned.outcomes.append(Outcome(key, want, settled))
-        planned.taken = self._taken(draft, at, [state for state, _ in todo])
+        lost = [state for state in at.rollouts.values() if state.unanchored and not state.blocked]
+        planned.taken = self._taken(draft, at, [*(state for state, _ in todo), *lost])
         if planned.taken:
             text = f"another engine ({planned.taken}) writes as {at.spec.name!r}"
             planned.outcomes += [Outcome(state.key, want, "stuck", text) for state, want in todo]
             return planned
         for state, want in todo:
             self._put(draft, at, state, want, planned)
+        carry_over(draft, at, [state for state in lost if state.key not in planned.keys], self._reader, planned.notes)
         return planned
 
     def _settled(self, at: TargetAt, state: InGit | None, want: WantAbort | WantRecord) -> State | None:
@@ -222,42 +225,6 @@ def is_own_line(value: str | None, key: str, state: InGit) -> bool:
         return False
     line = parse_line(key, value)
     return isinstance(line, Malformed) or line.subject == state.subject
-
-
-def promotion(state: InGit, gate: int | str) -> Promote:
-    """The line that approves all gates up to ``gate`` for the attempt in the tree."""
-    attempt: Attempt = state.attempt
-    made = decision_id(state.subject, "promote", attempt.template, attempt.steps, gate, attempt.intent, "")
-    intent = attempt.intent[:INTENT_LENGTH]
-    return Promote(attempt.template, attempt.steps, str(gate), intent, state.subject, made)
-
-
-def promotion_note(
-    state: InGit, gate: int | str, *, weight: int | None = None, next_weight: int | None = None, actor: str
-) -> tuple[Note, str]:
-    """How a promotion is told, and the comment of its line."""
-    version = version_of(state.image, state.attempt.template)
-    what = short_image(state.image, state.attempt.template)
-    weights = f"{weight}% -> {next_weight}%" if weight is not None and next_weight is not None else ""
-    if state.attempt.blue_green:
-        at_once = " at once, without pause or analysis" if gate == FULL else ""
-        headline, comment = f"promote {version} to active", f"approves {what} to become active{at_once}"
-        headline += " at once" if at_once else ""
-    elif gate == FULL:
-        headline, comment = f"promote {version} past all gates", f"approves {what} past all steps"
-    else:
-        headline, comment = f"promote {version} past gate {gate}", f"approves {what} past step {gate}"
-    note = Note(
-        verb="promote",
-        subject=str(state.subject),
-        headline=f"{headline} (canary {weights})" if weights else headline,
-        where=f"gate={gate}",
-        ids=(promotion(state, gate).id,),
-        intent=state.attempt.intent,
-        image=state.image,
-        actor=actor,
-    )
-    return note, f"{comment}: {weights}" if weights else comment
 
 
 def unwritable(outcomes: Iterable[Outcome]) -> Mapping[Key, str]:

@@ -226,7 +226,7 @@ class TargetReader:
                 )
         if base:
             rollouts.update(_still_there(base, now, head))
-        return TargetAt(spec, head, rendered, rollouts, previous)
+        return TargetAt(spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends)
 
     def _rollout(
         self,
@@ -242,11 +242,19 @@ class TargetReader:
         subject = Subject(spec.name, *key)
         annotations = item.raw["metadata"].get("annotations") or {}
 
-        def approves(line: Promote) -> bool:
+        def holds(line: Promote) -> bool:
             since = self.mirror.history.resolve(line.intent)
-            return before.keeps(line, attempt) or (since is not None and key in self._unbroken(spec, since, head, now))
+            return since is not None and key in self._unbroken(spec, since, head, now)
+
+        def approves(line: Promote) -> bool:
+            return before.keeps(line, attempt) or holds(line)
 
         lines, kept = self._judge(spec, annotations, subject, attempt, approves, trail, before)
+        unanchored = set()
+        if lines.promote and not attempt.intent.startswith(lines.promote.intent) and not holds(lines.promote):
+            unanchored.add(PROMOTE)
+        if lines.record is not None and self._lost_record(spec, lines.record, head, before):
+            unanchored.add(STABLE)
         placement = self._placement(spec, item, subject, annotations)
         if kept is None:
             origin = self._abort_origin(lines, annotations, head, placement)
@@ -272,6 +280,7 @@ class TargetReader:
             dropped=kept is not None and not kept.removed,
             lifted_abort=before.lifted(lines, attempt),
             former=before.former(attempt),
+            unanchored=frozenset(unanchored),
         )
 
     def _judge(
@@ -304,6 +313,16 @@ class TargetReader:
         if believed is not annotations and isinstance(record, Stable) and record.subject == subject:
             lines = replace(lines, record=record)
         return lines, kept
+
+    def _lost_record(self, spec: TargetSpec, record: Stable, head: str, before: _Before) -> bool:
+        """Whether the record stood before history was rewritten, could be trusted there, and names a lost commit."""
+        state = before.state
+        if state is None or state.record != record or (before.descends and STABLE not in state.unanchored):
+            return False
+        commit = self.mirror.history.resolve(record.commit)
+        if commit is not None and self.mirror.is_ancestor(commit, head):
+            return False
+        return STABLE in state.unanchored or not self.distrusts(state, spec)
 
     def _unbroken(self, spec: TargetSpec, since: str, head: str, now: Snapshot) -> frozenset[Key]:
         key = (spec, since, head)

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.api.meta import format_time
+from gitops_rollouts.decisions.approval import promotion, promotion_note
 from gitops_rollouts.decisions.drafting import Draft, set_line
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, Subject
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
-from gitops_rollouts.decisions.planning import promotion, promotion_note
 from gitops_rollouts.decisions.request_names import PREFIX, Group, group_of, subjects_of
 from gitops_rollouts.decisions.request_view import RequestView, Standing, promotion_view, waits
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt

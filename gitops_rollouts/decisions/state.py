@@ -114,6 +114,8 @@ class InGit:
     former: tuple[str, ...] = ()
     """What this intent was called before history was rewritten (§3 R6), full ids, newest last: the attempt is the
     same."""
+    unanchored: frozenset[str] = frozenset()
+    """Keys of lines in force that name a commit which a rewritten history lacks (§3 R6): to be carried over to it."""
     blocked: bool = False
     """The tree names this Rollout but it can't be used now (or it may be in a file that can't be read): all else is
     as it was before, and nothing is written."""
@@ -157,7 +159,8 @@ class InGit:
 class TargetAt:
     """One GitSync's part of one commit: what it renders to, and every Rollout in it.
 
-    ``previous`` is the synced head that intents were carried over from, None if there was none.
+    ``previous`` is the synced head that intents were carried over from, None if there was none; ``rewritten``: it is no
+    ancestor of this commit.
     """
 
     spec: TargetSpec
@@ -165,3 +168,4 @@ class TargetAt:
     rendered: Rendered
     rollouts: Mapping[Key, InGit] = field(default_factory=dict)
     previous: str | None = None
+    rewritten: bool = False

@@ -14,13 +14,14 @@ from typing import Final, NoReturn
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import ABORT, PROMOTE
 from gitops_rollouts.api.rollout import RolloutSpec, parse_rollout
+from gitops_rollouts.decisions.approval import promotion, promotion_note
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
 from gitops_rollouts.decisions.gates import Gate, gates_of, weights
 from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Promote, parse_line
 from gitops_rollouts.decisions.identity import decision_id
 from gitops_rollouts.decisions.message import Note, Verb, at_step, commit_message, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
-from gitops_rollouts.decisions.planning import is_own_line, promotion, promotion_note
+from gitops_rollouts.decisions.planning import is_own_line
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError, NothingToAbort
 from gitops_rollouts.git.repository import Mirror

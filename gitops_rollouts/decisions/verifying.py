@@ -48,7 +48,7 @@ def verify(
     mine = [change for change in changes if key is None or change.key == key]
     signers = spec.policy.signers if spec.policy else ()
     signatures = guard.signatures.look({change.commit for change in mine}, signers)
-    judge = _Judge(mirror, spec, _Timeline(mirror, contents, spec, head))
+    judge = _Judge(mirror, spec, _Timeline(mirror, contents, spec, head), guard)
     found: list[Finding] = []
     for change in mine:
         signature = signatures.get(change.commit, UNSIGNED)
@@ -92,7 +92,8 @@ class _Timeline:
 
 
 class _Judge:
-    def __init__(self, mirror: Mirror, spec: TargetSpec, timeline: _Timeline) -> None:
+    def __init__(self, mirror: Mirror, spec: TargetSpec, timeline: _Timeline, guard: Guard) -> None:
+        self._guard = guard
         self._mirror = mirror
         self._spec = spec
         self._timeline = timeline
@@ -115,10 +116,16 @@ class _Judge:
                 continue
             line = parse_line(key, after)
             what, problem = _what(key, line), self._problem(line, change)
-            may = key == ABORT or (
-                _may_record(policy, signature) if key == STABLE else policy is None or policy.may_promote(signature)
-            )
-            yield self._judged(what, problem, may)
+            yield self._judged(what, problem, self._may_bring(line, change.commit, signature))
+
+    def _may_bring(self, line: Promote | Abort | Stable | Malformed, commit: str, signature: Signature) -> bool:
+        policy = self._spec.policy
+        if isinstance(line, Stable) or (isinstance(line, Malformed) and line.key == STABLE):
+            return _may_record(policy, signature)
+        if policy is None or isinstance(line, Abort) or (isinstance(line, Malformed) and line.key == ABORT):
+            return True
+        carried = isinstance(line, Promote) and self._guard.carries_over(commit, signature, line, policy)
+        return carried or policy.may_promote(signature)
 
     @staticmethod
     def _judged(what: str, problem: str, may: bool) -> tuple[str, Verdict, str]:

@@ -177,7 +177,7 @@ class EventRecorder:
         if sent.name:
             change: Raw = {"count": sent.count + 1, "lastTimestamp": event.at, "message": message}
             try:
-                await self._client.patch(EVENTS, event.about.namespace, sent.name, change)
+                await self._client.patch(EVENTS, event.about.namespace or "default", sent.name, change)
             except NotFound:
                 sent.name, sent.count = "", 0
             else:
