@@ -1,0 +1,144 @@
+"""What a repository says, read by other means than the program's: plain git, and rules written down once more."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from gitops_rollouts.decisions.identity import digests
+
+Key = tuple[str, str]
+_OWN = re.compile(r'^\s*gitops-rollouts\.io/(stable|promote|abort): ?"?([^"#]*)"?')
+ALL = 1 << 30
+REPLICAS = 5
+
+
+@dataclass(frozen=True)
+class Said:
+    """One Rollout at one commit."""
+
+    template: str
+    steps: str
+    image: str
+    plan: tuple[tuple[str, int], ...]
+    """The steps: ("weight", n), ("gate", 0), ("check", 0)."""
+    lines: dict[str, dict[str, str]] = field(hash=False, default_factory=dict)
+
+    @property
+    def content(self) -> tuple[str, str]:
+        return self.template, self.steps
+
+
+class Oracle:
+    """Reads a bare repository."""
+
+    def __init__(self, bare: Path, path: str = "envs/prod") -> None:
+        self._bare = bare
+        self._path = path
+        self.at = cache(self._at)
+
+    def git(self, *args: str, check: bool = True) -> str:
+        environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        argv = ["git", "--git-dir", str(self._bare), *args]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout if done.returncode == 0 else ""
+
+    def head(self) -> str:
+        """The branch' tip; empty if there is none."""
+        return self.git("rev-parse", "--verify", "-q", "refs/heads/main", check=False).strip()
+
+    def requests(self) -> dict[str, str]:
+        """Request branches: name → tip."""
+        listed = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/rollouts/")
+        return dict(line.split() for line in listed.splitlines())
+
+    def chain(self, commit: str) -> list[str]:
+        """First parents, newest first."""
+        return self.git("rev-list", "--first-parent", commit).split()
+
+    def _at(self, commit: str) -> dict[Key, Said]:
+        found: dict[Key, Said] = {}
+        for name in self.git("ls-tree", "-r", "--name-only", commit, "--", self._path).splitlines():
+            if name.endswith(".yaml"):
+                text = self.git("show", f"{commit}:{name}")
+                body = yaml.safe_load(text)
+                key = (body["metadata"]["namespace"], body["metadata"]["name"])
+                found[key] = _said(body, text)
+        return found
+
+    def approved(self, commit: str, key: Key) -> int:
+        """The highest gate that the tree approves for what stands there; -1: none."""
+        said = self.at(commit)[key]
+        line = said.lines.get("promote")
+        if line is None or (line.get("template"), line.get("steps")) != said.content:
+            return -1
+        if line.get("for") != f"prod/{key[0]}/{key[1]}" or not self._holds_since(line.get("intent", ""), commit, key):
+            return -1
+        return ALL if line["gate"] == "full" else int(line["gate"])
+
+    def _holds_since(self, intent: str, commit: str, key: Key) -> bool:
+        """The intent is an ancestor, and all first parents that descend from it say the same (§1.1)."""
+        full = self.git("rev-parse", "--verify", "-q", f"{intent}^{{commit}}", check=False).strip() if intent else ""
+        if not full or full not in self.git("rev-list", commit).split():
+            return False
+        said = self.at(commit)[key]
+        descend = set(self.git("rev-list", "--ancestry-path", f"{intent}..{commit}").split())
+        return all(
+            self.at(one).get(key, _NONE).content == said.content
+            for one in self.chain(commit)
+            if one in descend or one == full
+        )
+
+    def aborted(self, commit: str, key: Key) -> bool:
+        """Whether the tree says that what stands there must not serve."""
+        said = self.at(commit)[key]
+        line = said.lines.get("abort")
+        return line is not None and (line.get("template"), line.get("steps")) == said.content
+
+    def allowed_size(self, commit: str, key: Key) -> int:
+        """How many canary pods the gates that the tree approves let through."""
+        approved, weight = self.approved(commit, key), 0
+        for index, (kind, value) in enumerate(self.at(commit)[key].plan):
+            if kind == "weight":
+                weight = max(weight, value)
+            if kind == "gate" and index > approved:
+                return round(REPLICAS * weight / 100)
+        return REPLICAS
+
+    def introduced(self, made: str, commit: str) -> list[str]:
+        """First-parent commits up to one that add or take away an id."""
+        args = ["log", "--first-parent", "--diff-merges=first-parent", "--format=%H", f"-Sid={made}", commit]
+        return self.git(*args).split()
+
+    def changed_lines(self, base: str, commit: str) -> list[str]:
+        """The lines that differ, with their sign."""
+        diff = self.git("diff", "-U0", "--no-renames", base, commit).splitlines()
+        return [line for line in diff if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+
+
+_NONE = Said("", "", "", ())
+
+
+def _said(body: dict[str, object], text: str) -> Said:
+    template, steps = digests(body)
+    spec: dict[str, object] = body["spec"]  # type: ignore[assignment]
+    lines: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        if found := _OWN.match(line):
+            lines[found[1]] = dict(part.split("=", 1) for part in found[2].split() if "=" in part)
+    plan = tuple(_step(one) for one in spec["strategy"]["canary"].get("steps") or ())  # type: ignore[index]
+    image = str(spec["template"]["spec"]["containers"][0]["image"])  # type: ignore[index]
+    return Said(template, steps, image, plan, lines)
+
+
+def _step(step: dict[str, object]) -> tuple[str, int]:
+    if "setWeight" in step:
+        return "weight", int(str(step["setWeight"]))
+    return ("gate", 0) if "pause" in step else ("check", 0)
