@@ -19,7 +19,7 @@ from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.errors import GorError
 
 MODULES: Final = (
-    *("get", "list", "status", "why"),
+    *("get", "list", "status", "why", "log"),
     *("promote", "abort", "retry", "withdraw", "undo"),
     *("set_image", "set", "pause", "resume", "restart", "terminate", "create", "allow_prune"),
     *("validate", "lint", "render", "diff", "verify", "analysis", "doctor", "plugins"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from gitops_rollouts.api.evidence import MAX_METRICS, Evidence
@@ -19,6 +19,11 @@ Verb = Literal["promote", "abort", "retry", "withdraw", "promoted", "undo", "set
 SKIP_CI: Final = "[skip ci]"
 MAX_WHY: Final = 600
 _ACTIVE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_TRAILER: Final = re.compile(
+    r"Rollout-(?P<key>Decision-Id|Decision|Intent|Image|Evidence|Reason|Actor|Engine): (?P<value>.{0,1000})"
+)
+_MOST_TOLD: Final = 5000
+_MOST_LINES: Final = 64
 _MARKUP: Final = re.compile(r"<!--|-->|[@#`<>\[\]]")
 
 
@@ -79,10 +84,61 @@ def commit_message(notes: Sequence[Note], *, target: str, engine: str = "", skip
     if skip_ci:
         paragraphs.append(SKIP_CI)
     told = max(1, MAX_METRICS // len(notes))
-    lines = [line for note in notes for line in _trailers(note, told)]
+    lines = [line for note in notes for line in note_trailers(note, told)]
     if engine:
         lines.append(f"Rollout-Engine: {safe_text(engine, 100)}")
     return "\n\n".join([subject, *paragraphs, "\n".join(lines)]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One decision as a commit's trailers tell it. Anybody can write those: it is for people, nothing rests on it."""
+
+    verb: str
+    subject: str
+    where: str = ""
+    ids: tuple[str, ...] = ()
+    intent: str = ""
+    image: str = ""
+    evidence: tuple[str, ...] = ()
+    reason: str = ""
+    actor: str = ""
+    engine: str = ""
+
+
+def told_in(message: str) -> list[Told]:
+    """The decisions that a message's trailers tell, in their order. Total: what is no trailer of ours is left out."""
+    found: list[Told] = []
+    for line in message.splitlines():
+        match = _TRAILER.match(line)
+        if match is None:
+            continue
+        key, value = match["key"], match["value"].strip()
+        if key == "Decision":
+            verb, _, rest = value.partition(" ")
+            subject, _, where = rest.partition(" ")
+            found.append(Told(verb, subject, where))
+        elif key == "Engine":
+            found = [replace(each, engine=value) for each in found]
+        elif found:
+            found[-1] = _with(found[-1], key, value)
+    return found[:_MOST_TOLD]
+
+
+def _with(told: Told, key: str, value: str) -> Told:
+    match key:
+        case "Decision-Id":
+            return replace(told, ids=(*told.ids, value)[:_MOST_LINES])
+        case "Evidence":
+            return replace(told, evidence=(*told.evidence, value)[:_MOST_LINES])
+        case "Intent":
+            return replace(told, intent=value)
+        case "Image":
+            return replace(told, image=value)
+        case "Reason":
+            return replace(told, reason=value)
+        case _:
+            return replace(told, actor=value)
 
 
 def _why(note: Note) -> str:
@@ -91,8 +147,8 @@ def _why(note: Note) -> str:
     return harmless(f"{safe_text(note.why)}: {found}", MAX_WHY) if found else safe_text(note.why)
 
 
-def _trailers(note: Note, metrics: int) -> list[str]:
-    """``metrics``: of so many the evidence is told, the worst first."""
+def note_trailers(note: Note, metrics: int = MAX_METRICS) -> list[str]:
+    """The end of a message. ``metrics``: of so many the evidence is told, the worst first."""
     where = f" {note.where}" if note.where else ""
     lines = [f"Rollout-Decision: {note.verb} {note.subject}{where}"]
     lines += [f"Rollout-Decision-Id: {one}" for one in note.ids if one]

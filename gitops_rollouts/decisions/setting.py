@@ -16,7 +16,7 @@ from gitops_rollouts.decisions.image_edit import (
     wanted_images,
     with_images,
 )
-from gitops_rollouts.decisions.message import safe_text, version_of
+from gitops_rollouts.decisions.message import Note, note_trailers, safe_text, version_of
 from gitops_rollouts.decisions.place import RolloutId
 from gitops_rollouts.decisions.referred import reference_of
 from gitops_rollouts.decisions.state import TargetAt
@@ -47,7 +47,7 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
     if not wanted:
         return Nothing(f"{state.subject} has that image already.")
     named = ", ".join(dict.fromkeys(version_of(image) for image in wanted.values()))
-    message = _message(f"{state.name}: {named}", reason)
+    message = _message(view, f"{state.name}: {named}", reason)
     expected = with_images(item.raw, wanted)
 
     def finish(at: TargetAt) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -
         what = _effect(name, value)
         return (f"When GitSync {state.target} next looks at {view.spec.branch}, {state.name} {what}.",)
 
-    return (Plan(_message(f"{state.name}: {_effect(name, value)}", reason), finish, {path: edited}),)
+    return (Plan(_message(view, f"{state.name}: {_effect(name, value)}", reason), finish, {path: edited}),)
 
 
 def _already(name: str, value: Scalar | None) -> str:
@@ -150,8 +150,9 @@ def _rollout(view: View) -> RolloutId:
     return RolloutId(view.key[0], view.key[1], view.spec.target_namespace)
 
 
-def _message(subject: str, reason: str) -> str:
-    return "\n\n".join([safe_text(subject, 200), *([safe_text(reason)] if reason else [])]) + "\n"
+def _message(view: View, subject: str, reason: str) -> str:
+    trailers = "\n".join(note_trailers(Note("set", view.label, "", actor=view.who)))
+    return "\n\n".join([safe_text(subject, 200), *([safe_text(reason)] if reason else []), trailers]) + "\n"
 
 
 def _tangled(what: str, path: str) -> DecisionError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gitops_rollouts.decisions.message import safe_text, version_of
+from gitops_rollouts.decisions.message import Note, note_trailers, safe_text, version_of
 from gitops_rollouts.decisions.state import TargetAt
 from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
 from gitops_rollouts.errors import DecisionError
@@ -27,7 +27,7 @@ def undo(view: View, commit: str | None, *, reason: str = "") -> Outcome:
     info = mirror.info(full)
     if not info.parents:
         raise DecisionError(f"{full[:7]} is the first commit of the repository: there is nothing to go back to")
-    message = _message(info, reason)
+    message = _message(info, reason, Note("undo", view.label, "", actor=view.who))
     made = mirror.reverted(head, full, info.parents[0], message, DRAFT_AUTHOR)
     if isinstance(made, tuple):
         files = ", ".join(made[:5]) + (f" and {len(made) - 5} more" if len(made) > 5 else "")
@@ -53,12 +53,17 @@ def _resolve(view: View, commit: str) -> str:
     return full
 
 
-def _message(info: CommitInfo, reason: str) -> str:
+def _message(info: CommitInfo, reason: str, note: Note) -> str:
     subject = info.subject if len(info.subject) <= 200 else info.subject[:199] + "…"
     what = f"This reverts commit {info.commit}"
     if len(info.parents) > 1:
         what += f", reversing\nchanges made to {info.parents[0]}"
-    paragraphs = [_subject(subject), *([safe_text(reason)] if reason else []), f"{what}."]
+    paragraphs = [
+        _subject(subject),
+        *([safe_text(reason)] if reason else []),
+        f"{what}.",
+        "\n".join(note_trailers(note)),
+    ]
     return "\n\n".join(paragraphs) + "\n"
 
 

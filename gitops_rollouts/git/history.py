@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,8 @@ _OBJECT: Final = re.compile(r"[0-9a-f]{4,64}")
 _TRAILER: Final = re.compile(r"^(?P<key>[A-Z][A-Za-z-]+): (?P<value>.*)$")
 _PAGE: Final = 1000
 _REMEMBERED: Final = 4096
+_INFO: Final = "%x00%H%x00%P%x00%an%x00%ae%x00%s%x00%aI%x00%cI%x00%B"
+_FIELDS: Final = _INFO.count("%x00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class CommitInfo:
     """The whole message."""
     authored: str
     """The author's date as ISO 8601, for people only: nothing is ever decided by it."""
+    committed: str = ""
+    """The committer's date, likewise for people only."""
 
     def trailers(self, key: str) -> tuple[str, ...]:
         """The values of a trailer, in order."""
@@ -169,19 +173,24 @@ class History:
 
     def info(self, commit: str) -> CommitInfo:
         """A commit's author, subject and message. Raises RefMissing if it isn't there."""
-        shown = self._child.run(
-            "show",
-            "--no-patch",
-            "--no-color",
-            "--format=%H%x00%P%x00%an%x00%ae%x00%s%x00%aI%x00%B",
-            _object(commit),
-            "--",
-        )
-        fields = shown.text.split("\x00")
-        if shown.code != 0 or len(fields) != 7:
+        shown = self._child.run("show", "--no-patch", "--no-color", f"--format={_INFO}", _object(commit), "--")
+        found = _infos(shown.text)
+        if shown.code != 0 or len(found) != 1:
             raise RefMissing(f"commit {commit[:12]} isn't in the repository")
-        oid, parents, author, email, subject, authored, body = fields
-        return CommitInfo(oid, tuple(parents.split()), author, email, subject, body.strip("\n"), authored)
+        return found[0]
+
+    def infos(self, commits: Iterable[str]) -> dict[str, CommitInfo]:
+        """Many commits by one child. Raises GitError if one isn't there."""
+        wanted = "".join(f"{_object(commit)}\n" for commit in commits)
+        if not wanted:
+            return {}
+        args = ("log", "--no-walk=unsorted", "--stdin", "--no-color", f"--format={_INFO}")
+        return {info.commit: info for info in _infos(self._child.require(*args, stdin=wanted.encode()).text)}
+
+    def telling(self, head: str, pattern: str) -> list[CommitInfo]:
+        """Every commit, on any parent, with a line in its message that matches (a basic expression); newest first."""
+        args = ("log", f"--grep={pattern}", "--no-color", f"--format={_INFO}", _object(head), "--")
+        return _infos(self._child.require(*args).text)
 
     def merged_tree(self, one: str, other: str) -> str | None:
         """The tree that merging two commits gives; None: a conflict, or no common history."""
@@ -193,6 +202,18 @@ def _object(name: str) -> str:
     if not _OBJECT.fullmatch(name):
         raise GitError(f"{name[:80]!r} is no commit's id")
     return name
+
+
+def _infos(out: str) -> list[CommitInfo]:
+    """Commits as ``_INFO`` prints them; none of its fields can hold a NUL."""
+    fields = out.split("\x00")[1:]
+    found: list[CommitInfo] = []
+    for at in range(0, len(fields) - _FIELDS + 1, _FIELDS):
+        oid, parents, author, email, subject, authored, committed, body = fields[at : at + _FIELDS]
+        found.append(
+            CommitInfo(oid, tuple(parents.split()), author, email, subject, body.strip("\n"), authored, committed)
+        )
+    return found
 
 
 def _steps(out: bytes) -> Iterator[Step]:

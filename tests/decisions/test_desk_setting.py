@@ -16,6 +16,7 @@ from gitops_rollouts.errors import ConfigError, DecisionError
 FILE = "envs/prod/web.yaml"
 STAGE = TargetSpec("stage", "main", "envs/stage")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+SET = "Rollout-Decision: set prod/shop/web\nRollout-Actor: Olga Ops"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_only_the_scalar_of_the_image_changes(olga: Person, remote: Remote, befo
         assert desk.set_image(WEB, {"*": "web:v2"}).outcome == "nothing"
     assert (len(added(done.diff)), len(removed(done.diff)), done.paths) == (1, 1, (FILE,))
     assert text(remote) == whole.replace(before, after)
-    assert (done.subject, olga.show("%B")) == ("web: v2", "web: v2\n\nas asked")
+    assert (done.subject, olga.show("%B")) == ("web: v2", "web: v2\n\nas asked\n\n" + SET)
     assert "starts to bring out v2" in done.next
 
 

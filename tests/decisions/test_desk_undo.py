@@ -34,7 +34,8 @@ def test_the_image_commit_comes_back_clean_under_three_later_decisions(olga: Per
         done = desk.undo(WEB, reason="prices were wrong")
     assert (len(added(done.diff)), len(removed(done.diff))) == (1, 1)
     assert "image: web:v1" in added(done.diff)[0]
-    assert olga.show("%B") == f'Revert "web: v2"\n\nprices were wrong\n\nThis reverts commit {image}.'
+    told = "Rollout-Decision: undo prod/shop/web\nRollout-Actor: Olga Ops"
+    assert olga.show("%B") == f'Revert "web: v2"\n\nprices were wrong\n\nThis reverts commit {image}.\n\n{told}'
     assert olga.show("%an") == "Olga Ops"
     assert "goes straight back to v1" in done.next
     remote.pull()
@@ -67,7 +68,7 @@ def test_a_merge_comes_back_against_its_first_parent(olga: Person, remote: Remot
     with olga.desk() as desk:
         done = desk.undo(WEB)
     assert done.paths == (FILE, "notes.txt")
-    assert olga.show("%B").endswith(f"This reverts commit {merge}, reversing\nchanges made to {before}.")
+    assert f"This reverts commit {merge}, reversing\nchanges made to {before}.\n\n" in olga.show("%B")
 
 
 def test_a_change_below_a_later_one_is_a_conflict_that_names_the_files(olga: Person, remote: Remote) -> None:

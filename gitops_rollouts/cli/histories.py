@@ -1,0 +1,121 @@
+"""Whose history in Git a command reads: that of a GitSync of the cluster, or of a clone without any cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gitops_rollouts.api.gitsync import GitSync
+    from gitops_rollouts.decisions.policy import Policy
+    from gitops_rollouts.decisions.reading import TargetReader
+    from gitops_rollouts.decisions.state import TargetSpec
+
+Clone = Annotated[
+    str | None,
+    typer.Option("--repo", help="A clone, or a remote; no cluster is asked then. Needs --target.", metavar="DIR|URL"),
+]
+CloneFolder = Annotated[str | None, typer.Option("--path", help="With --repo: the GitSync's directory.")]
+OneOrAll = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="A Rollout. Default: all of the GitSync.", show_default=False)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options say. ``policy``: whom to trust instead of the GitSync's own."""
+
+    name: str | None = None
+    repo: str | None = None
+    target: str | None = None
+    branch: str | None = None
+    path: str | None = None
+    target_namespace: str | None = None
+    namespace: str | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOf:
+    """A repository's address, the part of it that is read, and which Rollout (None: all)."""
+
+    url: str
+    spec: TargetSpec
+    key: tuple[str, str] | None = None
+
+
+def in_clone(asked: Asked) -> HistoryOf:
+    """What ``--repo`` names. Raises `ConfigError` for options that are missing."""
+    from gitops_rollouts.decisions.state import TargetSpec
+    from gitops_rollouts.errors import ConfigError
+
+    if asked.target is None:
+        raise ConfigError("--repo needs --target", remedy="name the GitSync: its name is a part of every decision")
+    space = asked.namespace or asked.target_namespace or ""
+    if asked.name is not None and not space:
+        raise ConfigError("--repo needs -n", remedy="name the Rollout's namespace: there is no cluster to ask")
+    spec = TargetSpec(
+        asked.target, asked.branch or "main", asked.path or "", asked.target_namespace or "", asked.policy
+    )
+    here = Path(asked.repo or "")
+    url = f"file://{here.resolve()}" if here.is_dir() else asked.repo or ""
+    return HistoryOf(url, spec, (space, asked.name) if asked.name is not None else None)
+
+
+def in_cluster(asked: Asked, *, all_of_them: bool = False) -> list[HistoryOf]:
+    """The GitSync that is named, or that applies the Rollout, with whom it trusts.
+
+    ``all_of_them``: every GitSync of the cluster where none is named, instead of a `ConfigError`.
+    """
+    from gitops_rollouts.api.gitsync import parse_gitsync
+    from gitops_rollouts.cli.at_desk import target_spec
+    from gitops_rollouts.cli.connection import connect, run_async
+    from gitops_rollouts.cli.view import gather
+    from gitops_rollouts.errors import ConfigError
+    from gitops_rollouts.kube.resources import GITSYNCS
+    from gitops_rollouts.sync.policy import read_policy
+
+    if asked.branch is not None or asked.path is not None or asked.target_namespace is not None:
+        raise ConfigError("--branch, --path and --target-namespace need --repo", remedy="or leave them out")
+
+    async def work() -> list[HistoryOf]:
+        async with connect(asked.kubeconfig, asked.context, asked.namespace) as cluster:
+            target = asked.target
+            if target is None and asked.name is not None:
+                seen = await gather(cluster.client, cluster.namespace, asked.name)
+                target = seen.stamp.target if seen.stamp else None
+            if target is not None:
+                found = [await cluster.client.get(GITSYNCS, None, target)]
+            elif all_of_them and asked.name is None:
+                found = await cluster.client.list(GITSYNCS, None)
+            else:
+                raise ConfigError("Which GitSync?", remedy="name it by --target, or a Rollout that one applies")
+            syncs: list[GitSync] = [parse_gitsync(each) for each in found]
+            key = (cluster.namespace, asked.name) if asked.name is not None else None
+            made = []
+            for sync in syncs:
+                policy = asked.policy or await read_policy(cluster.client, sync.spec)
+                spec = replace(target_spec(sync.metadata.name, sync.spec), policy=policy)
+                made.append(HistoryOf(sync.spec.repo, spec, key))
+            return made
+
+    return run_async(work())
+
+
+@contextmanager
+def fetched(place: HistoryOf) -> Iterator[tuple[TargetReader, str]]:
+    """A reader of the repository, and the branch's head, just fetched as the person who asks."""
+    from gitops_rollouts.cli.manifests import own_mirror
+    from gitops_rollouts.decisions.reading import TargetReader
+    from gitops_rollouts.render.renderer import Renderer
+
+    with own_mirror(place.url) as mirror:
+        head = mirror.fetch(place.spec.branch)
+        yield TargetReader(mirror, Renderer()), head
