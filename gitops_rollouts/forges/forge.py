@@ -50,6 +50,8 @@ class Merged:
     author: str
     merged_by: str
     approvers: frozenset[str]
+    base: str
+    """The branch that it was merged into."""
     head: str
     merge_commit: str
 
