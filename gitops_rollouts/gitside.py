@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,17 +23,20 @@ from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import WantSink
 from gitops_rollouts.decisions.anchoring import rewrite_text
-from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.board import Board, BoardView
+from gitops_rollouts.decisions.commit_status import said_of
 from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.requests import Hold
 from gitops_rollouts.decisions.round import WriterTarget, Writing
-from gitops_rollouts.decisions.state import Attempt, InGit, TargetAt, TargetSpec
+from gitops_rollouts.decisions.state import Attempt, TargetAt, TargetSpec
+from gitops_rollouts.decisions.status_keeper import StatusKeeper
 from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
+from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -92,8 +95,9 @@ class _Open:
     branch: str
     reader: TargetReader
     writer: DecisionWriter
+    statuses: StatusKeeper
     stop: asyncio.Event
-    task: asyncio.Task[None] | None = None
+    tasks: tuple[asyncio.Task[None], ...] = ()
     specs: dict[str, TargetSpec] = field(default_factory=dict)
 
 
@@ -110,6 +114,7 @@ class GitSide:
         self._kind_missing = False
         self._open: dict[tuple[int, str], _Open] = {}
         self._gates: dict[str, Literal["request", "commit"]] = {}
+        self._silent: set[str] = set()
         self._keys = SigningKeys()
         self.forges = Forges()
         self.reconciler = GitSyncReconciler(
@@ -133,7 +138,7 @@ class GitSide:
             full_pass=options.full_pass,
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
-        self.git: GitView = _View(self.board, self._expects)
+        self.git: GitView = BoardView(self.board, self._expects)
         self.wants: WantSink = _Wants(self)
         parts.rollouts.on_change(self._rollout_changed)
         self.board.on_change(self._board_changed)
@@ -182,9 +187,14 @@ class GitSide:
                 mirror, reader, self.board, writing, self._parts.clock, on_pushed=pushed, on_report=self._reported
             )
             stop = asyncio.Event()
-            made = _Open(mirror, branch, reader, writer, stop, specs=specs)
-            made.task = asyncio.create_task(writer.run(stop), name=f"decision writer of {branch}")
-            made.task.add_done_callback(_note_end)
+            statuses = StatusKeeper(mirror, self.board, self._shows_on, self._parts.clock)
+            made = _Open(mirror, branch, reader, writer, statuses, stop, specs=specs)
+            made.tasks = (
+                asyncio.create_task(writer.run(stop), name=f"decision writer of {branch}"),
+                asyncio.create_task(statuses.run(stop), name=f"commit statuses of {branch}"),
+            )
+            for task in made.tasks:
+                task.add_done_callback(_note_end)
             self._open[key] = made
         return self._open[key]
 
@@ -199,6 +209,8 @@ class GitSide:
         changed = anew or self._gates.get(name) != gates
         place.specs[name] = what
         self._gates[name] = gates
+        (self._silent.discard if spec.forge is not None and spec.forge.statuses else self._silent.add)(name)
+        place.statuses.look()
         place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates))
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
@@ -216,6 +228,7 @@ class GitSide:
                 continue
             place.writer.forget(name)
             place.reader.forget(name)
+            place.statuses.forget(name)
             if not place.specs:
                 place.stop.set()
                 del self._open[key]
@@ -231,6 +244,9 @@ class GitSide:
 
     def _place_of(self, name: str) -> _Open | None:
         return next((place for place in self._open.values() if name in place.specs), None)
+
+    def _shows_on(self, name: str) -> Forge | None:
+        return None if name in self._silent else self.forges.get(name)
 
     def _reported(self, report: WriteReport) -> None:
         condition = Condition(
@@ -289,6 +305,7 @@ class GitSide:
             return
         stamp = Stamp.parse(live.stamp)
         # what runs may be another attempt than the tree's: nothing is said of that one yet
+        ran = Attempt(stamp.template, stamp.steps, stamp.intent) if stamp is not None and not stamp.rebuild else None
         same = stamp is not None and (stamp.template, stamp.steps) == state.attempt.content
         wanted = wants(
             live.rollout,
@@ -299,12 +316,15 @@ class GitSide:
             evidence=evidence,
         )
         place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))
+        said = said_of(live.rollout, state, begun=ran == state.attempt, applied=authority.applied, evidence=evidence)
+        place.statuses.say(state, said)
 
     def gone(self, key: Key) -> None:
         """A Rollout was deleted."""
         for place in self._open.values():
             for name in place.specs:
                 place.writer.gone(name, key)
+                place.statuses.gone(name, key)
 
     # --- beginning and end -------------------------------------------------------------------------------------
 
@@ -330,7 +350,7 @@ class GitSide:
         places = list(self._open.values())
         for place in places:
             place.stop.set()
-        last = [place.task for place in places if place.task is not None]
+        last = [task for place in places for task in place.tasks]
         if last:
             _, late = await asyncio.wait(last, timeout=_LAST_PASS_SECONDS)
             for task in late:
@@ -340,29 +360,6 @@ class GitSide:
         await asyncio.gather(*working, return_exceptions=True)
         await self.reconciler.stop()
         self._keys.close()
-
-
-class _View:
-    """The board, and which GitSyncs there are."""
-
-    def __init__(self, board: Board, expects: Callable[[str], bool]) -> None:
-        self._board = board
-        self._expects = expects
-
-    def get(self, namespace: str, name: str) -> InGit | None:
-        return self._board.get(namespace, name)
-
-    def fetched_at(self, target: str) -> datetime | None:
-        return self._board.fetched_at(target)
-
-    def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
-        self._board.see_abort(namespace, name, aborted_at)
-
-    def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
-        return self._board.withdrawn(namespace, name)
-
-    def expects(self, target: str) -> bool:
-        return self._expects(target)
 
 
 class _Wants:
@@ -389,7 +386,7 @@ def _stored_holds(sync: GitSync) -> list[Hold]:
 
 def _note_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a decision writer ended", error=repr(error))
+        log.error("a loop beside a repository ended", loop=task.get_name(), error=repr(error))
 
 
 def mirror_directory(chosen: Path | None, environment: Mapping[str, str]) -> Path:

@@ -61,3 +61,20 @@ def format_go_duration(duration: timedelta) -> str:
 def _decimal(value: int, digits: int) -> str:
     whole, fraction = divmod(value, 10**digits)
     return f"{whole}.{fraction:0{digits}d}".rstrip("0").rstrip(".") if fraction else str(whole)
+
+
+def short_duration(span: timedelta) -> str:
+    """The two leading units of a duration, the second one only where it says something."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds}s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 10:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if days < 2:
+        return f"{hours}h"
+    return f"{days}d"

@@ -59,6 +59,8 @@ class GitSyncForge(Model):
     """``owner/name``; empty: as in the repository's address."""
     secret_ref: SecretRef | None = None
     """Its token, under ``token`` (or ``password``); absent: the password that writes to the repository."""
+    statuses: Bool = True
+    """Show on each commit what became of the update that it began."""
 
 
 class GitSyncSpec(Model):

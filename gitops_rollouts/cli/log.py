@@ -153,7 +153,7 @@ def _row(each: Decision) -> tuple[str, ...]:
 
 def _why(each: Decision) -> str:
     """In a few words: the reason that was given, how long it took, or else what the commit says."""
-    from gitops_rollouts.cli.output import short_duration
+    from gitops_rollouts.api.durations import short_duration
     from gitops_rollouts.decisions.message import safe_text
 
     if each.told is not None and each.told.reason:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gitops_rollouts.api import names
+from gitops_rollouts.api.durations import short_duration
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.phase import is_observed
-from gitops_rollouts.cli.output import age, short_duration
+from gitops_rollouts.cli.output import age
 from gitops_rollouts.cli.run_narrative import is_judged, measured
 from gitops_rollouts.cli.traffic_view import former_share, plugin_of_step, plugin_text
 from gitops_rollouts.cli.view import RolloutView, images

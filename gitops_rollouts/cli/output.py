@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
+
+from gitops_rollouts.api.durations import short_duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -112,20 +114,3 @@ def is_data(form: Format) -> bool:
 def age(since: datetime | None, now: datetime) -> str:
     """A short age as kubectl shows it: ``45s``, ``12m``, ``3h10m``, ``5d``; ``-`` where the start is unknown."""
     return "-" if since is None else short_duration(now - since)
-
-
-def short_duration(span: timedelta) -> str:
-    """The two leading units of a duration, the second one only where it says something."""
-    seconds = max(0, int(span.total_seconds()))
-    if seconds < 120:
-        return f"{seconds}s"
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 10:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if days < 2:
-        return f"{hours}h"
-    return f"{days}d"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
+from gitops_rollouts.api.durations import short_duration
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import StepPluginStatus, WeightDestination
-from gitops_rollouts.cli.output import short_duration
 from gitops_rollouts.decisions.gates import percent
 
 _PING: Final = "ping"

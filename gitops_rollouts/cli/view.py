@@ -20,7 +20,7 @@ from gitops_rollouts.cli import routed_view
 from gitops_rollouts.cli.routed_view import RoutedView
 from gitops_rollouts.cli.run_view import ExperimentView, RunView, of_rollout
 from gitops_rollouts.cli.traffic_view import new_share
-from gitops_rollouts.decisions.gates import Gate, gate_at, percent
+from gitops_rollouts.decisions.gates import Gate, gate_at, wanted_weight
 from gitops_rollouts.decisions.grammar import Malformed, Stable, parse_line
 from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
 
@@ -176,20 +176,6 @@ class RolloutView:
     def images_of(self, role: str) -> tuple[str, ...]:
         """The images of the ReplicaSet in this role."""
         return next((each.images for each in self.replica_sets if each.role == role), ())
-
-
-def wanted_weight(rollout: Rollout) -> int:
-    """The weight of the last setWeight step that was reached; 100 once all are done, 0 for an aborted update."""
-    status, steps = rollout.status, rollout.spec.steps
-    if status.stable_rs in ("", status.current_pod_hash):
-        return 100
-    if status.abort:
-        return 0
-    index = status.current_step_index
-    if index is None or index >= len(steps):
-        return 100
-    reached = [step.set_weight for step in steps[: index + 1] if step.set_weight is not None]
-    return percent(rollout.spec, reached[-1]) if reached else 0
 
 
 ELSEWHERE: Final = "gor get rollouts -A lists those that are there; -n names another namespace"

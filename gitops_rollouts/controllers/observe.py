@@ -22,7 +22,6 @@ from gitops_rollouts.api.names import (
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.controllers.run_caches import Owned, RunCaches
-from gitops_rollouts.decisions.gates import gate_at
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
 
@@ -231,11 +230,12 @@ class Caches:
             templates=runs.templates_for(namespace, templates_of(live.rollout)) if runs else {},
         )
 
-    def evidence_at_gate(self, live: LiveRollout) -> tuple[Evidence, ...]:
-        """What the metrics of the version that waits for a decision came to; nothing while none waits."""
-        if self.runs is None or gate_at(live.rollout) is None:
+    def evidence_under_way(self, live: LiveRollout) -> tuple[Evidence, ...]:
+        """What the metrics of the version that is brought out came to; nothing once it is stable."""
+        status = live.rollout.status
+        if self.runs is None or status.stable_rs == status.current_pod_hash:
             return ()
-        return self.runs.evidence_of(live.rollout.metadata, live.rollout.status.current_pod_hash)
+        return self.runs.evidence_of(live.rollout.metadata, status.current_pod_hash)
 
     def replica_sets_of(self, owner: ObjectMeta) -> tuple[ReplicaSet, ...]:
         """The ReplicaSets that this owner controls, by name; one in another namespace only claims that it does."""

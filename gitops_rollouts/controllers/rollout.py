@@ -167,7 +167,7 @@ class RolloutController:
         plan = await self._execute(key, live, observed, plan, now)
         if self._wants is not None and reading.authority is not None and not _lifts_abort(live, plan):
             live = explained(live, observed.analysis_runs, observed.evidence)
-            self._wants.observed(live, reading.authority, self._caches.evidence_at_gate(live))
+            self._wants.observed(live, reading.authority, self._caches.evidence_under_way(live))
         return plan.look_again
 
     async def _execute(self, key: Key, live: LiveRollout, observed: Observed, plan: Plan, now: datetime) -> Plan:

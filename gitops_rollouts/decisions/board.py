@@ -122,3 +122,31 @@ class Board:
         for namespace, name in keys:
             for listener in tuple(self._listeners):
                 listener(namespace, name)
+
+
+class BoardView:
+    """The board as controllers see it, and which GitSyncs there are."""
+
+    def __init__(self, board: Board, expects: Callable[[str], bool]) -> None:
+        self._board = board
+        self._expects = expects
+
+    def get(self, namespace: str, name: str) -> InGit | None:
+        """`Board.get`."""
+        return self._board.get(namespace, name)
+
+    def fetched_at(self, target: str) -> datetime | None:
+        """`Board.fetched_at`."""
+        return self._board.fetched_at(target)
+
+    def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
+        """`Board.see_abort`."""
+        self._board.see_abort(namespace, name, aborted_at)
+
+    def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
+        """`Board.withdrawn`."""
+        return self._board.withdrawn(namespace, name)
+
+    def expects(self, target: str) -> bool:
+        """Whether a GitSync of this name is there, or may be."""
+        return self._expects(target)

@@ -96,3 +96,17 @@ def weights(spec: RolloutSpec, gate: int) -> tuple[int, int]:
     before = [step.set_weight for step in spec.steps[:gate] if step.set_weight is not None]
     after = [step.set_weight for step in spec.steps[gate + 1 :] if step.set_weight is not None]
     return (percent(spec, before[-1]) if before else 0), (percent(spec, after[0]) if after else 100)
+
+
+def wanted_weight(rollout: Rollout) -> int:
+    """The weight of the last setWeight step that was reached; 100 once all are done, 0 for an aborted update."""
+    status, steps = rollout.status, rollout.spec.steps
+    if status.stable_rs in ("", status.current_pod_hash):
+        return 100
+    if status.abort:
+        return 0
+    index = status.current_step_index
+    if index is None or index >= len(steps):
+        return 100
+    reached = [step.set_weight for step in steps[: index + 1] if step.set_weight is not None]
+    return percent(rollout.spec, reached[-1]) if reached else 0

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
+from gitops_rollouts.api.durations import short_duration
 from gitops_rollouts.cli.durations import seconds_of
-from gitops_rollouts.cli.output import Format, age, clean, print_data, print_table, short_duration
+from gitops_rollouts.cli.output import Format, age, clean, print_data, print_table
 from gitops_rollouts.errors import ConfigError
 
 
