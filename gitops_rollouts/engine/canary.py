@@ -172,7 +172,7 @@ def _pause(scene: Scene) -> _Paused:
     step, status = scene.step, scene.status
     if step is None or step.pause is None or status.promote_full or scene.aborted or scene.promoted or scene.first:
         return _Paused()
-    if scene.leave.back_to is not None:
+    if scene.leave.back_to is not None or scene.leave.queued:
         return _Paused()
     running = pause_of(status.pause_conditions)
     if running is not None:

@@ -7,13 +7,13 @@ that no GitSync applies.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from gitops_rollouts.api import analysis
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, current_runs, desired, experiment_steps, scaling, traffic
+from gitops_rollouts.engine import conditions, current_runs, desired, experiment_steps, scaling, traffic, turn
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
@@ -35,6 +35,7 @@ HELD: Final = "HeldByGit"
 EDITED: Final = "EditedOutsideGit"
 STALE: Final = "GitStale"
 BEHIND: Final = "NotYetApplied"
+QUEUED: Final = "WaitsForItsTurn"
 WITHDRAWN: Final = "ApprovalWithdrawn"
 NOT_IN_GIT: Final = "PromotionNotInGit"
 RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
@@ -60,6 +61,7 @@ def obey(scene: Scene) -> Scene:
     leave = replace(
         scene.leave,
         stale=updating and not authority.fresh,
+        queued=updating and turn.is_queued(scene, authority),
         tree_abort=authority.abort if authority.applied and not scene.promoted else None,
     )
     scene = replace(scene, leave=leave)
@@ -280,14 +282,15 @@ def tell(scene: Scene, reason: str, text: str) -> Plan | None:
     """The write of the condition `HELD`, with a Warning event; an empty reason removes it."""
     old = scene.status.conditions
     before = conditions.find(old, HELD)
-    if (before.reason if before else "") == reason:
+    if (before.reason if before else "") == reason and not (before and reason == QUEUED and before.message != text):
         return None
     if reason:
-        new = conditions.with_condition(old, HELD, "True", reason, text, scene.now)
+        new = conditions.with_condition(old, HELD, "True", reason, text, scene.now, refresh=reason == QUEUED)
     else:
         new = _restart_clock(conditions.without(old, HELD), scene)
     status = scene.status.model_copy(update={"conditions": new})
-    return Plan(status=with_phase(scene, status), events=(EmitEvent(reason, text, "Warning"),) if reason else ())
+    kind: Literal["Normal", "Warning"] = "Normal" if reason == QUEUED else "Warning"
+    return Plan(status=with_phase(scene, status), events=(EmitEvent(reason, text, kind),) if reason else ())
 
 
 def _restart_clock(old: tuple[Condition, ...], scene: Scene) -> tuple[Condition, ...]:
@@ -310,6 +313,8 @@ def _why_held(scene: Scene) -> tuple[str, str]:
         return "", ""
     if leave.stale:
         return _why_stale(authority)
+    if leave.queued:
+        return QUEUED, f"The update has not begun: {authority.waits}"
     if leave.back_to is not None:
         where = f"step {leave.back_to + 1}/{len(scene.steps)} ({scene.steps[leave.back_to].describe()})"
         return WITHDRAWN, f"Git of {authority.target!r} does not approve what follows {where}: going back to it"

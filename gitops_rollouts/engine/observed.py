@@ -184,6 +184,10 @@ class Authority:
     """The first 12 digits of the applied attempt's intent; "" if it isn't known now."""
     former: frozenset[str] = frozenset()
     """What this very intent was called before history was rewritten, 12 digits each (§3 R6): no new attempt."""
+    goes_after: str = ""
+    """The GitSync whose Rollouts come first (``spec.after``, §5); "" if none does."""
+    waits: str = ""
+    """What an update that hasn't begun still waits for there, a sentence without its full stop; "" if it may begin."""
     behind: bool = False
     """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
 

@@ -89,8 +89,10 @@ def next_sizes(scene: Scene, traffic: Traffic) -> RoutedSizes:
     if scene.first or scene.promoted:
         return RoutedSizes(new, stable)
     if scene.leave.held and not scene.aborted:
-        kept = _kept(scene, scene.new)
+        kept = 0 if scene.leave.queued else _kept(scene, scene.new)
         new = kept if scene.leave.edited else min(new, kept)
+        if scene.leave.queued:  # traffic that an earlier version still has comes back
+            stable = max(stable, scene.replicas)
     stable = _while_traffic_is_there(scene, traffic, stable)
     new = _not_before_its_traffic(scene, traffic, index, new)
     if delayed_on_abort(scene):

@@ -52,7 +52,7 @@ class Judged:
 
 def judge(scene: Scene) -> Judged:
     """Look at what runs now, begin what is missing; an update that is over or goes back has no runs."""
-    if scene.first or scene.promoted or scene.aborted or skips_steps(scene):
+    if scene.first or scene.promoted or scene.aborted or scene.leave.queued or skips_steps(scene):
         return Judged(actions=_ended(scene, frozenset()) + experiment_steps.ended(scene, ""))
     stored = scene.status.canary
     step, background = _step(scene), _background(scene)

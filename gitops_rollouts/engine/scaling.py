@@ -43,7 +43,7 @@ def current_split(scene: Scene) -> tuple[int, int]:
     if scene.first and scene.leave.tree_abort is not None:
         return 0, 0
     if scene.leave.held and not (scene.first or scene.promoted or scene.aborted):
-        kept = _kept(scene.new, scene.replicas)
+        kept = 0 if scene.leave.queued else _kept(scene.new, scene.replicas)
         new = kept if scene.leave.edited else min(new, kept)
         stable = max(stable, scene.replicas - new)
     return new, stable

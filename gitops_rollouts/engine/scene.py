@@ -28,6 +28,8 @@ class Leave:
     """The live template or steps aren't those that were applied: keep everything as it is."""
     stale: bool = False
     """An update runs and Git wasn't read for too long: nothing moves forward."""
+    queued: bool = False
+    """Another GitSync goes first and isn't there yet: the update doesn't begin (docs/decisions.md §5)."""
     back_to: int | None = None
     """The gate that the update has passed without an approval that still stands: go back to it."""
     tree_abort: TreeAbort | None = None
@@ -37,7 +39,7 @@ class Leave:
     @property
     def held(self) -> bool:
         """Whether no step may end, no weight may grow and nothing may be promoted."""
-        return self.edited or self.stale
+        return self.edited or self.stale or self.queued
 
 
 @dataclass(frozen=True, slots=True)

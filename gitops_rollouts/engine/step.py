@@ -24,6 +24,7 @@ from gitops_rollouts.engine import (
     persist,
     revisions,
     scaling,
+    turn,
     workload,
 )
 from gitops_rollouts.engine.blue_green import passes as blue_green
@@ -196,7 +197,7 @@ def _pass(scene: Scene) -> Plan:
     if written is not None:
         return written
     scene, actions = revisions.sync(scene)
-    plan = _progress(scene, actions)
+    plan = _progress(scene, (*actions, *turn.begin(scene)))
     if scene.leave.held:
         return replace(plan, look_again=moments.soonest(plan.look_again, _HELD_AGAIN))
     return plan

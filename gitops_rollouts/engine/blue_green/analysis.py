@@ -66,7 +66,7 @@ def read(scene: Scene, roles: Roles) -> Analyses:
 def begin(scene: Scene, roles: Roles, sized: Sized, found: Analyses) -> Analyses:
     """The same with the run that begins in this pass, once the version that it looks at has all its pods (§10.8)."""
     side = found.side
-    if side is None or scene.leave.edited or not sized.ready or _is_paused(scene):
+    if side is None or scene.leave.edited or scene.leave.queued or not sized.ready or _is_paused(scene):
         return found
     switched = side == "PostPromotion"
     if switched and targets.waits(scene):

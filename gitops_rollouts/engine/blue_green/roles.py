@@ -26,7 +26,7 @@ class Roles:
     aborted: bool
     """Aborted, and nothing lifts that in this pass."""
     halted: bool
-    """``spec.paused``, or an inconclusive analysis: the preview, the pause and the switch wait."""
+    """``spec.paused``, an inconclusive analysis, or not its turn yet: the preview, the pause and the switch wait."""
     held: bool
     """Git lets nothing move forward (docs/decisions.md §4)."""
     gated: bool
@@ -59,7 +59,11 @@ def roles_of(scene: Scene) -> Roles:
         active=active,
         serves=serves,
         aborted=scene.aborted and not skips_steps(scene),
-        halted=scene.spec.paused or pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None,
+        halted=(
+            scene.spec.paused
+            or scene.leave.queued
+            or pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None
+        ),
         held=scene.leave.held,
         gated=gated,
         unserved=unserved,

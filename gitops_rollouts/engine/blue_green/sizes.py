@@ -67,6 +67,8 @@ def _new(scene: Scene, roles: Roles) -> tuple[int, str | None]:
         return _aborted(scene, roles, scene.apart)
     if scene.first and scene.leave.tree_abort is not None:
         return 0, None
+    if scene.leave.queued:
+        return 0, None
     # until it is used, the delay is what tells that this version is still up for a fast way back
     kept = scene.new.annotations.get(SCALE_DOWN_DEADLINE) if roles.within_delay else None
     preview = roles.strategy.preview_replica_count
