@@ -135,6 +135,7 @@ class GitSide:
             looked=self._looked,
             stamped=self._stamped,
             cached=self._cached,
+            known=self._known,
             full_pass=options.full_pass,
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
@@ -272,6 +273,10 @@ class GitSide:
     def _cached(self, namespace: str, name: str) -> Cached | None:
         live = self._parts.rollouts.get(namespace, name)
         return Cached(live.rollout.metadata.uid, live.stamp) if live is not None else None
+
+    def _known(self, name: str) -> GitSync | None:
+        live = self._gitsyncs.get("", name)
+        return live.sync if live is not None else None
 
     # --- what the engine's side asks and tells -----------------------------------------------------------------
 

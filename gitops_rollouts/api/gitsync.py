@@ -48,6 +48,16 @@ class GitSyncAuthority(Model):
     """Principals of engines, whose records are trusted; empty: any record is."""
 
 
+class GitSyncElsewhere(Model):
+    """A GitSync of another cluster that reads the same branch."""
+
+    name: str = Field("", json_schema_extra=REQUIRED)
+    path: str = ""
+    """Its ``spec.path``."""
+    target_namespace: str = ""
+    """Its ``spec.targetNamespace``."""
+
+
 class GitSyncForge(Model):
     """The forge that the repository is on, for pull requests, approvals and commit statuses."""
 
@@ -104,6 +114,10 @@ class GitSyncSpec(Model):
     """Absent: decisions are branches and commits, and nothing else."""
     authority: GitSyncAuthority | None = None
     """Who may decide; absent: whoever can push."""
+    after: str = ""
+    """A GitSync of the same branch whose Rollouts come first: an update here begins when that one's is stable."""
+    elsewhere: tuple[GitSyncElsewhere, ...] = ()
+    """Those of other clusters that ``after`` names."""
 
     def interval_duration(self) -> timedelta:
         """``interval``, never below 1 s. Raises ValueError if it is no Go duration."""

@@ -9,6 +9,10 @@ from gitops_rollouts.api.rollout import Rollout, RolloutSpec
 from gitops_rollouts.api.status import DEGRADED, HEALTHY, PAUSED, PROGRESSING, RolloutStatus
 
 _ROUTING_FAILED: Final = "traffic routing failed, it is tried again: {}"
+HELD: Final = "HeldByGit"
+"""The type of the condition that says why nothing moves; absent while everything may."""
+QUEUED: Final = "WaitsForItsTurn"
+"""Its reason while another GitSync goes first (docs/decisions.md §5)."""
 Phase = tuple[str, str]
 """(phase, message)"""
 
@@ -51,7 +55,14 @@ def calculate_phase(spec: RolloutSpec, status: RolloutStatus) -> Phase:
         return PAUSED, "manually paused"
     if status.pause_conditions:
         return PAUSED, status.pause_conditions[0].reason
-    return _while_running(spec, status)
+    turn = turn_of(status)
+    return (PAUSED, turn) if turn else _while_running(spec, status)
+
+
+def turn_of(status: RolloutStatus) -> str:
+    """What an update that hasn't begun says of the GitSync that goes first; "" if it has, or waits for none."""
+    found = status.condition(HELD)
+    return found.message if found is not None and found.reason == QUEUED else ""
 
 
 def _while_running(spec: RolloutSpec, status: RolloutStatus) -> Phase:

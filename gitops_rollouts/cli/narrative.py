@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from gitops_rollouts.api import names
 from gitops_rollouts.api.durations import short_duration
 from gitops_rollouts.api.gitsync import GitSync
-from gitops_rollouts.api.phase import is_observed
+from gitops_rollouts.api.phase import is_observed, turn_of
 from gitops_rollouts.cli.output import age
 from gitops_rollouts.cli.run_narrative import is_judged, measured
 from gitops_rollouts.cli.traffic_view import former_share, plugin_of_step, plugin_text
@@ -292,6 +292,10 @@ def _next_of_paused(seen: RolloutView, now: datetime) -> Iterator[str]:
     status, steps = seen.rollout.status, seen.rollout.spec.steps
     if seen.rollout.spec.paused:
         yield f"It is paused by spec.paused: {_command(seen, 'resume')} lets it go on."
+        return
+    turn = turn_of(status)
+    if turn:
+        yield f"{turn}; {_command(seen, 'promote', '--full')} skips that, and all its steps."
         return
     index = status.current_step_index
     stable = version(seen.images_of("stable") or seen.images_of("active"))

@@ -123,6 +123,8 @@ class AuthorityReader:
                 promote_command=command,
                 intent=state.attempt.intent[:_DIGITS] if applied else "",
                 former=_former(stamp, state),
+                goes_after=state.goes_after,
+                waits=state.waits,
             )
         )
 

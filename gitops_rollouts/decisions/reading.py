@@ -18,6 +18,7 @@ from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
 from gitops_rollouts.decisions.overlay import overlay_path
 from gitops_rollouts.decisions.referred import reference_of, with_template
+from gitops_rollouts.decisions.standing import StandingReader, in_turn
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, Placement, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError, RefMissing
 from gitops_rollouts.git.repository import Mirror
@@ -96,6 +97,7 @@ class TargetReader:
         self._renderer = renderer
         self._others = others
         self.guard = Guard(mirror, renderer, self.contents)
+        self.standings = StandingReader(mirror, renderer, self.contents, self.guard)
         self._intents = IntentReader(mirror, self.contents)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
@@ -226,6 +228,9 @@ class TargetReader:
                 )
         if base:
             rollouts.update(_still_there(base, now, head))
+        if spec.after is not None:
+            first = self.standings.at(spec.after, spec.branch, head, spec.policy)
+            rollouts = in_turn(rollouts, rendered, first)
         return TargetAt(spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends)
 
     def _rollout(

@@ -59,10 +59,20 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """Another GitSync of the same branch, of whatever cluster (§5). ``problem``: why its part can't be found."""
+
+    name: str
+    path: str = ""
+    target_namespace: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TargetSpec:
     """What of a repository a GitSync reads: its name, branch, directory and default namespace.
 
-    ``policy``: who may decide, None where everybody who can push may.
+    ``policy``: who may decide, None where everybody who can push may. ``after``: whose Rollouts come first.
     """
 
     name: str
@@ -70,6 +80,7 @@ class TargetSpec:
     path: str
     target_namespace: str = ""
     policy: Policy | None = None
+    after: Other | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,10 @@ class InGit:
     same."""
     unanchored: frozenset[str] = frozenset()
     """Keys of lines in force that name a commit which a rewritten history lacks (§3 R6): to be carried over to it."""
+    goes_after: str = ""
+    """The GitSync whose Rollout comes first, if one does (§5)."""
+    waits: str = ""
+    """What an update that hasn't begun waits for there, without a full stop; empty: it may begin."""
     blocked: bool = False
     """The tree names this Rollout but it can't be used now (or it may be in a file that can't be read): all else is
     as it was before, and nothing is written."""

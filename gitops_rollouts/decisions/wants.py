@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from gitops_rollouts.api.evidence import Evidence, read_evidence
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import OUTBOX
-from gitops_rollouts.api.phase import phase_of
+from gitops_rollouts.api.phase import phase_of, turn_of
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import HEALTHY, PAUSED, PROGRESSING
 from gitops_rollouts.decisions.gates import Gate, gate_at, weights
@@ -138,7 +138,7 @@ def is_moving(rollout: Rollout) -> bool:
     """Whether the Rollout is on its way by itself: records of its target wait for it."""
     phase = phase_of(rollout)[0]
     if phase == PAUSED:
-        return not rollout.spec.paused and gate_at(rollout) is None
+        return not (rollout.spec.paused or turn_of(rollout.status)) and gate_at(rollout) is None
     return phase == PROGRESSING
 
 

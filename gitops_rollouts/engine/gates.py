@@ -12,6 +12,7 @@ from typing import Final, Literal
 from gitops_rollouts.api import analysis
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
+from gitops_rollouts.api.phase import HELD, QUEUED
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
 from gitops_rollouts.engine import conditions, current_runs, desired, experiment_steps, scaling, traffic, turn
 from gitops_rollouts.engine.blue_green.analysis import read
@@ -30,12 +31,9 @@ from gitops_rollouts.engine.scene import (
     pause_of,
 )
 
-HELD: Final = "HeldByGit"
-"""The type of the condition that says why nothing moves; absent while everything may."""
 EDITED: Final = "EditedOutsideGit"
 STALE: Final = "GitStale"
 BEHIND: Final = "NotYetApplied"
-QUEUED: Final = "WaitsForItsTurn"
 WITHDRAWN: Final = "ApprovalWithdrawn"
 NOT_IN_GIT: Final = "PromotionNotInGit"
 RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
@@ -311,10 +309,8 @@ def _why_held(scene: Scene) -> tuple[str, str]:
         return EDITED, edited_text(authority)
     if scene.aborted:
         return "", ""
-    if leave.stale:
-        return _why_stale(authority)
-    if leave.queued:
-        return QUEUED, f"The update has not begun: {authority.waits}"
+    if leave.held:
+        return _why_stale(authority) if leave.stale else (QUEUED, f"The update has not begun: {authority.waits}")
     if leave.back_to is not None:
         where = f"step {leave.back_to + 1}/{len(scene.steps)} ({scene.steps[leave.back_to].describe()})"
         return WITHDRAWN, f"Git of {authority.target!r} does not approve what follows {where}: going back to it"

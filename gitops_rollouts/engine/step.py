@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gitops_rollouts.api.names import PROVEN
-from gitops_rollouts.api.phase import calculate_phase
+from gitops_rollouts.api.phase import HELD, calculate_phase
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.api.validation import FieldError
@@ -240,11 +240,11 @@ def _conditions_first(scene: Scene) -> Plan | None:
 def _held_without(observed: Observed, claimed: Claimed, now: datetime) -> Plan:
     """Edited outside Git while the applied version has no ReplicaSet (yet): wait, and say why."""
     authority, status = observed.authority, observed.rollout.status
-    before = conditions.find(status.conditions, gates.HELD)
+    before = conditions.find(status.conditions, HELD)
     if authority is None or (before is not None and before.reason == gates.EDITED):
         return Plan(actions=claimed.actions, look_again=_HELD_AGAIN)
     text = gates.edited_text(authority)
-    told = conditions.with_condition(status.conditions, gates.HELD, "True", gates.EDITED, text, now)
+    told = conditions.with_condition(status.conditions, HELD, "True", gates.EDITED, text, now)
     return Plan(
         actions=claimed.actions,
         status=status.model_copy(update={"conditions": told}),

@@ -157,7 +157,10 @@ def _forward(scene: Scene) -> int:
 
 
 def _allowed(scene: Scene, weight: int) -> int:
-    """No weight grows while Git holds the update, and none is left before it begins; steps edited outside Git have no say at all."""
+    """No weight grows while Git holds the update, and none is left before its turn.
+
+    Steps edited outside Git have no say at all.
+    """
     if not scene.leave.held:
         return weight
     if scene.leave.queued:

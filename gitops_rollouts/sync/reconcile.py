@@ -28,6 +28,7 @@ from gitops_rollouts.render.objects import Identity
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.apply import Applier
 from gitops_rollouts.sync.credentials import read_forge, read_remote
+from gitops_rollouts.sync.environments import first_of
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.order import removal_order
@@ -83,7 +84,7 @@ class GitSyncReconciler:
     a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`), ``forge`` on which
     forge the repository is,
     ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
-    stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it.
+    stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it; ``known``: a GitSync.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class GitSyncReconciler:
         looked: Callable[[str, Seen], None] | None = None,
         stamped: Callable[[str], Mapping[Key, Attempt]] = lambda name: {},
         cached: Callable[[str, str], Cached | None] = lambda namespace, name: None,
+        known: Callable[[str], GitSync | None] = lambda name: None,
         full_pass: timedelta = FULL_PASS,
     ) -> None:
         self._client = client
@@ -123,6 +125,7 @@ class GitSyncReconciler:
         self._looked = looked
         self._stamped = stamped
         self._cached = cached
+        self._known = known
         self._targets: dict[str, _Target] = {}
         self._claims = Claims(wake)
         remover = Remover(client, discovery, fence)
@@ -230,7 +233,7 @@ class GitSyncReconciler:
             return interval  # what applies may come any time
         full = target.memory.full_pass_at
         again = max(full - now, timedelta(0)) if full is not None else None
-        if _names_keys(sync):  # nobody watches that object
+        if _names_keys(sync) or sync.spec.after:  # nobody watches that object
             return min(again, _CREDENTIALS_FOR) if again is not None else _CREDENTIALS_FOR
         return again
 
@@ -275,7 +278,8 @@ class GitSyncReconciler:
             mirror = self._repositories.mirror(name, remote)
             target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now
-        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace, target.policy)
+        after = first_of(sync, self._known)
+        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace, target.policy, after)
         if self._opened is not None:
             self._opened(sync, target.mirror, what)
         self.poller.watch(name, target.mirror, spec.branch, interval)

@@ -202,6 +202,22 @@ def test_a_spec_that_no_pass_has_seen_is_no_edit() -> None:
             "It waits for a person (InconclusiveAnalysisRun): `gor promote web -n shop` goes on",
         ),
         (
+            {
+                "phase": "Paused",
+                "message": "The update has not begun: prod-eu/shop/web goes first",
+                "conditions": [
+                    {
+                        "type": "HeldByGit",
+                        "status": "True",
+                        "reason": "WaitsForItsTurn",
+                        "message": "The update has not begun: prod-eu/shop/web goes first, and its web:v2 is aborted",
+                    }
+                ],
+            },
+            {},
+            "prod-eu/shop/web goes first, and its web:v2 is aborted; `gor promote web -n shop --full` skips that",
+        ),
+        (
             {"phase": "Degraded", "message": "InvalidSpec: The Rollout is wrong."},
             {},
             "Its spec can't be used; correct it in Git: The Rollout is wrong.",

@@ -141,6 +141,9 @@ def test_what_moves() -> None:
     assert is_moving(live(phase="Progressing"))
     assert not is_moving(live(phase="Healthy"))
     assert not is_moving(live(phase="Degraded"))
+    held = {"type": "HeldByGit", "reason": "WaitsForItsTurn", "message": "prod-eu goes first"}
+    assert is_moving(live(phase="Paused"))
+    assert not is_moving(live(phase="Paused", conditions=[held]))
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))

@@ -60,9 +60,7 @@ def roles_of(scene: Scene) -> Roles:
         serves=serves,
         aborted=scene.aborted and not skips_steps(scene),
         halted=(
-            scene.spec.paused
-            or scene.leave.queued
-            or pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None
+            scene.spec.paused or scene.leave.queued or pause_of(scene.status.pause_conditions, INCONCLUSIVE) is not None
         ),
         held=scene.leave.held,
         gated=gated,

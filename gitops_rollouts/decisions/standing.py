@@ -1,0 +1,225 @@
+"""What another GitSync's part of the tree tells of its Rollouts, for the environments behind it (docs/decisions.md §5).
+
+Git is the only bus: the other GitSync may belong to another cluster, and nobody asks that one's API server.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from gitops_rollouts.api.names import ABORT, STABLE
+from gitops_rollouts.decisions.contents import ContentHistory
+from gitops_rollouts.decisions.grammar import Abort, Malformed, Stable, parse_line
+from gitops_rollouts.decisions.guard import Guard, Trail
+from gitops_rollouts.decisions.identity import Subject, digests
+from gitops_rollouts.decisions.image_edit import containers_of
+from gitops_rollouts.decisions.message import short_image
+from gitops_rollouts.decisions.policy import Policy
+from gitops_rollouts.decisions.referred import reference_of, users, with_template
+from gitops_rollouts.decisions.state import InGit, Key, Other, TargetSpec
+from gitops_rollouts.errors import GitError
+from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.render.objects import Rendered, RenderedObject
+from gitops_rollouts.render.renderer import Renderer
+
+_REMEMBERED: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One Rollout of another GitSync: the version in the tree, and the record of its engine, if it is believed.
+
+    ``images``: of each container by its name.
+    """
+
+    subject: Subject
+    template: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    record: Stable | None = None
+    distrust: str = ""
+    """Why the record isn't believed."""
+    aborted: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the version in the tree is the one that serves everything there."""
+        return self.record is not None and self.record.template == self.template and not self.distrust
+
+    @property
+    def version(self) -> str:
+        """The version in the tree, for people."""
+        return short_image(next(iter(self.images.values()), ""), self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """Every Rollout of another GitSync at one commit. ``problem``: why that can't be told, a sentence's end."""
+
+    other: Other
+    found: Mapping[Key, Standing] = field(default_factory=dict)
+    unknown: frozenset[Key] = frozenset()
+    incomplete: bool = False
+    problem: str = ""
+
+    def match(self, key: Key) -> Standing | None:
+        """The counterpart of a Rollout: of the same namespace and name, else the only one of that name."""
+        if key in self.found:
+            return self.found[key]
+        named = [standing for (_, name), standing in self.found.items() if name == key[1]]
+        return named[0] if len(named) == 1 else None
+
+    def waits(self, key: Key, images: Mapping[str, str]) -> str:
+        """What this Rollout, whose template has these images, still waits for there; "" if its turn has come.
+
+        One that the other GitSync doesn't have waits for nobody.
+        """
+        label = f"{self.other.name}/{key[0]}/{key[1]}"
+        if self.problem:
+            return f"GitSync {self.other.name} goes first, and {self.problem}"
+        standing = self.match(key)
+        if standing is None:
+            names = [name for _, name in (*self.found, *self.unknown)]
+            if key[1] in names or self.incomplete:
+                return f"{label} goes first, and can't be told from what stands in {self.other.path or 'the root'}"
+            return ""
+        return _waits(standing, images)
+
+
+def _waits(standing: Standing, images: Mapping[str, str]) -> str:
+    label = str(standing.subject)
+    different = [name for name in images if name in standing.images and images[name] != standing.images[name]]
+    if different or not images.keys() & standing.images.keys():
+        theirs = short_image(standing.images[different[0]]) if different else standing.version
+        ours = short_image(images[different[0]]) if different else "the same containers"
+        return f"{label} goes first, and has {theirs} in Git, not {ours}"
+    if standing.aborted:
+        return f"{label} goes first, and its {standing.version} is aborted"
+    if standing.distrust:
+        return f"{label} goes first, and its record isn't believed: {standing.distrust}"
+    if not standing.settled:
+        return f"{label} goes first, and {standing.version} isn't stable there yet"
+    return ""
+
+
+class StandingReader:
+    """Reads other GitSyncs' parts of one repository. Any number of threads may use it."""
+
+    def __init__(self, mirror: Mirror, renderer: Renderer, contents: ContentHistory, guard: Guard) -> None:
+        self._mirror = mirror
+        self._renderer = renderer
+        self._contents = contents
+        self._guard = guard
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[Other, Policy | None, str], Standings] = OrderedDict()
+
+    def at(self, other: Other, branch: str, head: str, policy: Policy | None) -> Standings:
+        """What stands there at a commit. ``policy``: whose records are believed. Blocks.
+
+        Raises GitError if Git, or the program that checks signatures, fails; what the tree holds is never an error.
+        """
+        key = (other, policy, head)
+        with self._lock:
+            if key in self._known:
+                return self._known[key]
+        found = self._read(other, branch, head, policy)
+        with self._lock:
+            self._known[key] = found
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return found
+
+    def recorded(self, other: Other, standing: Standing) -> Mapping[str, str] | None:
+        """The images of the version that the record names; None if its commit doesn't hold it any more. Blocks."""
+        record = standing.record
+        if record is None or standing.distrust:
+            return None
+        if record.template == standing.template:
+            return standing.images
+        try:
+            rendered = self._render(other, self._mirror.tree(record.commit).commit)
+        except GitError:
+            return None
+        key = (standing.subject.namespace, standing.subject.name)
+        _, whole = wholes(rendered).get(key, (None, {}))
+        return containers_of(whole) if digests(whole)[0] == record.template else None
+
+    def _read(self, other: Other, branch: str, head: str, policy: Policy | None) -> Standings:
+        if other.problem:
+            return Standings(other, problem=other.problem)
+        rendered = self._render(other, head)
+        if rendered.failed:
+            why = str(rendered.problems[0]) if rendered.problems else "it can't be rendered"
+            return Standings(other, problem=f"its part of the tree can't be read: {why}")
+        now = self._contents.digester.snapshot(rendered)
+        trails: Mapping[Key, Trail] = {}
+        if policy is not None and policy.engines:
+            spec = TargetSpec(other.name, branch, other.path, other.target_namespace, policy)
+            trails = self._guard.trails(spec, head, policy)
+        found: dict[Key, Standing] = {}
+        for key, (item, whole) in wholes(rendered).items():
+            if key in now.found:
+                found[key] = self._standing(other, item, now.found[key], whole, trails.get(key, Trail()), policy)
+        return Standings(other, found, now.unknown, now.incomplete)
+
+    def _standing(
+        self,
+        other: Other,
+        item: RenderedObject,
+        content: tuple[str, str],
+        whole: Mapping[str, Any],
+        trail: Trail,
+        policy: Policy | None,
+    ) -> Standing:
+        subject = Subject(other.name, item.namespace, item.name)
+        annotations = item.raw["metadata"].get("annotations") or {}
+        record = parse_line(STABLE, annotations.get(STABLE, ""))
+        abort = parse_line(ABORT, annotations[ABORT]) if ABORT in annotations else None
+        aborted = content in trail.kept or isinstance(abort, Malformed)
+        if isinstance(abort, Abort):
+            aborted = aborted or (abort.subject == subject and abort.template == content[0])
+        if not isinstance(record, Stable) or record.subject != subject:
+            return Standing(subject, content[0], containers_of(whole), aborted=aborted)
+        distrust = ""
+        if policy is not None and policy.engines:
+            commit = trail.by.get(STABLE, "")
+            by = self._guard.signature(commit, policy)
+            if not policy.may_record(by):
+                distrust = f"commit {commit[:12] or 'unknown'} is signed by {by.text}, and no engine's key"
+        aborted = aborted and (record.template != content[0] or bool(distrust))  # inert where it serves already
+        return Standing(subject, content[0], containers_of(whole), record, distrust, aborted)
+
+    def _render(self, other: Other, head: str) -> Rendered:
+        tree = self._mirror.tree(head)
+        return self._renderer.render(tree, target=other.name, path=other.path, target_namespace=other.target_namespace)
+
+
+def in_turn(rollouts: Mapping[Key, InGit], rendered: Rendered, first: Standings) -> dict[Key, InGit]:
+    """Each Rollout with what it waits for."""
+    images = {key: containers_of(whole) for key, (_, whole) in wholes(rendered).items()}
+    name = first.other.name
+    return {
+        key: replace(
+            state, goes_after=name, waits=state.waits if state.blocked else first.waits(key, images.get(key, {}))
+        )
+        for key, state in rollouts.items()
+    }
+
+
+def wholes(rendered: Rendered) -> dict[Key, tuple[RenderedObject, Mapping[str, Any]]]:
+    """Every Rollout, as rendered and with its template, unless that stands nowhere."""
+    named = users(rendered.objects)
+    workloads = {one.identity: one for one in rendered.objects if one.identity in named} if named else {}
+    found: dict[Key, tuple[RenderedObject, Mapping[str, Any]]] = {}
+    for item in rendered.objects:
+        if not item.is_rollout:
+            continue
+        reference = reference_of(item.raw, item.namespace)
+        if reference is None:
+            found[item.namespace, item.name] = item, item.raw
+        elif reference in workloads:
+            found[item.namespace, item.name] = item, with_template(item.raw, workloads[reference].raw, reference)
+    return found
