@@ -23,6 +23,7 @@ from gitops_rollouts.controllers.execute_owned import (
 )
 from gitops_rollouts.controllers.execute_runs import act_on_run
 from gitops_rollouts.controllers.observe import LiveRollout
+from gitops_rollouts.engine.persist import REQUESTED
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
@@ -261,6 +262,8 @@ class _Run:
             "reason": action.reason,
             "message": action.message,
         }
+        if action.reason == REQUESTED and self._live.asked_by:
+            entry["actor"] = self._live.asked_by
         if action.run:
             entry["run"] = action.run
         if action.evidence:

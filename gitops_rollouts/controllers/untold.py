@@ -1,9 +1,10 @@
-"""An abort whose outbox entry was refused, told again from the run that decided it (docs/decisions.md §4)."""
+"""An abort whose outbox entry was refused, told again from what still tells of it (docs/decisions.md §4)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +16,7 @@ from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.controllers.observe import LiveRollout
 from gitops_rollouts.decisions.wants import outbox_entry
 from gitops_rollouts.engine.current_runs import GIVEN_UP, given_up_text
+from gitops_rollouts.engine.persist import REQUESTED
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,7 +24,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def explained(
     live: LiveRollout, runs: Iterable[AnalysisRun], evidence: Mapping[str, tuple[Evidence, ...]]
 ) -> LiveRollout:
-    """The Rollout with the entry that is missing in its outbox, if one is and ``runs``, its own, still tell why.
+    """The Rollout with the entry that is missing in its outbox, if one is and the cluster still tells why.
+
+    By the field manager that asked for it, or by ``runs``, its own.
 
     ``evidence``: by a run's name. A step's abort gets the very id that it would have had; of a background analysis the
     step is not known any more.
@@ -31,14 +35,19 @@ def explained(
     if not status.abort or status.aborted_at is None or outbox_entry(live.outbox, format_time(status.aborted_at)):
         return live
     found = [run for run in runs if _decided(run, status)]
-    if not found:
+    aborted_at = format_time(status.aborted_at)
+    if live.asked_by:
+        entry: Raw = {"verb": "abort", "abortedAt": aborted_at, "reason": REQUESTED, "message": status.message}
+        entry["actor"] = live.asked_by
+    elif found:
+        run = max(found, key=lambda run: (run.status.completed_at or _EPOCH, run.metadata.name))
+        entry = _entry(run, aborted_at, evidence.get(run.metadata.name, ()))
+    else:
         return live
-    run = max(found, key=lambda run: (run.status.completed_at or _EPOCH, run.metadata.name))
-    entry = _entry(run, format_time(status.aborted_at), evidence.get(run.metadata.name, ()))
     meta = live.rollout.metadata
     annotations = {**meta.annotations, OUTBOX: json.dumps([entry])}
     told = meta.model_copy(update={"annotations": annotations})
-    return LiveRollout(live.rollout.model_copy(update={"metadata": told}), live.status, live.spec, live.version)
+    return replace(live, rollout=live.rollout.model_copy(update={"metadata": told}))
 
 
 def _decided(run: AnalysisRun, status: RolloutStatus) -> bool:

@@ -25,6 +25,8 @@ class Plugin:
     api: ApiServer
     namespace: str
     name: str = "web"
+    manager: str = ""
+    """The field manager that its requests name; "": the API server makes one of the user agent."""
 
     @property
     def path(self) -> str:
@@ -37,7 +39,8 @@ class Plugin:
         return await self.send("GET", self.path)
 
     async def patch_status(self, **change: Any) -> None:
-        await self.send("PATCH", f"{self.path}/status", {"status": change}, MERGE)
+        named = f"?fieldManager={self.manager}" if self.manager else ""
+        await self.send("PATCH", f"{self.path}/status{named}", {"status": change}, MERGE)
 
     async def patch_spec(self, **change: Any) -> None:
         await self.send("PATCH", self.path, {"spec": change}, MERGE)

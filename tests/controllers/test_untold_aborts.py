@@ -108,3 +108,39 @@ def test_what_did_not_decide_is_not_blamed() -> None:
     failed = world.observe().analysis_runs
     assert explained(without_outbox(other), failed, {}) == without_outbox(other)
     assert live.rollout.status.abort
+
+
+def test_who_asked_the_cluster_for_it_is_told() -> None:
+    """The field manager that set ``status.abort``; never one of ours, and nothing that can't be read."""
+    world = updating(routed(steps=[{"setWeight": 20}, {"pause": {}}], analysis=ERRORS), authority=NOTHING)
+    world.abort()
+    raw = world.raw
+
+    def asked(*entries: Any) -> LiveRollout:
+        return project_rollout({**raw, "metadata": {**raw["metadata"], "managedFields": list(entries)}})
+
+    def entry(manager: str, time: str, *fields: str) -> dict[str, Any]:
+        owned = {"f:status": {f"f:{each}": {} for each in fields}}
+        return {"manager": manager, "operation": "Update", "time": time, "subresource": "status", "fieldsV1": owned}
+
+    live = asked(
+        entry("rollouts-controller", "2026-01-01T00:00:09Z", "abort", "phase"),
+        entry("older", "2026-01-01T00:00:01Z", "abort"),
+        entry("kubectl-argo-rollouts", "2026-01-01T00:00:02Z", "abort"),
+        entry("dashboard", "2026-01-01T00:00:03Z", "pauseConditions"),
+        {"manager": "x", "fieldsV1": {"f:status": 1}},
+        "nonsense",
+    )
+    assert live.asked_by == "kubectl-argo-rollouts"
+    want = wanted(explained(live, (), {}))
+    assert (want.actor, want.reason) == ("kubectl-argo-rollouts", "Requested")
+    # the same decision as if its entry had been written
+    record = world.records[-1]
+    assert (want.reason, want.cause.partition("@")[0]) == (record.reason, "Requested")
+    assert asked(entry("rollouts-controller", "2026-01-01T00:00:09Z", "abort")).asked_by == ""
+    assert project_rollout({**raw, "metadata": {**raw["metadata"], "managedFields": "no"}}).asked_by == ""
+    calm = {**raw, "status": {**raw["status"], "abort": False}}
+    assert (
+        project_rollout({**calm, "metadata": {**raw["metadata"], "managedFields": [entry("a", "", "abort")]}}).asked_by
+        == ""
+    )

@@ -137,28 +137,6 @@ def aborts(loop: Loop) -> list[str]:
     ]  # fmt: skip
 
 
-def test_checks_6_and_7_a_failing_release_is_aborted_recorded_once_and_retried_by_revert(failing: Loop) -> None:
-    failing.release("broken")
-    failing.wait_phase("Degraded", "broken")
-    line = wait_until(lambda: failing.lines().get("abort"), "the abort line")
-    assert "template=" in line
-    # The stable version had everything back before Git was told (docs/decisions.md §0.2).
-    wait_until(lambda: failing.pods_by_image() == {"v1": 5}, "v1 alone")
-    assert len(aborts(failing)) == 1
-    failing.stop()
-    failing.start()
-    failing.settled(seconds=8)
-    assert failing.phase() == "Degraded"
-    assert failing.pods_by_image() == {"v1": 5}
-
-    failing.revert(aborts(failing)[0])
-    wait_until(lambda: failing.pods_by_image().get("broken"), "one more try from step 0")
-    wait_until(lambda: len(aborts(failing)) == 2, "a second, distinct abort commit")
-    first, second = (failing.git("show", "--format=", "-U0", c).split("id=d-")[1][:10] for c in aborts(failing))
-    assert first != second
-    failing.wait_phase("Degraded", "broken")
-
-
 def test_check_8_the_same_image_pushed_again_stays_quarantined(failing: Loop) -> None:
     bad = failing.release("broken")
     failing.wait_phase("Degraded", "broken")

@@ -24,7 +24,7 @@ def templated(text: str) -> str:
     return filled.replace("ghcr.io/acme/web:TAG", "{{ .Values.image.repository }}:{{ .Values.image.tag }}")
 
 
-def test_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
+def test_check_19_from_a_chart_in_git_to_the_cluster_and_back(loop: Loop) -> None:
     """docs/decisions.md §1.3 overlay, §1.5 rebuild, §3 R1 (a revert of the values in mid-canary), §8 number 19."""
     values = "envs/prod/values.yaml"
     loop.write("charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
 
+from controllers.plugin_requests import Plugin
 from story.loop import OWN, Loop, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -166,64 +169,45 @@ def test_r13_a_revert_and_its_revert_in_one_push_are_a_fresh_attempt(running: Lo
     running.wait_gate(3, "v2")
 
 
-def test_a_promotion_sent_to_the_cluster_is_undone_and_names_the_command_that_works(
+def test_check_20_kubectl_promote_is_undone_and_kubectl_abort_is_committed_with_its_actor(
     running: Loop, at_first_gate: Release
 ) -> None:
+    """docs/decisions.md §4 "somebody promotes", "somebody aborts in the cluster": each verb as the plugin sends it."""
     at_first_gate("v2")
     sizes = running.pods_by_image()
-    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"pauseConditions": None}})
+    plugin = Plugin(running.cluster.api, running.namespace, manager="kubectl-argo-rollouts")
     events = f"/api/v1/namespaces/{running.namespace}/events"
 
-    def told() -> bool:
-        return any("gor promote" in e["message"] for e in running.cluster.get(events)["items"])
+    def told() -> int:
+        return sum(e.get("count", 1) for e in running.cluster.get(events)["items"] if "gor promote" in e["message"])
 
+    def again(verb: str) -> None:
+        """Paused at the same gate, with nothing moved."""
+        running.wait_gate(1, "v2")
+        wait_until(lambda: running.status().get("pauseConditions"), f"the pause after {verb}")
+        assert not running.status().get("promoteFull")
+        assert running.pods_by_image() == sizes
+
+    assert asyncio.run(plugin.promote()) == {"pauseConditions": None}
     wait_until(told, "an event that names the command")
-    running.wait_gate(1, "v2")
-    assert running.pods_by_image() == sizes
-    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"promoteFull": True}})
+    again("promote")
+    asyncio.run(plugin.promote_full())
     wait_until(lambda: not running.status().get("promoteFull"), "promoteFull to be undone")
-    running.wait_gate(1, "v2")
-    assert running.pods_by_image() == sizes
+    again("promote --full")
+    asyncio.run(plugin.patch_status(pauseConditions=None, currentStepIndex=2))
+    again("promote in mid-step")
+    head = running.git("rev-parse", "origin/main")
+    running.git("fetch", "-q", "origin")
+    assert running.git("rev-parse", "origin/main") == head, "no commit of all that"
 
-
-def test_an_abort_sent_to_the_cluster_is_honoured_and_committed(running: Loop, at_first_gate: Release) -> None:
-    at_first_gate("v2")
-    running.cluster.merge(f"{running.rollout_path}/status", {"status": {"abort": True}})
+    asyncio.run(plugin.abort())
     running.wait_phase("Degraded", "v2")
     wait_until(lambda: running.lines().get("abort"), "the abort line")
     wait_until(lambda: running.pods_by_image() == {"v1": 5}, "v1 alone")
+    body = running.git("log", "-1", "--format=%B", "origin/main")
+    assert "Rollout-Actor: kubectl-argo-rollouts\n" in body
+    (shown,) = json.loads(running.gor("log", "web", "-n", running.namespace, "--verb", "abort", "-o", "json").stdout)
+    assert (shown["actor"], shown["by"]) == ("kubectl-argo-rollouts", "gitops-rollouts[bot]")
     running.gor("retry", "web", "-n", running.namespace)
     running.wait_gate(1, "v2")
     assert "abort" not in running.lines()
-
-
-def test_without_a_fetch_nothing_moves_forward_but_an_abort_acts_at_once(loop: Loop, git_server: object) -> None:
-    loop.start()
-    loop.create_sync(maxStaleness="4s")
-    loop.wait_phase("Healthy", "v1")
-    loop.wait_record()
-    edit(loop, "- pause: {}          # a person decides", "- pause: {duration: 25}", "web: a timed pause")
-    loop.release("v2")
-    wait_until(lambda: loop.status().get("pauseConditions") and loop.pods_by_image().get("v2"), "the timed pause")
-    sizes = loop.pods_by_image()
-    git_server.stop()  # type: ignore[attr-defined]
-    try:
-        wait_until(lambda: _condition(loop, "Fetched")["status"] == "False", "the outage in the status")
-        started = loop.status()["pauseConditions"][0]["startTime"]
-        wait_until(lambda: _age(loop, started) > 32, "the pause to be over", seconds=90)
-        assert loop.pods_by_image() == sizes
-        loop.cluster.merge(f"{loop.rollout_path}/status", {"status": {"abort": True}})
-        wait_until(lambda: loop.pods_by_image() == {"v1": 5}, "v1 alone while Git is away")
-    finally:
-        git_server.start()  # type: ignore[attr-defined]
-    wait_until(lambda: loop.lines().get("abort"), "the abort's commit after the outage")
-
-
-def _condition(loop: Loop, kind: str) -> dict[str, str]:
-    return next(c for c in loop.sync()["status"]["conditions"] if c["type"] == kind)
-
-
-def _age(loop: Loop, stamp: str) -> float:
-    from datetime import UTC, datetime
-
-    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
