@@ -28,6 +28,8 @@ class Seen:
     query: dict[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
+    """Path and query as they were sent, nothing decoded."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -70,7 +72,9 @@ class HttpServer:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        seen = Seen(request.method, request.path, dict(request.query), request.headers, await request.read())
+        seen = Seen(
+            request.method, request.path, dict(request.query), request.headers, await request.read(), request.raw_path
+        )
         self.seen.append(seen)
         self.connections.add(id(request.transport))
         given = self.answer(seen)

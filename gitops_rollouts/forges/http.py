@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -132,18 +132,26 @@ class ForgeHttp:
         return self._change("DELETE", path, query, None)
 
     def pages(
-        self, path: str, query: Mapping[str, str] | None = None, *, most: int = 1000, values: str = ""
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        most: int = 1000,
+        values: str = "",
+        enough: Callable[[Any], bool] = lambda _: False,
     ) -> list[Any]:
-        """All rows of a list, at most ``most``. The next page is where the ``Link`` header says.
+        """All rows of a list, at most ``most``, and no page after one with a row that is ``enough``.
 
-        ``values``: the key that holds the rows where an object does, and ``next`` beside it the next page's address.
+        The next page is where the ``Link`` header says. ``values``: the key that holds the rows where an object does,
+        and ``next`` beside it the next page's address.
         """
         found: list[Any] = []
         where, asked = path, query
         for _ in range(_PAGES):
             answer = self.get(where, query=asked)
-            found += rows(at(answer.data, values) if values else answer.data, self.title)
-            if len(found) >= most:
+            page = rows(at(answer.data, values) if values else answer.data, self.title)
+            found += page
+            if len(found) >= most or any(map(enough, page)):
                 break
             follows = text(answer.data, "next", most=4096) if values else _next(answer.headers)
             if not follows:
@@ -265,7 +273,7 @@ class ForgeHttp:
 
 
 def _authorization(settings: ForgeSettings) -> str:
-    if settings.username:
+    if settings.kind == "bitbucket" and settings.username not in ("", "x-token-auth"):
         pair = f"{settings.username}:{settings.token}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
     if not settings.token.isascii() or not settings.token.isprintable():

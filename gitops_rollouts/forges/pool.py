@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from gitops_rollouts.errors import ConfigError
+from gitops_rollouts.forges.bitbucket import BitbucketForge
 from gitops_rollouts.forges.forge import Forge, ForgeSettings
+from gitops_rollouts.forges.gitlab import GitLabForge
 
-MAKERS: Final[Mapping[str, Callable[[ForgeSettings], Forge]]] = {}
+MAKERS: Final[Mapping[str, Callable[[ForgeSettings], Forge]]] = {"gitlab": GitLabForge, "bitbucket": BitbucketForge}
 """How each kind is made."""
 
 

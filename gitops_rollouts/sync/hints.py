@@ -15,7 +15,7 @@ import structlog
 
 from gitops_rollouts.api.gitsync import parse_gitsync
 from gitops_rollouts.api.names import HINT_MANAGER, LOOK_NOW
-from gitops_rollouts.errors import GorError, NotFound
+from gitops_rollouts.errors import ConfigError, GorError, NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.informer import Key
 from gitops_rollouts.kube.resources import GITSYNCS
@@ -41,13 +41,16 @@ class Hints:
         self._client = client
         self._clock = clock
         self._monotonic = monotonic
-        self._secrets: dict[str, tuple[bytes, float]] = {}
+        self._secrets: dict[str, tuple[bytes | None, float]] = {}
         self._told: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def secret(self, name: str) -> bytes:
-        """What a GitSync's webhooks are signed with; empty: it takes none. A change is noticed within half a minute."""
+    async def secret(self, name: str) -> bytes | None:
+        """What a GitSync's webhooks are signed with; empty: it takes none; None: the cluster doesn't say.
+
+        A change is noticed within half a minute.
+        """
         now = self._monotonic()
         held = self._secrets.get(name)
         if held is not None and now < held[1]:
@@ -60,15 +63,18 @@ class Hints:
         self._secrets[name] = (found, now + (_KNOWN_SECONDS if found else _UNKNOWN_SECONDS))
         return found
 
-    async def _read(self, name: str) -> bytes:
+    async def _read(self, name: str) -> bytes | None:
         try:
             spec = parse_gitsync(await self._client.get(GITSYNCS, None, name)).spec
             return await read_webhook_secret(self._client, spec.webhook_secret_ref) if spec.webhook_secret_ref else b""
         except NotFound:
             return b""
+        except ConfigError as error:
+            log.warning("a GitSync takes no webhooks", gitsync=name, error=str(error))
+            return b""
         except GorError as error:
             log.warning("webhooks of a GitSync can't be checked", gitsync=name, error=str(error))
-            return b""
+            return None
 
     def hint(self, name: str) -> None:
         """Tell the leader soon. The last hint of many is never lost to those before it."""

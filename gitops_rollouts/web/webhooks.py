@@ -37,8 +37,8 @@ _STANDARD_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signatur
 """Standard Webhooks, which GitLab's signing tokens follow."""
 _STANDARD_PREFIX: Final = "whsec_"
 
-Secrets = Callable[[str], Awaitable[bytes]]
-"""The webhook secret of a GitSync; empty: it has none, or there is no such GitSync. Never raises."""
+Secrets = Callable[[str], Awaitable[bytes | None]]
+"""The webhook secret of a GitSync; empty: it has none, or there is no such GitSync. None: that can't be told now."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,8 @@ def webhooks_app(secret: Secrets, hint: Callable[[str], None], monotonic: Callab
     """The receiver. ``hint`` is told the name of a GitSync for which somebody who knows its secret has called.
 
     202: taken. 401: the signature is missing or wrong, or there is no such GitSync. 413: larger than `MAX_BODY`.
-    408: too slow. 429: too many.
+    408: too slow. 503: too many, or the secret can't be read now: a forge that gives up on a webhook which refuses
+    calls doesn't on one that is down for a moment.
     """
     bucket = _Bucket(monotonic)
     places = asyncio.Semaphore(_AT_ONCE)
@@ -55,7 +56,7 @@ def webhooks_app(secret: Secrets, hint: Callable[[str], None], monotonic: Callab
     async def receive(request: Request) -> Response:
         name = request.path_params["gitsync"]
         if not bucket.take() or places.locked():
-            return _answer(429, "too many at once", {"Retry-After": "1"})
+            return _answer(503, "too many at once", {"Retry-After": "1"})
         if not _signed_at_all(request.headers):
             return _answer(401, "no signature")
         async with places:
@@ -63,6 +64,8 @@ def webhooks_app(secret: Secrets, hint: Callable[[str], None], monotonic: Callab
             if isinstance(body, Response):
                 return body
             key = await secret(name)
+        if key is None:
+            return _answer(503, "the secret can't be read now", {"Retry-After": "10"})
         if not key or not is_signed(request.headers, body, key):
             log.info("a webhook was refused", gitsync=name[:253])
             return _answer(401, "the signature is wrong, or no GitSync of this name takes webhooks")

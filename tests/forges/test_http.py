@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import time
+from typing import Literal
 
 import pytest
 
@@ -36,7 +37,8 @@ class Clock:
 
 
 def at(url: str, *, budget: Budget | None = None, ca: str = "", username: str = "", seconds: float = 5) -> ForgeHttp:
-    settings = ForgeSettings("gitea", f"{url}/api/v1", "o/r", token=TOKEN, ca_certificate=ca, username=username)
+    kind: Literal["gitea", "bitbucket"] = "bitbucket" if username else "gitea"
+    settings = ForgeSettings(kind, f"{url}/api/v1", "o/r", token=TOKEN, ca_certificate=ca, username=username)
     return ForgeHttp(settings, "The forge", budget=budget or Budget(), seconds=seconds)
 
 

@@ -31,9 +31,9 @@ class Receiver:
     hints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     now: float = 100.0
-    secrets: dict[str, bytes] = field(default_factory=lambda: {"prod": SECRET})
+    secrets: dict[str, bytes | None] = field(default_factory=lambda: {"prod": SECRET})
 
-    async def secret(self, name: str) -> bytes:
+    async def secret(self, name: str) -> bytes | None:
         self.asked.append(name)
         return self.secrets.get(name, b"")
 
@@ -134,6 +134,14 @@ async def test_nothing_is_taken_for_a_gitsync_without_a_secret_not_even_of_an_em
         assert receiver.hints == []
 
 
+async def test_a_secret_that_cannot_be_read_now_is_no_refusal() -> None:
+    """A forge gives up on a webhook that is refused, so a cluster that is down for a moment isn't told as one."""
+    async with receiving() as receiver:
+        receiver.secrets["prod"] = None
+        assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 503
+        assert receiver.hints == []
+
+
 async def test_who_signs_nothing_costs_no_request_of_ours() -> None:
     async with receiving() as receiver:
         assert await receiver.post({}) == 401
@@ -160,10 +168,10 @@ async def test_a_body_larger_than_a_mebibyte_is_not_read_to_its_end(chunked: boo
 async def test_so_many_a_second_and_no_more_whoever_asks() -> None:
     async with receiving() as receiver:
         answers = [await receiver.post({}) for _ in range(61)]
-        assert answers == [401] * 60 + [429]
+        assert answers == [401] * 60 + [503]
         receiver.now += 0.125
         assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 202
-        assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 429
+        assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 503
 
 
 @pytest.mark.parametrize("path", ["/", "/webhooks", "/webhooks/", "/webhooks/a/b", "/healthz", "/metrics"])
