@@ -1,4 +1,4 @@
-"""A real bare repository on disk, and a person who writes to it with a plain git client."""
+"""A real repository, bare on disk unless it is elsewhere, and a person who writes to it with a plain git client."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ BOT = Author("gitops-rollouts[bot]", "bot@example.invalid")
 
 
 class Remote:
-    """A bare repository and a person who pushes to it from a clone."""
+    """A repository and a person who pushes to it from a clone.
 
-    def __init__(self, root: Path) -> None:
+    ``url``: of one that is on a server, which ``credentials`` opens (a file as git's own ``store`` has it).
+    """
+
+    def __init__(self, root: Path, url: str = "", credentials: Path | None = None) -> None:
         self.bare = root / "remote.git"
         self.work = root / "work"
-        self.url = f"file://{self.bare}"
-        self._git("init", "-q", "--bare", "--template=", "-b", "main", str(self.bare), cwd=root)
+        self.url = url or f"file://{self.bare}"
         self._git("init", "-q", "--template=", "-b", "main", str(self.work), cwd=root)
-        self.git("remote", "add", "origin", str(self.bare))
-        self._git("config", "receive.denyDeleteCurrent", "ignore", cwd=self.bare)
+        if credentials is not None:
+            self.git("config", "credential.helper", f"store --file={credentials}")
+        self.git("remote", "add", "origin", url or str(self.bare))
+        if not url:
+            self._git("init", "-q", "--bare", "--template=", "-b", "main", str(self.bare), cwd=root)
+            self._git("config", "receive.denyDeleteCurrent", "ignore", cwd=self.bare)
 
     def git(self, *args: str) -> str:
         return self._git(*args, cwd=self.work)

@@ -43,7 +43,11 @@ class PullRequest:
 @dataclass(frozen=True, slots=True)
 class Merged:
     """A merged request as far as authority goes (§6). ``approvers``: who approved its last commit and didn't take
-    that back, never its author."""
+    that back, never its author.
+
+    What became of it is the forge's word. Some let people with the right to write say that a request became any commit
+    (Gitea's ``manually-merged``): whoever believes it checks that ``head`` holds what ``merge_commit`` brings.
+    """
 
     number: int
     url: str

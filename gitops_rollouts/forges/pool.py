@@ -9,9 +9,14 @@ from typing import Final
 from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.forges.bitbucket import BitbucketForge
 from gitops_rollouts.forges.forge import Forge, ForgeSettings
+from gitops_rollouts.forges.gitea import GiteaForge
 from gitops_rollouts.forges.gitlab import GitLabForge
 
-MAKERS: Final[Mapping[str, Callable[[ForgeSettings], Forge]]] = {"gitlab": GitLabForge, "bitbucket": BitbucketForge}
+MAKERS: Final[Mapping[str, Callable[[ForgeSettings], Forge]]] = {
+    "bitbucket": BitbucketForge,
+    "gitea": GiteaForge,
+    "gitlab": GitLabForge,
+}
 """How each kind is made."""
 
 

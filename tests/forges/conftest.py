@@ -1,5 +1,10 @@
 """What every forge's tests share."""
 
-from http_server import certificate
+import pytest
 
-__all__ = ["certificate"]
+pytest.register_assert_rewrite("forges.contract")
+
+from gitea_program import gitea, gitea_repository  # noqa: E402 - after its line above
+from http_server import certificate  # noqa: E402
+
+__all__ = ["certificate", "gitea", "gitea_repository"]

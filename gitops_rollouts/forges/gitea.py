@@ -1,0 +1,223 @@
+"""Gitea, and Forgejo which speaks the same API (docs/decisions.md §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from gitops_rollouts.errors import ForgeMissing, ForgeRefused, ForgeUnreachable
+from gitops_rollouts.forges.approvals import Review, approvers
+from gitops_rollouts.forges.budget import SHARED, Budget
+from gitops_rollouts.forges.fields import CHECK_URL, MAX_BODY, at, commit, flag, number, text, web_link
+from gitops_rollouts.forges.forge import (
+    MAX_DESCRIPTION,
+    CommitStatus,
+    ForgeSettings,
+    Merged,
+    PullRequest,
+)
+from gitops_rollouts.forges.http import ForgeHttp
+
+_PAGE: Final = "50"
+_STYLES: Final = (
+    ("merge", "allow_merge_commits"),
+    ("rebase", "allow_rebase"),
+    ("rebase-merge", "allow_rebase_explicit"),
+    ("squash", "allow_squash_merge"),
+    ("fast-forward-only", "allow_fast_forward_only_merge"),
+)
+_SAYS: Final[Mapping[str, Literal["yes", "no"]]] = {"APPROVED": "yes", "REQUEST_CHANGES": "no"}
+
+
+class GiteaForge:
+    """One repository on a Gitea or Forgejo. See `Forge` for what each does."""
+
+    def __init__(self, settings: ForgeSettings, budget: Budget = SHARED) -> None:
+        self.title = "Gitea"
+        self._http = ForgeHttp(settings, self.title, budget=budget)
+        self._repo = f"/repos/{settings.project}"
+        self._web = f"{settings.api.removesuffix('/api/v1')}/{settings.project}"
+
+    def open_requests(self, base: str, prefix: str) -> Sequence[PullRequest]:
+        """It knows no ETag: the question is asked in full each time."""
+        query = {"state": "open", "base_branch": base, "sort": "oldest", "limit": _PAGE}
+        found = (self._request(each) for each in self._http.pages(f"{self._repo}/pulls", query))
+        return [each for each in found if each and each.base == base and each.branch.startswith(prefix)]
+
+    def find(self, branch: str, base: str) -> PullRequest | None:
+        """One question where there never was one; its answer to that one may be an older request."""
+        try:
+            oldest = self._http.get(f"{self._repo}/pulls/{quote(base, safe='')}/{quote(branch)}").data
+        except ForgeMissing:
+            return None
+        newest = self._newest(branch, base) or self._request(oldest)
+        if newest is None or (newest.branch, newest.base) != (branch, base):
+            return None
+        if newest.state == "merged":
+            return replace(newest, merged_by=text(self._get(newest.number), "merged_by", "login"))
+        return self._with_closer(newest) if newest.state == "closed" else newest
+
+    def open(self, branch: str, base: str, title: str, body: str) -> PullRequest:
+        """A second one is refused by the forge: then the first is what is wanted."""
+        wanted = {"head": branch, "base": base, "title": title, "body": body}
+        try:
+            made = self._request(self._http.post(f"{self._repo}/pulls", json=wanted).data)
+        except ForgeRefused:
+            made = next((each for each in self.open_requests(base, branch) if each.branch == branch), None)
+            if made is None:
+                raise
+        if made is None:
+            raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
+        return made
+
+    def edit(self, number: int, *, title: str | None = None, body: str | None = None) -> None:
+        """Only what is given."""
+        given = {"title": title, "body": body}
+        self._patch(number, {name: value for name, value in given.items() if value is not None})
+
+    def close(self, number: int) -> None:
+        """What is merged can't be closed, and needn't be."""
+        try:
+            self._patch(number, {"state": "closed"})
+        except ForgeRefused:
+            if at(self._get(number), "state") != "closed":
+                raise
+
+    def reopen(self, number: int) -> None:
+        """It would open one whose branch is gone; that is refused here."""
+        live = self._get(number)
+        if text(live, "head", "ref").startswith("refs/"):
+            raise ForgeRefused(f"{self.title} can't reopen request {number}: its branch is gone")
+        if at(live, "state") != "open":
+            self._patch(number, {"state": "open"})
+
+    def comment(self, number: int, text: str) -> None:
+        """Comments hang below the issue that a request is as well."""
+        self._http.post(f"{self._repo}/issues/{number}/comments", json={"body": text})
+
+    def merge(self, number: int, head: str, *, when_ready: bool = False) -> None:
+        """A merge that it puts off isn't pinned by Gitea: its rules should dismiss approvals when commits are added."""
+        live = self._get(number)
+        if self._head(number) != head:
+            raise ForgeRefused(f"request {number} on {self.title} has another head than {head[:12]} by now")
+        if flag(live, "merged"):
+            return
+        wanted = {
+            "Do": self._style(),
+            "head_commit_id": head,
+            "merge_when_checks_succeed": when_ready,
+            "delete_branch_after_merge": False,
+        }
+        try:
+            self._http.post(f"{self._repo}/pulls/{number}/merge", json=wanted)
+        except ForgeRefused as error:
+            if not (when_ready and "already scheduled" in str(error)):
+                raise
+
+    def set_status(self, commit: str, status: CommitStatus) -> None:
+        """The newest of a context is what it shows."""
+        wanted = {
+            "context": status.context,
+            "state": status.state,
+            "description": status.description[:MAX_DESCRIPTION],
+            "target_url": status.url,
+        }
+        self._http.post(f"{self._repo}/statuses/{commit}", json=wanted)
+
+    def merged_as(self, commit: str) -> Merged | None:
+        """Approvals count that are of the head which was merged, whatever the branch has had since."""
+        try:
+            live = self._http.get(f"{self._repo}/commits/{commit}/pull").data
+        except ForgeMissing:
+            self._http.get(self._repo)
+            return None
+        found = self._request(live, of_forks=True)
+        if found is None or found.state != "merged" or found.merge_commit != commit:
+            return None
+        head = self._head(found.number)
+        return Merged(
+            number=found.number,
+            url=found.url,
+            base=found.base,
+            author=found.author,
+            merged_by=found.merged_by,
+            approvers=approvers(self._reviews(found.number), head, found.author),
+            head=head,
+            merge_commit=commit,
+        )
+
+    def commit_url(self, commit: str) -> str:
+        """On its web site."""
+        return f"{self._web}/commit/{commit}"
+
+    def _get(self, index: int) -> Any:
+        return self._http.get(f"{self._repo}/pulls/{index}").data
+
+    def _patch(self, index: int, wanted: dict[str, str]) -> None:
+        self._http.patch(f"{self._repo}/pulls/{index}", json=wanted)
+
+    def _newest(self, branch: str, base: str) -> PullRequest | None:
+        query = {"state": "all", "base_branch": base, "limit": _PAGE}
+        rows = self._http.pages(f"{self._repo}/pulls", query, enough=lambda each: _is(each, branch, base))
+        return next((self._request(each) for each in rows if _is(each, branch, base)), None)
+
+    def _head(self, index: int) -> str:
+        """What the request's own ref has: a branch may have been made anew since it was merged."""
+        found = self._http.get(f"{self._repo}/git/refs/pull/{index}/head").data
+        rows = found if isinstance(found, list) else [found]
+        return next((commit(each, "object", "sha") for each in rows if text(each, "ref") == _ref(index)), "")
+
+    def _reviews(self, index: int) -> list[Review]:
+        rows = self._http.pages(f"{self._repo}/pulls/{index}/reviews", {"limit": _PAGE})
+        return [
+            Review(
+                by=text(each, "user", "login"),
+                says=_SAYS[text(each, "state")],
+                commit=commit(each, "commit_id"),
+                void=at(each, "stale") is not False or at(each, "dismissed") is not False,
+            )
+            for each in sorted(rows, key=lambda each: number(each, "id"))
+            if text(each, "state") in _SAYS
+        ]
+
+    def _style(self) -> str:
+        allowed = self._http.get(self._repo).data
+        return next((style for style, field in _STYLES if flag(allowed, field)), "merge")
+
+    def _with_closer(self, found: PullRequest) -> PullRequest:
+        rows = self._http.pages(f"{self._repo}/issues/{found.number}/timeline", {"limit": _PAGE})
+        closed = [text(each, "user", "login") for each in rows if text(each, "type") == "close"]
+        return replace(found, closed_by=closed[-1] if closed else "")
+
+    def _request(self, live: Any, *, of_forks: bool = False) -> PullRequest | None:
+        """None for a fork's, and for what is none."""
+        if not number(live, "number") or not (of_forks or _is_own(live)):
+            return None
+        merged = flag(live, "merged")
+        return PullRequest(
+            number=number(live, "number"),
+            branch=text(live, "head", "label"),
+            base=text(live, "base", "ref"),
+            head=commit(live, "head", "sha"),
+            state="merged" if merged else "open" if text(live, "state") == "open" else "closed",
+            title=text(live, "title"),
+            body=text(live, "body", most=MAX_BODY),
+            url=web_link(live, "html_url"),
+            author=text(live, "user", "login"),
+            merged_by=text(live, "merged_by", "login"),
+            merge_commit=commit(live, "merge_commit_sha") if merged else "",
+        )
+
+
+def _ref(index: int) -> str:
+    return f"refs/pull/{index}/head"
+
+
+def _is_own(live: Any) -> bool:
+    return number(live, "head", "repo_id") == number(live, "base", "repo_id") != 0
+
+
+def _is(live: Any, branch: str, base: str) -> bool:
+    return _is_own(live) and (text(live, "head", "label"), text(live, "base", "ref")) == (branch, base)
