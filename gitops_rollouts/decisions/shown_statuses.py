@@ -6,7 +6,7 @@ Pure: it reads no clock and does no I/O. Level-triggered: what is due follows fr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,15 +46,18 @@ class Spacing:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a status stands. ``key``: whose it is, None for one of many Rollouts."""
+    """Where a status stands. ``key``: whose it is, None for one of many Rollouts, or for a ``check`` of a request."""
 
     target: str
     commit: str
     key: Key | None
+    check: str = ""
 
     @property
     def context(self) -> str:
         """Its name on the forge."""
+        if self.check:
+            return self.check
         return context_of_all(self.target) if self.key is None else context_of(Subject(self.target, *self.key))
 
 
@@ -103,6 +106,7 @@ class ShownStatuses:
         self._unsent: set[Place] = set()
         self._stale: set[tuple[str, str]] = set()
         self._open: set[Place] = set()
+        self._checks: set[Place] = set()
         self._sent: deque[datetime] = deque()
 
     # --- what is said ------------------------------------------------------------------------------------------
@@ -117,6 +121,20 @@ class ShownStatuses:
         if said is not None:
             self._put(target, Place(state.target, state.attempt.intent, state.key), said, now)
 
+    def check(self, name: str, checks: Mapping[Place, Said], now: datetime) -> None:
+        """What the heads of a target's requests are to show, all of it. A failure is sent even if its request goes."""
+        for place in [each for each in self._checks if each.target == name and each not in checks]:
+            self._checks.discard(place)
+            if place not in self._unsent or self._shown[place].said.state != "failure":
+                self._drop(place)
+        for place, said in checks.items():
+            self._checks.add(place)
+            self._show(place, said, now, urgent=said.state == "failure")
+
+    def _drop(self, place: Place) -> None:
+        self._shown.pop(place, None)
+        self._unsent.discard(place)
+
     def removed(self, name: str, key: Key, now: datetime) -> None:
         """Git has the Rollout no longer."""
         target = self._targets.get(name)
@@ -130,6 +148,7 @@ class ShownStatuses:
         self._shown = {place: shown for place, shown in self._shown.items() if place.target != name}
         self._unsent = {place for place in self._unsent if place.target != name}
         self._stale = {each for each in self._stale if each[0] != name}
+        self._checks = {place for place in self._checks if place.target != name}
 
     def remember(self, place: Place, state: InGit | None, now: datetime) -> None:
         """What was told of an update under way before a restart. ``state``: what Git says of its Rollout now."""
@@ -167,8 +186,7 @@ class ShownStatuses:
             return
         # the same attempt: its commit is no longer in history
         target.commits.get(place.commit, {}).pop(state.key, None)
-        self._shown.pop(place, None)
-        self._unsent.discard(place)
+        self._drop(place)
 
     def _end(self, target: _Target, place: Place, said: Said, now: datetime) -> None:
         last = target.commits.get(place.commit, {}).get(place.key) if place.key else None
@@ -222,14 +240,14 @@ class ShownStatuses:
         """What to send now of any but the ``silent`` targets, what matters most first: a minute's share at most."""
         self._refresh(now)
         unsent = ((place, self._shown[place]) for place in self._unsent if place.target not in silent)
-        found = [(place, shown) for place, shown in unsent if self._time(shown) <= now]
+        found = [(place, shown) for place, shown in unsent if self._time(place, shown) <= now]
         found.sort(key=lambda each: (not each[1].urgent, each[1].said.state == "success", each[1].since))
         return [(place, shown.said) for place, shown in found[: self._left(now)]]
 
     def next(self, now: datetime, silent: Set[str] = frozenset()) -> datetime | None:
         """When something is due of any but the ``silent`` targets; None: all is said."""
         self._refresh(now)
-        times = [self._time(self._shown[place]) for place in self._unsent if place.target not in silent]
+        times = [self._time(place, self._shown[place]) for place in self._unsent if place.target not in silent]
         if not times:
             return None
         soonest = min(times)
@@ -260,6 +278,10 @@ class ShownStatuses:
 
     def _clean(self, place: Place) -> None:
         """Forget a commit from which its Rollouts have gone on, once it shows that."""
+        if place.check:
+            if place not in self._checks:
+                self._drop(place)
+            return
         target = self._targets.get(place.target)
         if target is None:
             return
@@ -277,11 +299,11 @@ class ShownStatuses:
             if not members:
                 target.commits.pop(place.commit, None)
 
-    def _time(self, shown: _Shown) -> datetime:
-        """When one that isn't sent is due."""
+    def _time(self, place: Place, shown: _Shown) -> datetime:
+        """When one that isn't sent is due. A check is what a merge waits for: at once."""
         spacing = self._spacing
-        at = shown.since + spacing.first
-        if shown.sent is not None and shown.at is not None:
+        at = shown.since if place.check else shown.since + spacing.first
+        if not place.check and shown.sent is not None and shown.at is not None:
             gap = spacing.least if shown.said.differs(shown.sent) else spacing.counts
             at = shown.at + (max(gap, spacing.late) if shown.count >= spacing.many else gap)
         return max(at, shown.not_before) if shown.not_before else at

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +17,8 @@ import structlog
 
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.commit_status import Said
+from gitops_rollouts.decisions.request_check import PROMOTABLE, promotable
+from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.shown_statuses import Place, ShownStatuses, Spacing
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, GorError
@@ -75,6 +77,12 @@ class StatusKeeper:
     def say(self, state: InGit, said: Said | None) -> None:
         """After a pass over a Rollout: what its intent commit is to show. Cheap if unchanged."""
         self._shown.say(state, said, self._clock())
+        self._wake.set()
+
+    def check(self, target: str, views: Iterable[RequestView]) -> None:
+        """What stands as a request of a target now, all of it: whether merging it has an effect."""
+        checks = {Place(target, view.tip, None, PROMOTABLE): promotable(view) for view in views if view.tip}
+        self._shown.check(target, checks, self._clock())
         self._wake.set()
 
     def gone(self, target: str, key: Key) -> None:
@@ -167,7 +175,7 @@ class StatusKeeper:
     def _note(self, place: Place, *, under_way: bool) -> None:
         marks = self._marks if self._marks is not None else {}
         name = _mark_of(place)
-        if under_way == (marks.get(name) == place.commit):
+        if place.check or under_way == (marks.get(name) == place.commit):
             return
         try:
             if under_way:

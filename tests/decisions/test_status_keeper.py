@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,9 @@ from decision_repo import manifest
 from git_remote import Remote
 from gitops_rollouts.decisions.commit_status import Said
 from gitops_rollouts.decisions.grammar import Stable
+from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.request_check import PROMOTABLE
+from gitops_rollouts.decisions.request_view import Member, RequestView
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.status_keeper import StatusKeeper
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, ForgeUnreachable
@@ -308,3 +312,38 @@ async def test_without_a_forge_nothing_is_sent_and_nothing_forgotten(engine: Eng
     assert await keeping.after(minutes=1) == 0
     keeping.wall = Wall()
     assert await keeping.after(seconds=1) == 1
+
+
+def view(tip: str = "a" * 40, **more: Any) -> RequestView:
+    members = tuple(Member(Subject("prod", "shop", name), 1) for name in ("api", "web"))
+    made = RequestView("promote", "prod", "rollouts/promote/prod/x-g1", tip, "main", gate=1, members=members)
+    return replace(made, **more)
+
+
+async def test_the_head_of_a_request_is_red_the_moment_that_it_is_stale(keeping: Keeping) -> None:
+    """§2: the check ``rollout/promotable``, which a branch' protection may ask for."""
+    keeping.keeper.check("prod", [view()])
+    assert await keeping.after(seconds=1) == 1
+    assert keeping.texts("a" * 40) == {PROMOTABLE: ("success", "merging promotes 2 Rollouts past gate 1")}
+    keeping.keeper.check("prod", [view(void="superseded by 3b70795")])
+    assert await keeping.after(seconds=1) == 1, "not ten seconds later"
+    assert keeping.texts("a" * 40) == {PROMOTABLE: ("failure", "superseded by 3b70795")}
+    keeping.keeper.check("prod", [])
+    assert await keeping.after(minutes=30) == 0
+
+
+async def test_a_stale_head_is_told_even_if_its_branch_goes_first(keeping: Keeping) -> None:
+    assert keeping.wall is not None
+    keeping.wall.fails = [ForgeUnreachable("away")]
+    members = tuple(replace(each, struck=why) for each, why in zip(view().members, ("", "aborted"), strict=True))
+    keeping.keeper.check("prod", [view(members=members), view("b" * 40), view("", void="promoted")])
+    await keeping.after(seconds=5)
+    assert keeping.texts("a" * 40)[PROMOTABLE] == ("success", "merging promotes 1 of 2 Rollouts past gate 1")
+    keeping.wall.fails = [ForgeUnreachable("away")]
+    keeping.keeper.check("prod", [view(void="superseded by 3b70795")])
+    await keeping.after(seconds=1)
+    keeping.keeper.check("prod", [])
+    await keeping.after(seconds=5)
+    assert keeping.texts("a" * 40)[PROMOTABLE] == ("failure", "superseded by 3b70795")
+    assert keeping.texts("b" * 40)[PROMOTABLE][0] == "success", "it went while nothing was wrong with it"
+    assert len(keeping.wall.calls) == 3
