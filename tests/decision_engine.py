@@ -8,6 +8,7 @@ from typing import Any
 from decision_repo import PROD, Reading
 from git_remote import BOT
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import RequestSettings
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import InGit, TargetAt
@@ -35,6 +36,7 @@ class Engine:
         self.board = Board()
         self.pushed: list[str] = []
         self.reports: list[WriteReport] = []
+        self.views: dict[str, tuple[RequestView, ...]] = {}
         self.specs = more.pop("specs", [PROD])
         settings = more.pop("settings", QUICK)
         sign = more.pop("sign", lambda target: None)
@@ -47,6 +49,7 @@ class Engine:
             settings=settings,
             on_pushed=self.pushed.append,
             on_report=self.reports.append,
+            on_views=self.views.__setitem__,
         )
         for spec in self.specs:
             self.writer.register(WriterTarget(spec, **more))

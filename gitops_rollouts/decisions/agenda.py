@@ -51,6 +51,7 @@ class Agenda:
     def __init__(self, waits: Waits) -> None:
         self._waits = waits
         self._entries: dict[str, dict[Key, list[_Entry]]] = {}
+        self._heard: dict[str, set[Key]] = {}
         self._moving: dict[str, set[Key]] = {}
         self._commits: dict[tuple[str, Key], deque[datetime]] = {}
 
@@ -59,6 +60,7 @@ class Agenda:
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], now: datetime, *, moving: bool) -> Change:
         """What is wanted of one Rollout now, all of it. A want that stood already keeps its age and its outcome."""
         entries = self._entries.setdefault(target, {})
+        self._heard.setdefault(target, set()).add(key)
         before = entries.get(key, [])
         known = {entry.want: entry for entry in before}
         after = [known.get(want) or _Entry(want, now) for want in wanted]
@@ -86,6 +88,7 @@ class Agenda:
         """A target is gone. What was committed for it still counts for the breaker, should it come back."""
         self._entries.pop(target, None)
         self._moving.pop(target, None)
+        self._heard.pop(target, None)
 
     # --- when it is due ----------------------------------------------------------------------------------------
 
@@ -111,19 +114,24 @@ class Agenda:
         return times
 
     def due(self, target: str, synced: str, now: datetime) -> tuple[tuple[Key, Want], ...]:
-        """The aborts and records for a round now: once one thing of a target is due, all its open aborts go along."""
+        """The aborts and records for a round now: once one thing of a target is due, all its open aborts go along.
+
+        And what the server refused before: it waits on one branch together with what comes now.
+        """
         if not any(at <= now for at in self.due_times(target, synced, now)):
             return ()
         found = [
             (key, entry)
             for key, entries in self._entries.get(target, {}).items()
             for entry in entries
-            if self._is_open(target, key, entry, synced, now)
+            if self._is_open(target, key, entry, synced, now) or entry.retry_at is not None
         ]
         records = [entry for _, entry in found if isinstance(entry.want, WantRecord)]
         with_records = bool(records) and self._records_due(target, records) <= now
         return tuple(
-            (key, entry.want) for key, entry in found if with_records or not isinstance(entry.want, WantRecord)
+            (key, entry.want)
+            for key, entry in found
+            if with_records or not isinstance(entry.want, WantRecord) or entry.retry_at is not None
         )
 
     def requests(self, target: str) -> dict[Key, WantRequest]:
@@ -169,6 +177,23 @@ class Agenda:
                 entry.problem = refusal
             elif outcome.state == "written":
                 self._commits.setdefault((target, outcome.key), deque()).append(now)
+
+    def again(self, target: str, now: datetime) -> None:
+        """Try now what the server refused before: what was offered in its place is gone."""
+        for entry in self._all(target):
+            if entry.retry_at is not None:
+                entry.retry_at = now
+
+    def needs(self, target: str) -> dict[Key, bool]:
+        """Whether a decision isn't in Git yet, of each Rollout of which anything was said since this process began."""
+        entries = self._entries.get(target, {})
+        return {
+            key: any(
+                not isinstance(entry.want, WantRequest) and (entry.settled is None or bool(entry.problem))
+                for entry in entries.get(key, ())
+            )
+            for key in self._heard.get(target, ())
+        }
 
     def pending(self, target: str) -> int:
         """How many decisions Git doesn't show yet."""

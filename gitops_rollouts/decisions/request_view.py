@@ -56,6 +56,8 @@ class RequestView:
     part: int = 1
     members: tuple[Member, ...] = ()
     void: str = ""
+    decisions: tuple[str, ...] = ()
+    """Of a record: what was decided, as the trailers of its commits say it."""
 
 
 @dataclass(frozen=True, slots=True)

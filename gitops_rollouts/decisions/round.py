@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 from gitops_rollouts.decisions.drafting import Draft
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.overlay import orphans
-from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
+from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome, Planned, Planner
 from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.records import Records
 from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import RequestReport, Requests, Standings
 from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
@@ -21,8 +22,6 @@ from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.tree import Tree
 from gitops_rollouts.git.writing import Author
-
-RECORD_PREFIX: Final = "rollouts/record/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class Job:
     requests: Mapping[Key, WantRequest]
     standings: Standings = field(default_factory=dict)
     """What its forge is known to show."""
+    wanted: Mapping[Key, bool] = field(default_factory=dict)
+    """Whether a decision on a Rollout isn't in Git yet, of each that was said anything of."""
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Round:
         self._requests = requests
         self._writing = writing
         self._planner = Planner(reader, writing.engine)
-        self._branches = OwnBranches(mirror, writing.author, writing.sign)
+        self._records = Records(mirror, OwnBranches(mirror, writing.author, writing.sign))
 
     def run(self, jobs: Sequence[Job], now: datetime, *, requests: bool) -> RoundResult:
         """One round. Raises PushRaced (run again at once) and the GitErrors of fetch and push."""
@@ -178,12 +179,9 @@ class Round:
             if not draft.edits:
                 continue
             message = self._message(planned.notes, name, skip_ci=False)
-            branch = f"{RECORD_PREFIX}{name}"
-            try:
-                self._branches.put(Offer(name, branch, head, draft.edits, message))
-            except (PushRefused, GitAccessDenied):
-                continue  # not even that: the refusal of the branch itself is what is reported
-            result.offered[name] = branch
+            branch = self._records.offer(name, head, draft.edits, message)
+            if branch:  # else the refusal of the branch itself is what is reported
+                result.offered[name] = branch
 
     def _do_requests(self, jobs: Sequence[Job], result: RoundResult, now: datetime) -> None:
         """Requests stand on what was just pushed; a target that isn't synced yet is left alone.
@@ -202,7 +200,7 @@ class Round:
         try:
             result.requests = self._requests.round(base, targets, wanted, now, standings)
             result.views = dict(result.requests.views)
-            self._clear_offers(base, targets, result)
+            self._stand_records(base, targets, jobs, standings, result)
             result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:
             result.request_error = str(err)
@@ -211,15 +209,23 @@ class Round:
                 raise
             result.requests_again = True
 
-    def _clear_offers(self, head: str, targets: Mapping[str, TargetAt], result: RoundResult) -> None:
-        """A branch of refused decisions goes once it is merged, or the branch itself took them after all."""
-        refs = self._mirror.list_refs(RECORD_PREFIX)
-        for name in targets:
-            tip = refs.get(f"{RECORD_PREFIX}{name}")
-            written = any(outcome.state == "written" for outcome in result.outcomes.get(name, ()))
-            taken = written and result.refused is None
-            if tip is not None and (taken or self._mirror.is_ancestor(tip, head)):
-                self._branches.delete(f"{RECORD_PREFIX}{name}", head)
+    def _stand_records(
+        self,
+        head: str,
+        targets: Mapping[str, TargetAt],
+        jobs: Sequence[Job],
+        standings: Mapping[str, Standings],
+        result: RoundResult,
+    ) -> None:
+        """A branch of refused decisions goes once the branch itself says the same."""
+        taken = {
+            name
+            for name, outcomes in result.outcomes.items()
+            if result.refused is None and any(outcome.state == "written" for outcome in outcomes)
+        }
+        wanted = {job.target.spec.name: job.wanted for job in jobs}
+        for name, view in self._records.stand(head, targets, wanted, taken, standings).items():
+            result.views[name] = (*result.views.get(name, ()), view)
 
     def _message(self, notes: Sequence[Note], target: str, *, skip_ci: bool) -> str:
         return commit_message(notes, target=target, engine=self._writing.engine, skip_ci=skip_ci)

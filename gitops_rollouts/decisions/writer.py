@@ -96,6 +96,7 @@ class DecisionWriter:
         self._trouble: tuple[str, str] | None = None
         self._request_trouble = ""
         self._refusals: dict[str, tuple[str, str]] = {}
+        self._offered: dict[str, str] = {}
         self._wake = asyncio.Event()
 
     # --- what is wanted ----------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class DecisionWriter:
     def forget(self, name: str) -> None:
         """A GitSync is gone. Its branches stay: another engine may go on."""
         self._agenda.forget(name)
-        for store in (self._targets, self._reports, self._refusals, self._seen, self._standings):
+        for store in (self._targets, self._reports, self._refusals, self._seen, self._standings, self._offered):
             store.pop(name, None)
 
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], *, moving: bool = False) -> None:
@@ -240,7 +241,8 @@ class DecisionWriter:
             decisions = self._agenda.due(name, synced, now)
             if decisions or requests:
                 wanted, shown = self._agenda.requests(name), self._standings.get(name, {})
-                jobs.append(Job(self._targets[name], synced or None, decisions, wanted, shown))
+                needs = self._agenda.needs(name)
+                jobs.append(Job(self._targets[name], synced or None, decisions, wanted, shown, needs))
         return jobs
 
     # --- what came of it ---------------------------------------------------------------------------------------
@@ -266,13 +268,18 @@ class DecisionWriter:
             name = job.target.spec.name
             outcomes = result.outcomes.get(name, [])
             if result.refused is not None and any(outcome.state == "written" for outcome in outcomes):
-                self._refusals[name] = self._refusal(result, name)
+                denied = isinstance(result.refused, GitAccessDenied)
+                self._refusals[name] = ("AccessDenied" if denied else "PushRefused", str(result.refused))
             for outcome in outcomes:
                 self._settle(job, outcome, result.refused, now)
             if name in result.taken:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
             elif not self._agenda.problems(name):
                 self._refusals.pop(name, None)
+                self._offered.pop(name, None)
+        if result.offered:
+            self._offered |= result.offered
+            self._look_at_requests()
         self._requests_done(result, now)
         for name, views in result.views.items():
             self._on_views(name, views)
@@ -287,6 +294,9 @@ class DecisionWriter:
         if result.branches is not None:
             # so that a branch which is deleted before the poller ever saw it is missed all the same
             self._refs = result.branches
+            for name in [name for name, branch in self._offered.items() if branch not in result.branches]:
+                del self._offered[name]
+                self._agenda.again(name, now)  # somebody deleted it, but what it states is so
         if result.request_error:
             self._requests_at = now + self._settings.reprobe
         if result.request_error or result.requests is not None:
@@ -302,12 +312,13 @@ class DecisionWriter:
         if outcome.state == "withdrawn" and isinstance(outcome.want, WantAbort):
             self._board.withdraw(*outcome.key, outcome.want.aborted_at)
 
-    @staticmethod
-    def _refusal(result: RoundResult, name: str) -> tuple[str, str]:
-        branch = result.offered.get(name)
-        where = f"; the decisions wait on branch {branch}, merge it" if branch else ""
-        reason = "AccessDenied" if isinstance(result.refused, GitAccessDenied) else "PushRefused"
-        return reason, f"{result.refused}{where}"
+    def _where(self, name: str) -> str:
+        """Where refused decisions wait, for people."""
+        branch = self._offered.get(name)
+        standing = self._standings.get(name, {}).get(branch) if branch else None
+        if standing is not None and standing.state == "open":
+            return f"; the decisions wait in pull request #{standing.number} ({standing.url}), merge it"
+        return f"; the decisions wait on branch {branch}, merge it" if branch else ""
 
     def _report_all(self) -> None:
         now = self._clock()
@@ -324,7 +335,8 @@ class DecisionWriter:
         tripped = self._agenda.tripped(name, now)
         if not target.write:
             return WriteReport(name, True, DISABLED, "decisions stay in the cluster (write: none)", pending, holds)
-        trouble = self._refusals.get(name) or self._trouble
+        refusal = self._refusals.get(name)
+        trouble = (refusal[0], f"{refusal[1]}{self._where(name)}") if refusal else self._trouble
         if trouble is None and tripped:
             named = ", ".join("/".join(key) for key in tripped[:3])
             trouble = ("CircuitOpen", f"too many commits within an hour on {named}: nothing more is written")
