@@ -25,6 +25,7 @@ from gitops_rollouts.controllers.rollout import WantSink
 from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.board import Board, BoardView
 from gitops_rollouts.decisions.commit_status import said_of
+from gitops_rollouts.decisions.forge_answers import ForgeAnswers
 from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.requests import Hold
@@ -117,6 +118,7 @@ class GitSide:
         self._silent: set[str] = set()
         self._keys = SigningKeys()
         self.forges = Forges()
+        self._answers = ForgeAnswers(self.forges.get, self._queue.add)
         self.reconciler = GitSyncReconciler(
             parts.client,
             parts.discovery,
@@ -161,6 +163,7 @@ class GitSide:
         working = [
             asyncio.create_task(self._gitsyncs.run(), name="watch of gitsyncs"),
             asyncio.create_task(self._controller.run(), name="gitsync controller"),
+            asyncio.create_task(self._answers.run(), name="questions to forges"),
         ]
         try:
             await asyncio.gather(*working)
@@ -177,7 +180,7 @@ class GitSide:
         key = (id(mirror), branch)
         if key not in self._open:
             specs: dict[str, TargetSpec] = {}
-            reader = TargetReader(mirror, renderer, lambda: tuple(specs.values()))
+            reader = TargetReader(mirror, renderer, lambda: tuple(specs.values()), self._answers)
             writing = Writing(branch, f"{self._options.cluster}/{__version__}", AUTHOR, self._keys.path)
 
             def pushed(_commit: str) -> None:
@@ -221,6 +224,7 @@ class GitSide:
         self._closed(name)
         self._keys.put(name, None)
         self.forges.put(name, None)
+        self._answers.forget(name)
 
     def _closed(self, name: str) -> None:
         """A GitSync is gone, suspended, or reads something else from now on."""

@@ -35,15 +35,26 @@ class KeysRef(Model):
     """Which of its keys."""
 
 
+class ForgeApprover(Model):
+    """Somebody whose approval of a request counts."""
+
+    login: str = Field("", json_schema_extra=REQUIRED)
+    """What the forge calls them."""
+    principal: str = ""
+    """As in the allowed signers: a version whose commit they signed isn't theirs to approve."""
+
+
 class GitSyncAuthority(Model):
-    """Who may let traffic grow, by the SSH keys that sign commits."""
+    """Who may let traffic grow: by the SSH keys that sign commits, or by who approved the request on the forge."""
 
     allowed_signers: str = ""
     """Public keys and their principals, as OpenSSH's allowed signers file has them."""
     allowed_signers_ref: KeysRef | None = None
     """More of them."""
-    promoters: tuple[str, ...] = Field((), json_schema_extra=REQUIRED)
+    promoters: tuple[str, ...] = ()
     """Principals who may add a promotion or take an abort away."""
+    forge_approvers: tuple[ForgeApprover, ...] = ()
+    """Who may approve it on the forge: what it merges with their approval counts as theirs. Needs ``spec.forge``."""
     engines: tuple[str, ...] = ()
     """Principals of engines, whose records are trusted; empty: any record is."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -101,14 +101,17 @@ class AuthorityReader:
             return Reading(wait=_LOOK_AGAIN)
         command = f"gor promote {name} -n {namespace}"
         fresh = fetched is not None and now - fetched <= self._staleness(target)
-        if state is None or (applied and _is_behind(live, stamp, state)):
-            # the tree can't be read, or speaks of another attempt than the one that runs (§1.1):
-            # nothing goes on, and nothing looks withdrawn
-            if fresh and applied and live.status.get("abort") is not True:
+        unconfirmed = state is not None and bool(state.unconfirmed)
+        if state is None or unconfirmed or (applied and _is_behind(live, stamp, state)):
+            # the tree can't be read, speaks of another attempt than the one that runs (§1.1), or of what a forge has to
+            # confirm (§6): nothing goes on, and nothing looks withdrawn
+            if fresh and applied and not unconfirmed and live.status.get("abort") is not True:
                 since = self._behind.setdefault(live.key, now)
                 if now - since < _APPLYING:
                     return Reading(wait=_LOOK_AGAIN)
-            return Reading(Authority(target, False, applied, _ALL_GATES, True, promote_command=command, behind=fresh))
+            behind = fresh and not unconfirmed
+            held = Authority(target, False, applied, _ALL_GATES, True, promote_command=command, behind=behind)
+            return Reading(replace(held, unconfirmed=fresh and unconfirmed))
         self._behind.pop(live.key, None)
         return Reading(
             Authority(

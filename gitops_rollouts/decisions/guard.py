@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.contents import ContentHistory
+from gitops_rollouts.decisions.forge_answers import ForgeAnswers
+from gitops_rollouts.decisions.forge_merges import NO, ForgeMerges, Word
 from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, format_line, parse_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.line_history import LineChange, LineHistory, LineState
@@ -51,6 +53,16 @@ class Trail:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What counts of one Rollout's lines. ``kept``: the abort that stands without one. ``unconfirmed``: what the forge
+    has to say first, for people; empty if nothing."""
+
+    lines: InForce
+    kept: Kept | None = None
+    unconfirmed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _At:
     state: LineState
     trails: Mapping[Key, Trail]
@@ -59,7 +71,10 @@ class _At:
 class Guard:
     """Judges the lines of one repository's targets. Any number of threads may use it."""
 
-    def __init__(self, mirror: Mirror, renderer: Renderer, contents: ContentHistory) -> None:
+    def __init__(
+        self, mirror: Mirror, renderer: Renderer, contents: ContentHistory, answers: ForgeAnswers | None = None
+    ) -> None:
+        self.merges = ForgeMerges(mirror, answers)
         self.signatures = Signatures(mirror.path)
         self.history = LineHistory(mirror, renderer)
         self._mirror = mirror
@@ -116,25 +131,54 @@ class Guard:
         return {key: value for key, value in annotations.items() if key != STABLE}
 
     def judged(
-        self, lines: InForce, attempt: Attempt, trail: Trail, policy: Policy, *, verified: bool = False
-    ) -> tuple[InForce, Kept | None]:
-        """The lines that count, less what nobody who may brought in; and the abort that stands without a line, if any.
+        self,
+        spec: TargetSpec,
+        policy: Policy,
+        lines: InForce,
+        attempt: Attempt,
+        trail: Trail,
+        *,
+        verified: bool = False,
+        stood: bool = False,
+    ) -> Judged:
+        """The lines that count, less what nobody who may brought in, with the abort that stands without a line, if any.
 
-        ``verified``: the promotion counted already, before history was rewritten (docs/decisions.md §3 R6).
+        ``verified``: the promotion counted already, before history was rewritten (docs/decisions.md §3 R6). ``stood``:
+        an abort of this attempt stood at the head before, so that one whose removal nobody knows yet stands on.
         """
+        unconfirmed = ""
         promote = lines.promote
         if promote is not None and not verified:
             commit = trail.by.get(PROMOTE, "")
-            by = self.signature(commit, policy)
-            if not policy.may_promote(by) and not self.carries_over(commit, by, promote, policy):
-                why = f"{_named(commit)} brought it in, signed by {by.text}, who may not promote here: {_SIGN}"
-                ignored = Ignored(PROMOTE, format_line(promote), why, unauthorised=True)
+            word, by = self._may_promote(spec, policy, commit, promote, attempt)
+            if word.verdict != "yes":
+                why = f"{_named(commit)} brought it in, signed by {by.text}, who may not promote here"
+                ignored = Ignored(PROMOTE, format_line(promote), _told(why, word, _SIGN), unauthorised=True)
                 lines = replace(lines, promote=None, approved_through=-1, full=False, ignored=(*lines.ignored, ignored))
+            if word.verdict == "waits":
+                unconfirmed = f"{_named(commit)} brought a promotion in, and {word.why}"
         kept = trail.kept.get(attempt.content)
         proven = lines.record is not None and lines.record.template == attempt.template
         if kept is None or proven or lines.abort is not None:
-            return lines, None
-        return with_kept(lines, kept, self.signature(kept.removed, policy)), kept
+            return Judged(lines, None, unconfirmed)
+        word = self.merges.approved(spec, policy, kept.removed)
+        if word.verdict == "yes":
+            return Judged(lines, None, unconfirmed)
+        if word.verdict == "waits" and not stood:
+            unconfirmed = f"{_named(kept.removed)} took an abort away, and {word.why}"
+            return Judged(lines, None, unconfirmed)
+        return Judged(with_kept(lines, kept, self.signature(kept.removed, policy), word), kept, unconfirmed)
+
+    def _may_promote(
+        self, spec: TargetSpec, policy: Policy, commit: str, line: Promote, attempt: Attempt
+    ) -> tuple[Word, Signature]:
+        by = self.signature(commit, policy)
+        if policy.may_promote(by) or self.carries_over(commit, by, line, policy):
+            return Word("yes"), by
+        if not policy.approvers:
+            return NO, by
+        intent = attempt.intent
+        return self.merges.approved(spec, policy, commit, intent, self.signature(intent, policy)), by
 
     def carries_over(self, commit: str, by: Signature, line: Promote, policy: Policy) -> bool:
         """Whether an engine signed that it carried an approval which counted over to a rewritten history (§3 R6).
@@ -207,14 +251,21 @@ class _Named:
     line: Abort
 
 
-def with_kept(lines: InForce, kept: Kept, removed_by: Signature = UNSIGNED) -> InForce:
+def with_kept(lines: InForce, kept: Kept, removed_by: Signature = UNSIGNED, word: Word = NO) -> InForce:
     """The lines with an abort in force that the tree has lost."""
     if kept.removed:
-        why = f"{_named(kept.removed)} took it away, signed by {removed_by.text}, who may not; it stands: {_BACK}"
+        why = f"{_named(kept.removed)} took it away, signed by {removed_by.text}, who may not; it stands"
+        why = _told(why, word, _BACK)
     else:
         why = "history was rewritten without it, which takes no abort away; it stands"
     ignored = Ignored(ABORT, format_line(kept.line), why, unauthorised=True)
     return replace(lines, abort=kept.line, ignored=(*lines.ignored, ignored))
+
+
+def _told(why: str, word: Word, remedy: str) -> str:
+    if word.verdict == "waits":
+        return f"{why}; {word.why}"
+    return f"{why}; {word.why}: {remedy}" if word.why else f"{why}: {remedy}"
 
 
 def _named(commit: str) -> str:

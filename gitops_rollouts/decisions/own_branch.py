@@ -29,11 +29,11 @@ class OwnBranches:
         self._sign = sign
 
     def is_ours(self, branch: str, head: str) -> bool:
-        """Whether every commit that the branch has and ``head`` has not is ours."""
+        """Whether every commit that the branch adds to ``head`` is ours."""
         tip = self._mirror.list_refs().get(branch)
         if tip is None:
             return False
-        commits = self._mirror.history.between(head, tip)
+        commits = self._mirror.added(head, tip)
         return all(self._mirror.info(commit).author_email == self._author.email for commit in commits)
 
     def put(self, offer: Offer) -> str | None:

@@ -16,6 +16,8 @@ class Policy:
     """Principals who may add a promotion or take an abort away."""
     engines: frozenset[str] = frozenset()
     """Principals of engines: they may take aborts away, and their records are trusted. Empty: any record is."""
+    approvers: frozenset[tuple[str, str]] = frozenset()
+    """Who may approve requests on the forge: logins in lower case, each with its owner's principal or ``""``."""
 
     def may_promote(self, signature: Signature) -> bool:
         """Whether a commit with this signature may bring a promotion in.

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
+from gitops_rollouts.decisions.before import Before
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
+from gitops_rollouts.decisions.forge_answers import ForgeAnswers
 from gitops_rollouts.decisions.gates import asks_person, is_checked
-from gitops_rollouts.decisions.grammar import Promote, Stable, format_line, parse_line
-from gitops_rollouts.decisions.guard import Guard, Kept, Trail, with_kept
+from gitops_rollouts.decisions.grammar import Promote, Stable, parse_line
+from gitops_rollouts.decisions.guard import Guard, Judged, Trail, with_kept
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
@@ -29,8 +31,6 @@ from gitops_rollouts.render.renderer import Renderer
 _HEADS: Final = 6
 """So many commits of a target are kept: what was synced, what the writer saw, and a few between."""
 _FACTS: Final = 4096
-_NAMES: Final = 8
-"""So many former names of an intent are kept, for a branch that is force-pushed again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,62 +41,24 @@ class Origin:
     author: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """A Rollout at the last synced head. ``descends``: the head that is read now descends from that one.
-
-    ``follows``: that one, ``commit``, is on its first-parent chain, too.
-    """
-
-    state: InGit | None
-    descends: bool
-    follows: bool = True
-    commit: str = ""
-
-    def lost(self, lines: InForce, attempt: Attempt) -> Kept | None:
-        """An abort that stood for the same (T, S) and that no commit took away: the history is another one."""
-        state = self.state
-        if state is None or state.abort is None or lines.abort or state.attempt.content != attempt.content:
-            return None
-        return Kept(state.abort, state.abort_commit, "") if state.dropped or not self.follows else None
-
-    def keeps(self, line: Promote, attempt: Attempt) -> bool:
-        """Whether an approval that was in force goes on: the attempt does, or its history was merely rewritten (R6)."""
-        state = self.state
-        if state is None or state.promote != line or state.attempt.content != attempt.content:
-            return False
-        return not self.descends or state.attempt.intent == attempt.intent
-
-    def former(self, attempt: Attempt) -> tuple[str, ...]:
-        """The names that the attempt's intent lost to rewritten history (R6)."""
-        state = self.state
-        if state is None or state.attempt.content != attempt.content:
-            return ()
-        if state.attempt.intent == attempt.intent:
-            return state.former
-        names = (*state.former, state.attempt.intent)
-        return () if self.descends else tuple(name for name in names if name != attempt.intent)[-_NAMES:]
-
-    def lifted(self, lines: InForce, attempt: Attempt) -> str:
-        """The abort that was in force for the same (T, S), if none is now."""
-        state = self.state if self.descends else None
-        if state is None or state.abort is None or lines.abort or state.attempt.content != attempt.content:
-            return ""
-        return state.abort.id or format_line(state.abort)
-
-
 class TargetReader:
     """Reads the targets of one repository. Blocks; any number of threads may use it.
 
-    ``others``: all GitSyncs of this repository and branch, to know which files are shared.
+    ``others``: all GitSyncs of this repository and branch, to know which files are shared. ``answers``: of forges.
     """
 
-    def __init__(self, mirror: Mirror, renderer: Renderer, others: Callable[[], Iterable[TargetSpec]] = tuple) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        renderer: Renderer,
+        others: Callable[[], Iterable[TargetSpec]] = tuple,
+        answers: ForgeAnswers | None = None,
+    ) -> None:
         self.mirror = mirror
         self.contents = ContentHistory(mirror, renderer)
         self._renderer = renderer
         self._others = others
-        self.guard = Guard(mirror, renderer, self.contents)
+        self.guard = Guard(mirror, renderer, self.contents, answers)
         self.standings = StandingReader(mirror, renderer, self.contents, self.guard)
         self._intents = IntentReader(mirror, self.contents)
         self._guard = threading.Lock()
@@ -122,11 +84,15 @@ class TargetReader:
             heads = self._heads.setdefault(spec, OrderedDict())
             base = self._base(spec, heads, head, previous_head, known or {})
             done = heads.get(head)
-            if done is not None and (base is None or base.commit in (done.previous, head)):
+            if done is not None and not self.has_news(done) and (base is None or base.commit in (done.previous, head)):
                 return done
             at = self._read(spec, head, base, {})
             self._keep(heads, at)
             return at
+
+    def has_news(self, at: TargetAt) -> bool:
+        """Whether a forge has said something since, so that the same commit may read otherwise (§6)."""
+        return at.news != self.guard.merges.news(at.spec.name)
 
     def forget(self, name: str) -> None:
         """A GitSync is gone."""
@@ -196,6 +162,7 @@ class TargetReader:
             heads.popitem(last=False)
 
     def _read(self, spec: TargetSpec, head: str, base: TargetAt | None, known: Mapping[Key, Attempt]) -> TargetAt:
+        news = self.guard.merges.news(spec.name)
         tree = self.mirror.tree(head)
         rendered = self._renderer.render(tree, target=spec.name, path=spec.path, target_namespace=spec.target_namespace)
         previous = base.commit if base else None
@@ -218,7 +185,7 @@ class TargetReader:
         for item in rendered.objects:
             key = (item.namespace, item.name)
             if item.is_rollout and key in intents:
-                before = _Before(
+                before = Before(
                     base.rollouts.get(key) if base else None, descends, follows, base.commit if base else ""
                 )
                 attempt = Attempt(*now.found[key], intents[key])
@@ -231,7 +198,9 @@ class TargetReader:
         if spec.after is not None:
             first = self.standings.at(spec.after, spec.branch, head, spec.policy)
             rollouts = in_turn(rollouts, rendered, first)
-        return TargetAt(spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends)
+        return TargetAt(
+            spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends, news=news
+        )
 
     def _rollout(
         self,
@@ -240,7 +209,7 @@ class TargetReader:
         item: RenderedObject,
         attempt: Attempt,
         now: Snapshot,
-        before: _Before,
+        before: Before,
         trail: Trail,
     ) -> InGit:
         key = (item.namespace, item.name)
@@ -254,7 +223,8 @@ class TargetReader:
         def approves(line: Promote) -> bool:
             return before.keeps(line, attempt) or holds(line)
 
-        lines, kept = self._judge(spec, annotations, subject, attempt, approves, trail, before)
+        found = self._judge(spec, annotations, subject, attempt, approves, trail, before)
+        lines, kept = found.lines, found.kept
         unanchored = set()
         if lines.promote and not attempt.intent.startswith(lines.promote.intent) and not holds(lines.promote):
             unanchored.add(PROMOTE)
@@ -286,6 +256,7 @@ class TargetReader:
             lifted_abort=before.lifted(lines, attempt),
             former=before.former(attempt),
             unanchored=frozenset(unanchored),
+            unconfirmed=found.unconfirmed,
         )
 
     def _judge(
@@ -296,12 +267,12 @@ class TargetReader:
         attempt: Attempt,
         approves: Callable[[Promote], bool],
         trail: Trail,
-        before: _Before,
-    ) -> tuple[InForce, Kept | None]:
+        before: Before,
+    ) -> Judged:
         """The lines in force; where there is a policy, those alone that somebody brought in who may."""
         policy = spec.policy
         if policy is None:
-            return judge(annotations, subject, attempt, approves), None
+            return Judged(judge(annotations, subject, attempt, approves))
 
         believed = self.guard.believed(annotations, attempt, trail, policy)
         lines = judge(believed, subject, attempt, approves)
@@ -310,16 +281,18 @@ class TargetReader:
             # it counted there, perhaps from before a rewrite: so it does until somebody brings it in anew
             came = trail.by.get(PROMOTE, "")
             verified = bool(came) and self.mirror.is_ancestor(came, before.commit)
-        lines, kept = self.guard.judged(lines, attempt, trail, policy, verified=verified)
+        stood = before.aborted(attempt)
+        found = self.guard.judged(spec, policy, lines, attempt, trail, verified=verified, stood=stood)
+        lines, kept = found.lines, found.kept
         lost = before.lost(lines, attempt)
         if lost is not None:
             lines, kept = with_kept(lines, lost), lost
         record = parse_line(STABLE, annotations.get(STABLE, ""))
         if believed is not annotations and isinstance(record, Stable) and record.subject == subject:
             lines = replace(lines, record=record)
-        return lines, kept
+        return replace(found, lines=lines, kept=kept)
 
-    def _lost_record(self, spec: TargetSpec, record: Stable, head: str, before: _Before) -> bool:
+    def _lost_record(self, spec: TargetSpec, record: Stable, head: str, before: Before) -> bool:
         """Whether the record stood before history was rewritten, could be trusted there, and names a lost commit."""
         state = before.state
         if state is None or state.record != record or (before.descends and STABLE not in state.unanchored):

@@ -95,7 +95,7 @@ def struck(state: InGit | None, want: WantRequest | None, intent: str, gate: Gat
     """Why a line of a request has no effect any more; empty while it has, or while that can't be told."""
     if state is None:
         return "gone from Git"
-    if state.blocked:
+    if state.blocked or state.unconfirmed:
         return ""
     if not state.attempt.intent.startswith(intent):
         return f"superseded by {state.attempt.intent[:7]}"

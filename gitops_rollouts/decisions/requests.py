@@ -164,7 +164,7 @@ class Requests:
     def _members(self, tip: str, head: str) -> frozenset[Subject]:
         """Whom a request is for, from the trailers of its commits."""
         if (tip, head) not in self._read:
-            commits = self._mirror.history.between(head, tip) or [tip]
+            commits = self._mirror.added(head, tip) or [tip]
             values = [value for commit in commits for value in self._mirror.info(commit).trailers("Rollout-Decision")]
             self._read = {(tip, head): subjects_of(values), **self._read}
         return self._read[tip, head]
@@ -385,7 +385,13 @@ def _groups(
     for target, at in targets.items():
         for key, want in wanted.get(target, {}).items():
             state = at.rollouts.get(key)
-            if state is None or state.blocked or state.abort is not None or state.attempt != want.attempt:
+            if (
+                state is None
+                or state.blocked
+                or state.unconfirmed
+                or state.abort is not None
+                or state.attempt != want.attempt
+            ):
                 continue
             intent = state.attempt.intent[:INTENT_LENGTH]
             if waits(state, intent, want.gate):

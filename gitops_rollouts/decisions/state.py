@@ -131,6 +131,8 @@ class InGit:
     """The GitSync whose Rollout comes first, if one does (§5)."""
     waits: str = ""
     """What an update that hasn't begun waits for there, without a full stop; empty: it may begin."""
+    unconfirmed: str = ""
+    """What the forge has to say first, if anything (§6): until then the Rollout holds, and nothing is written."""
     blocked: bool = False
     """The tree names this Rollout but it can't be used now (or it may be in a file that can't be read): all else is
     as it was before, and nothing is written."""
@@ -184,3 +186,5 @@ class TargetAt:
     rollouts: Mapping[Key, InGit] = field(default_factory=dict)
     previous: str | None = None
     rewritten: bool = False
+    news: int = 0
+    """`TargetReader.news` as it was read."""

@@ -21,12 +21,16 @@ from gitops_rollouts.decisions.state import Key, TargetSpec
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.signatures import UNSIGNED, Signature
 
-Verdict = Literal["ok", "unauthorised", "invalid"]
+Verdict = Literal["ok", "unchecked", "unauthorised", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line that came or went. ``invalid``: it breaks a rule, whoever signed; ``why`` is empty if all is well."""
+    """One line that came or went. ``why`` is empty if all is well.
+
+    ``invalid``: it breaks a rule, whoever signed. ``unchecked``: no key that may signed it, but a forge may know who
+    approved it.
+    """
 
     commit: str
     rollout: str
@@ -112,11 +116,12 @@ class _Judge:
                     yield "promotion taken away", "ok", ""
                 elif key == STABLE:
                     gone = self._timeline.at(change.key, change.commit) is None
-                    yield self._judged("record taken away", "", gone or _may_record(policy, signature))
+                    yield self._judged("record taken away", "", gone or _may_record(policy, signature), by_forge=False)
                 continue
             line = parse_line(key, after)
             what, problem = _what(key, line), self._problem(line, change)
-            yield self._judged(what, problem, self._may_bring(line, change.commit, signature))
+            may = self._may_bring(line, change.commit, signature)
+            yield self._judged(what, problem, may, by_forge=key != STABLE)
 
     def _may_bring(self, line: Promote | Abort | Stable | Malformed, commit: str, signature: Signature) -> bool:
         policy = self._spec.policy
@@ -127,11 +132,15 @@ class _Judge:
         carried = isinstance(line, Promote) and self._guard.carries_over(commit, signature, line, policy)
         return carried or policy.may_promote(signature)
 
-    @staticmethod
-    def _judged(what: str, problem: str, may: bool) -> tuple[str, Verdict, str]:
+    def _judged(self, what: str, problem: str, may: bool, *, by_forge: bool = True) -> tuple[str, Verdict, str]:
         if problem:
             return what, "invalid", problem
-        return (what, "ok", "") if may else (what, "unauthorised", "nobody signed it who may")
+        if may:
+            return what, "ok", ""
+        policy = self._spec.policy
+        if by_forge and policy is not None and policy.approvers:
+            return what, "unchecked", "nobody signed it who may; who approved it on the forge isn't asked here"
+        return what, "unauthorised", "nobody signed it who may"
 
     def _problem(self, line: Promote | Abort | Stable | Malformed, change: LineChange) -> str:
         """What is wrong with a line that came, whoever brought it; empty: nothing."""

@@ -107,7 +107,7 @@ def wants(
     `Board.withdrawn`. ``evidence``: what this attempt's metrics came to, for a request.
     """
     status = rollout.status
-    if state is None or state.blocked or not applied:
+    if state is None or state.blocked or state.unconfirmed or not applied:
         return ()
     if status.observed_generation != str(rollout.metadata.generation):
         return ()  # the status still speaks of the version before

@@ -34,6 +34,7 @@ from gitops_rollouts.engine.scene import (
 EDITED: Final = "EditedOutsideGit"
 STALE: Final = "GitStale"
 BEHIND: Final = "NotYetApplied"
+UNCONFIRMED: Final = "ApprovalUnconfirmed"
 WITHDRAWN: Final = "ApprovalWithdrawn"
 NOT_IN_GIT: Final = "PromotionNotInGit"
 RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
@@ -323,6 +324,9 @@ def _why_stale(authority: Authority) -> tuple[str, str]:
             f"Git of {authority.target!r} has moved on, and what it wants now is not applied yet: nothing moves forward"
         )
         return BEHIND, f"{text} until it is; the GitSync's status says why"
+    if authority.unconfirmed:
+        text = f"the forge of {authority.target!r} has not said yet who approved what Git wants"
+        return UNCONFIRMED, f"{text}: nothing moves until it has; the GitSync's status says more"
     return STALE, f"Git of {authority.target!r} could not be read for too long: nothing moves forward until it can"
 
 

@@ -190,6 +190,8 @@ class Authority:
     """What an update that hasn't begun still waits for there, a sentence without its full stop; "" if it may begin."""
     behind: bool = False
     """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
+    unconfirmed: bool = False
+    """Git was read, and a forge has to say first who approved what it wants (§6). Only with ``fresh`` False."""
 
 
 @dataclass(frozen=True, slots=True)

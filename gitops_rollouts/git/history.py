@@ -123,9 +123,13 @@ class History:
             args.append(f"^{_object(until)}")
         return self._child.require(*args, "--").text.split()
 
-    def between(self, base: str, tip: str) -> list[str]:
-        """Every commit, on any parent, that ``tip`` has and ``base`` has not; newest first."""
-        return self._child.require("rev-list", _object(tip), f"^{_object(base)}", "--").text.split()
+    def between(self, base: str, tip: str, *, but: str = "") -> list[str]:
+        """Every commit, on any parent, that ``tip`` has and ``base`` has not; newest first.
+
+        ``but``: a prefix of refs; what any of them has is left out as well.
+        """
+        left_out = ("--not", f"--glob={but}*") if but else ()
+        return self._child.require("rev-list", _object(tip), f"^{_object(base)}", *left_out, "--").text.split()
 
     def walk(
         self, commit: str, *, until: str | None = None, paths: Sequence[str] = (), page: int = _PAGE

@@ -198,6 +198,10 @@ class Mirror:
         self._prepare()
         return {name: oid for name, oid in self._refs(_LOCAL).items() if name.startswith(prefix)}
 
+    def added(self, head: str, tip: str) -> list[str]:
+        """Every commit that ``tip`` adds to ``head``, and to what was head before history was rewritten."""
+        return self.history.between(head, tip, but=_SEEN)
+
     def read_blob(self, oid: str, *, cap: int) -> bytes:
         """A blob by id."""
         self._prepare()

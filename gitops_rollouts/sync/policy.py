@@ -35,19 +35,34 @@ async def read_policy(client: Client, spec: GitSyncSpec) -> Policy | None:
     if authority.allowed_signers_ref is not None:
         text, where = await _text(client, authority.allowed_signers_ref)
         signers += parse_signers(text, where)
-    return policy_of(signers, authority.promoters, authority.engines)
+    approvers = authority.forge_approvers
+    if approvers and spec.forge is None:
+        raise ConfigError("spec.authority.forgeApprovers needs a forge", remedy="add spec.forge")
+    named = tuple((one.login, one.principal) for one in approvers)
+    return policy_of(signers, authority.promoters, authority.engines, named)
 
 
-def policy_of(signers: tuple[Signer, ...], promoters: tuple[str, ...], engines: tuple[str, ...]) -> Policy:
-    """A policy whose names all have a key. Raises `ConfigError` that says which has none."""
+def policy_of(
+    signers: tuple[Signer, ...],
+    promoters: tuple[str, ...],
+    engines: tuple[str, ...],
+    approvers: tuple[tuple[str, str], ...] = (),
+) -> Policy:
+    """A policy whose names all have a key. Raises `ConfigError` that says which has none.
+
+    ``approvers``: logins on the forge, each with its owner's principal or ``""``.
+    """
     known = {principal for one in signers for principal in one.principals}
-    for name in (*promoters, *engines):
+    for name in (*promoters, *engines, *(principal for _, principal in approvers if principal)):
         if name not in known:
             remedy = "add a line that begins with this principal, or correct the name"
             raise ConfigError(f"no allowed signer is called {name[:80]!r}", remedy=remedy)
-    if not promoters:
+    if not all(login.strip() for login, _ in approvers):
+        raise ConfigError("spec.authority.forgeApprovers has an entry without a login", remedy="name it")
+    if not promoters and not approvers:
         raise ConfigError("spec.authority names no promoters", remedy="name one, or remove spec.authority")
-    return Policy(signers, frozenset(promoters), frozenset(engines))
+    logins = frozenset((login.strip().casefold(), principal) for login, principal in approvers)
+    return Policy(signers, frozenset(promoters), frozenset(engines), logins)
 
 
 def refuse_own_keys(sync: GitSync, inventory: Container[Identity]) -> None:
@@ -121,7 +136,10 @@ def unauthorised(items: Iterable[RenderedObject], states: Mapping[Key, InGit]) -
     """Lines that nobody brought in, or took away, who may (docs/decisions.md §6)."""
     for item in items:
         state = states.get((item.namespace, item.name)) if item.is_rollout else None
+        if state is not None and state.unconfirmed:
+            remedy = "if this lasts, look at the forge and at the rights of its token"
+            yield Problem(item.source.path, item.source.line, "", state.unconfirmed, remedy, item.identity)
         for line in state.ignored if state is not None else ():
-            if line.unauthorised:
+            if line.unauthorised and state is not None and not state.unconfirmed:
                 field_path = f"metadata.annotations[{line.key}]"
                 yield Problem(item.source.path, item.source.line, field_path, line.reason, "", item.identity)

@@ -54,6 +54,10 @@ class Reader(Protocol):
         known: Mapping[Key, Attempt] | None = None,
     ) -> TargetAt: ...
 
+    def has_news(self, at: TargetAt) -> bool:
+        """Whether what a forge has said since may change what was read."""
+        ...
+
     def distrusts(self, state: InGit, spec: TargetSpec) -> str:
         """Why a recorded version may not be built on; empty: it may."""
         ...
@@ -157,7 +161,7 @@ class TreePass:
     async def _read(self, head: str) -> TargetAt:
         memory, spec, reader = self._memory, self._source.spec, self._source.reader
         await self.recall()
-        if memory.at is None or memory.at.rendered.failed or not memory.knows(spec, head):
+        if memory.at is None or memory.at.rendered.failed or not memory.knows(spec, head) or reader.has_news(memory.at):
             if memory.at is not None:
                 last = memory.at.commit
                 known = {key: state.attempt for key, state in memory.at.rollouts.items()}

@@ -175,6 +175,15 @@ def test_a_tree_that_speaks_of_another_version_neither_grants_nor_withdraws() ->
     assert authority.behind
 
 
+def test_what_a_forge_has_to_confirm_holds_without_a_pass_being_missed() -> None:
+    """docs/decisions.md §6: a verdict that comes meanwhile aborts at once."""
+    state = _state(unconfirmed="commit abc brought a promotion in, and the forge hasn't said yet who approved it")
+    authority = _read(_Git(state), _live())
+    assert authority is not None
+    assert (authority.fresh, authority.behind, authority.unconfirmed, authority.abort) == (False, False, True, None)
+    assert authority.approved_through > 1000
+
+
 def test_what_sync_is_about_to_apply_is_waited_for_but_an_abort_is_not() -> None:
     """The window between publishing a tree and applying it is no staleness."""
     git = _Git(_state())

@@ -62,10 +62,15 @@ def engine(mirror: Mirror) -> Engine:
 
 async def test_r6_one_commit_carries_approval_and_record_over(remote: Remote, engine: Engine) -> None:
     before, annotations = approved(remote, engine)
+    engine.want(WantRequest(before.attempt, 3))
+    await engine.settle()
+    old = f"rollouts/promote/prod/{before.attempt.intent[:12]}-g3"
+    assert old in engine.mirror.list_refs()
     told: list[TargetAt] = []
     engine.board.on_rewrite(told.append)
     anew = rewrite(remote, annotations, "web:v1", "web:v2")
     state = engine.sync()
+    engine.want()
     assert (state.approved_through, state.unanchored, state.former) == (1, {PROMOTE, STABLE}, (before.attempt.intent,))
     assert [at.commit for at in told] == [anew]
     await engine.settle()
@@ -90,7 +95,7 @@ async def test_r6_one_commit_carries_approval_and_record_over(remote: Remote, en
     assert len(told) == 1
     engine.want(WantRequest(state.attempt, 3))  # the next gate asks as usual
     await engine.settle()
-    assert f"rollouts/promote/prod/{state.attempt.intent[:12]}-g3" in engine.mirror.list_refs()
+    assert list(engine.mirror.list_refs()) == [f"rollouts/promote/prod/{state.attempt.intent[:12]}-g3"]
 
 
 async def test_r6_one_commit_for_all_that_was_approved(remote: Remote, engine: Engine) -> None:
