@@ -10,11 +10,13 @@ from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.forges.bitbucket import BitbucketForge
 from gitops_rollouts.forges.forge import Forge, ForgeSettings
 from gitops_rollouts.forges.gitea import GiteaForge
+from gitops_rollouts.forges.github import GitHubForge
 from gitops_rollouts.forges.gitlab import GitLabForge
 
 MAKERS: Final[Mapping[str, Callable[[ForgeSettings], Forge]]] = {
     "bitbucket": BitbucketForge,
     "gitea": GiteaForge,
+    "github": GitHubForge,
     "gitlab": GitLabForge,
 }
 """How each kind is made."""
