@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import structlog
 
 from gitops_rollouts import __version__
-from gitops_rollouts.api import gitsync as api
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.names import GOR_API_VERSION
@@ -26,9 +25,9 @@ from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.board import Board, BoardView
 from gitops_rollouts.decisions.commit_status import said_of
 from gitops_rollouts.decisions.forge_answers import ForgeAnswers
-from gitops_rollouts.decisions.gates import read_gate
+from gitops_rollouts.decisions.pull_requests import PullRequests
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.requests import Hold
+from gitops_rollouts.decisions.reported import as_holds, as_requests, stored_holds
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import Attempt, TargetAt, TargetSpec
 from gitops_rollouts.decisions.status_keeper import StatusKeeper
@@ -96,6 +95,7 @@ class _Open:
     branch: str
     reader: TargetReader
     writer: DecisionWriter
+    pulls: PullRequests
     statuses: StatusKeeper
     stop: asyncio.Event
     tasks: tuple[asyncio.Task[None], ...] = ()
@@ -187,14 +187,21 @@ class GitSide:
                 for name in specs:
                     self.reconciler.look_now(name)
 
+            clock, fence = self._parts.clock, self._parts.fence.fence
+            pulls = PullRequests(mirror, branch, self.forges.get, clock, fence=fence)
             writer = DecisionWriter(
-                mirror, reader, self.board, writing, self._parts.clock, on_pushed=pushed, on_report=self._reported
+                *(mirror, reader, self.board, writing, clock),
+                on_pushed=pushed,
+                on_report=self._reported,
+                on_views=pulls.show,
             )
+            pulls.tell = writer.saw_standings
             stop = asyncio.Event()
-            statuses = StatusKeeper(mirror, self.board, self._shows_on, self._parts.clock)
-            made = _Open(mirror, branch, reader, writer, statuses, stop, specs=specs)
+            statuses = StatusKeeper(mirror, self.board, self._shows_on, clock)
+            made = _Open(mirror, branch, reader, writer, pulls, statuses, stop, specs=specs)
             made.tasks = (
                 asyncio.create_task(writer.run(stop), name=f"decision writer of {branch}"),
+                asyncio.create_task(pulls.run(stop), name=f"pull requests of {branch}"),
                 asyncio.create_task(statuses.run(stop), name=f"commit statuses of {branch}"),
             )
             for task in made.tasks:
@@ -209,13 +216,14 @@ class GitSide:
         anew = name not in place.specs
         if anew:
             self._closed(name)
-            place.writer.restore_holds(_stored_holds(sync))
+            place.writer.restore_holds(stored_holds(sync))
         changed = anew or self._gates.get(name) != gates
         place.specs[name] = what
         self._gates[name] = gates
         (self._silent.discard if spec.forge is not None and spec.forge.statuses else self._silent.add)(name)
         place.statuses.look()
-        place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates))
+        forge = self.forges.get(name) is not None
+        place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates, forge=forge))
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 
@@ -232,6 +240,7 @@ class GitSide:
             if place.specs.pop(name, None) is None:
                 continue
             place.writer.forget(name)
+            place.pulls.forget(name)
             place.reader.forget(name)
             place.statuses.forget(name)
             if not place.specs:
@@ -242,6 +251,7 @@ class GitSide:
         place = self._place_of(name)
         if place is not None:
             place.writer.saw_requests(seen.requests)
+            place.pulls.look(name)
 
     def _hinted(self, name: str) -> None:
         """Somebody says that there is something new, in Git or on the forge."""
@@ -260,11 +270,9 @@ class GitSide:
             reason=report.reason,
             message=report.message,
         )
-        holds = (
-            api.Hold(namespace=one.namespace, name=one.name, intent=one.intent, gate=str(one.gate))
-            for one in sorted(report.holds, key=lambda one: (one.namespace, one.name, one.intent, str(one.gate)))
+        self.reconciler.report_write_back(
+            report.target, condition, as_holds(report.holds), as_requests(report.requests)
         )
-        self.reconciler.report_write_back(report.target, condition, holds)
 
     def _stamped(self, name: str) -> Mapping[Key, Attempt]:
         found: dict[Key, Attempt] = {}
@@ -382,15 +390,6 @@ class _Wants:
 
     def gone(self, key: Key) -> None:
         self._side.gone(key)
-
-
-def _stored_holds(sync: GitSync) -> list[Hold]:
-    name = sync.metadata.name
-    return [
-        Hold(name, one.namespace, one.name, one.intent, gate)
-        for one in sync.status.holds
-        if (gate := read_gate(one.gate)) is not None
-    ]
 
 
 def _note_end(task: asyncio.Task[None]) -> None:

@@ -159,7 +159,22 @@ class Hold(Model):
     intent: str = Field("", json_schema_extra=REQUIRED)
     gate: str = Field("", json_schema_extra=REQUIRED)
     """Index of the step, or a gate's name."""
+    by: str = ""
+    """Who closed it, where a forge tells."""
     since: Time | None = None
+
+
+class OpenRequest(Model):
+    """A request that waits for its merge: a pull request, or without a forge a branch alone."""
+
+    branch: str = Field("", json_schema_extra=REQUIRED)
+    gate: str = ""
+    rollouts: tuple[str, ...] = ()
+    """``namespace/name`` of those for which it counts, the first of them."""
+    rollout_count: Int64 = 0
+    state: str = ""
+    """``open``; ``waiting`` until the forge shows it; ``closed`` by a person: it holds; ``merged``, not yet fetched."""
+    url: str = ""
 
 
 class GitSyncStatus(Model):
@@ -182,6 +197,7 @@ class GitSyncStatus(Model):
     allowed_prune: str = ""
     """The commit for which a person allowed a large prune."""
     holds: tuple[Hold, ...] = ()
+    requests: tuple[OpenRequest, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if there is one."""

@@ -63,7 +63,10 @@ class Agenda:
         self._heard.setdefault(target, set()).add(key)
         before = entries.get(key, [])
         known = {entry.want: entry for entry in before}
-        after = [known.get(want) or _Entry(want, now) for want in wanted]
+        asked = list(wanted)
+        after = [known.get(want) or _Entry(want, now) for want in asked]
+        for entry, want in zip(after, asked, strict=True):
+            entry.want = want  # what the metrics came to may have grown, which makes it no other want
         if after:
             entries[key] = after
         else:

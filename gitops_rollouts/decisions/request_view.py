@@ -6,7 +6,7 @@ waits for the other: both say all they know each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -26,7 +26,8 @@ PROMOTED: Final = "promoted"
 class Member:
     """One Rollout of a request. ``state``: what the branch it is to be merged into says; None: it's gone from it.
 
-    ``want``: how it waits now, with weights and evidence; None: it doesn't. ``struck``: why its line has no effect any
+    ``want``: how it waits now, with weights and evidence; None: it doesn't. ``was``: what people call the version that
+    is stable. ``struck``: why its line has no effect any
     more, as words that stand alone ("superseded by 3b70795"); empty while it has.
     """
 
@@ -34,6 +35,7 @@ class Member:
     gate: Gate | None = None
     state: InGit | None = None
     want: WantRequest | None = None
+    was: str = ""
     struck: str = ""
 
 
@@ -114,8 +116,12 @@ def promotion_view(
     subjects: Iterable[Subject],
     at: TargetAt,
     asked: Mapping[Key, WantRequest],
+    was: Callable[[InGit], str] = lambda state: "",
 ) -> RequestView:
-    """The view of a promotion's branch, by what ``at`` says. Void once every line of it is without effect for good."""
+    """The view of a promotion's branch, by what ``at`` says. Void once every line of it is without effect for good.
+
+    ``was``: what people call the version that a Rollout has now; asked only of those that wait.
+    """
     members: list[Member] = []
     reasons: list[str] = []
     for subject in sorted(subjects):
@@ -126,7 +132,8 @@ def promotion_view(
         if state is not None and state.abort is not None:
             why = why or state.abort_text  # not for good: once it's reverted the line counts again
         fits = want is not None and want.gate == group.gate and state is not None and state.attempt == want.attempt
-        members.append(Member(subject, group.gate, state, want if fits else None, why))
+        name = was(state) if state is not None and fits else ""
+        members.append(Member(subject, group.gate, state, want if fits else None, name, why))
     return RequestView(
         kind="promote",
         target=group.target,

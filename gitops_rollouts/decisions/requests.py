@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from gitops_rollouts.api.meta import format_time
@@ -18,6 +19,7 @@ from gitops_rollouts.decisions.drafting import Draft, set_line
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, Subject
 from gitops_rollouts.decisions.message import Note, commit_message
+from gitops_rollouts.decisions.naming import StableNames
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
 from gitops_rollouts.decisions.request_names import PREFIX, Group, group_of, subjects_of
 from gitops_rollouts.decisions.request_view import RequestView, Standing, promotion_view, waits
@@ -101,6 +103,7 @@ class Requests:
         self._holds: dict[Place, Hold] = {}
         self._read: dict[tuple[str, str], frozenset[Subject]] = {}
         self._not_made: dict[str, str] = {}
+        self._names = StableNames(mirror)
         self._standings: Mapping[str, Standings] = {}
 
     @property
@@ -156,7 +159,8 @@ class Requests:
             group = group_of(name)
             if group is not None and group.target in targets and subjects:
                 at, asked = targets[group.target], wanted.get(group.target, {})
-                found[group.target].append(promotion_view(group, name, tips.get(name, ""), subjects, at, asked))
+                was = partial(self._names.stable, at)
+                found[group.target].append(promotion_view(group, name, tips.get(name, ""), subjects, at, asked, was))
         return {name: tuple(views) for name, views in found.items()}
 
     # --- what is there -----------------------------------------------------------------------------------------

@@ -87,6 +87,8 @@ class WantRequest:
     weight: int | None = None
     next_weight: int | None = None
     evidence: tuple[Evidence, ...] = field(default=(), compare=False)
+    since: str = field(default="", compare=False)
+    """When it began to wait, RFC 3339, where the Rollout says so."""
 
 
 Want = WantAbort | WantRecord | WantRequest
@@ -198,6 +200,8 @@ def _request(rollout: Rollout, state: InGit, evidence: tuple[Evidence, ...]) -> 
     gate = gate_at(rollout)
     if gate is None or state.approves(gate):
         return None
+    started = [pause.start_time for pause in rollout.status.pause_conditions if pause.start_time is not None]
+    since = format_time(min(started)) if started else ""
     if gate == ACTIVE:
-        return WantRequest(state.attempt, gate, evidence=evidence)
-    return WantRequest(state.attempt, gate, *weights(rollout.spec, gate), evidence)
+        return WantRequest(state.attempt, gate, evidence=evidence, since=since)
+    return WantRequest(state.attempt, gate, *weights(rollout.spec, gate), evidence, since)

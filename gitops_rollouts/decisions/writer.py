@@ -20,6 +20,7 @@ from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
 from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reported import Shown, shown
 from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import Hold, Requests, RequestSettings, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
@@ -56,6 +57,7 @@ class WriteReport:
     message: str
     pending: int = 0
     holds: frozenset[Hold] = frozenset()
+    requests: tuple[Shown, ...] = ()
 
 
 class DecisionWriter:
@@ -89,6 +91,8 @@ class DecisionWriter:
         self._refs: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
         self._standings: dict[str, Standings] = {}
+        self._forge_trouble: dict[str, str] = {}
+        self._views: dict[str, tuple[RequestView, ...]] = {}
         self._unlisten = board.on_change(self._git_changed)
         self._requests_at: datetime | None = None
         self._not_before: datetime | None = None
@@ -114,8 +118,10 @@ class DecisionWriter:
     def forget(self, name: str) -> None:
         """A GitSync is gone. Its branches stay: another engine may go on."""
         self._agenda.forget(name)
-        for store in (self._targets, self._reports, self._refusals, self._seen, self._standings, self._offered):
+        for store in (self._targets, self._reports, self._refusals, self._seen, self._offered):
             store.pop(name, None)
+        for kept in (self._standings, self._forge_trouble, self._views):
+            kept.pop(name, None)
 
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], *, moving: bool = False) -> None:
         """What is wanted of one Rollout now, all of it; no wants take back the earlier ones. Cheap if unchanged."""
@@ -143,11 +149,18 @@ class DecisionWriter:
             self._refs = dict(refs)
             self._look_at_requests()
 
-    def saw_standings(self, target: str, standings: Standings) -> None:
-        """What the forge of a target shows for its requests, all that is known of it."""
+    def saw_standings(self, target: str, standings: Standings, trouble: str = "") -> None:
+        """What the forge of a target shows for its requests, all that is known of it. ``trouble``: with the forge."""
+        if target not in self._targets:
+            return
+        told = self._forge_trouble.get(target, "") != trouble
+        self._forge_trouble[target] = trouble
         if dict(self._standings.get(target, {})) != dict(standings):
             self._standings[target] = dict(standings)
             self._look_at_requests()
+            told = True
+        if told:
+            self._report_all()
 
     def _git_changed(self, _namespace: str, _name: str) -> None:
         """Git says something new of a Rollout: wants that were settled may stand again, requests may be void."""
@@ -282,6 +295,7 @@ class DecisionWriter:
             self._look_at_requests()
         self._requests_done(result, now)
         for name, views in result.views.items():
+            self._views[name] = views
             self._on_views(name, views)
         if result.commit:
             log.info("decisions written", commit=result.commit)
@@ -331,10 +345,12 @@ class DecisionWriter:
     def _report(self, name: str, target: WriterTarget, now: datetime) -> WriteReport:
         holds = frozenset(hold for hold in self._requests.holds if hold.target == name)
         pending = self._agenda.pending(name)
+        asked = shown(self._views.get(name, ()), self._standings.get(name, {}) if target.forge else None)
         problems = self._agenda.problems(name)
         tripped = self._agenda.tripped(name, now)
         if not target.write:
-            return WriteReport(name, True, DISABLED, "decisions stay in the cluster (write: none)", pending, holds)
+            text = "decisions stay in the cluster (write: none)"
+            return WriteReport(name, True, DISABLED, text, pending, holds, asked)
         refusal = self._refusals.get(name)
         trouble = (refusal[0], f"{refusal[1]}{self._where(name)}") if refusal else self._trouble
         if trouble is None and tripped:
@@ -344,6 +360,8 @@ class DecisionWriter:
             trouble = ("Stuck", problems[0])
         if trouble is None and self._request_trouble:
             trouble = ("RequestsRefused", self._request_trouble)
+        if trouble is None and target.forge and self._forge_trouble.get(name):
+            trouble = ("ForgeFailed", self._forge_trouble[name])
         if trouble is not None:
-            return WriteReport(name, False, *trouble, pending, holds)
-        return WriteReport(name, True, READY, "Git shows every decision", pending, holds)
+            return WriteReport(name, False, *trouble, pending, holds, asked)
+        return WriteReport(name, True, READY, "Git shows every decision", pending, holds, asked)

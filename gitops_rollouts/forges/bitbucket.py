@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from gitops_rollouts.errors import ForgeMissing, ForgeRefused, ForgeUnreachable
@@ -48,9 +47,7 @@ class BitbucketForge:
 
     def __init__(self, settings: ForgeSettings, budget: Budget = SHARED) -> None:
         self.title = "Bitbucket"
-        # git is what a Secret without a user name counts as; an access token has none
-        user = "" if settings.username == "git" else settings.username
-        self._http = ForgeHttp(replace(settings, username=user), self.title, budget=budget)
+        self._http = ForgeHttp(settings, self.title, budget=budget)
         self._repo = f"/repositories/{settings.project}"
         self._all = f"{self._repo}/pullrequests"
         self._web = f"https://bitbucket.org/{settings.project}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -45,7 +44,7 @@ class GitLabForge:
 
     def __init__(self, settings: ForgeSettings, budget: Budget = SHARED) -> None:
         self.title = "GitLab"
-        self._http = ForgeHttp(replace(settings, username=""), self.title, budget=budget)
+        self._http = ForgeHttp(settings, self.title, budget=budget)
         self._project = f"/projects/{quote(settings.project, safe='')}"
         self._all = f"{self._project}/merge_requests"
         self._web = f"{settings.api.removesuffix('/api/v4')}/{settings.project}"

@@ -49,6 +49,8 @@ _KEPT_BYTES: Final = 16 * 1024 * 1024
 _SAID: Final = 300
 _NEXT: Final = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*\brel="?next"?')
 _REFUSED: Final = frozenset({400, 405, 406, 409, 412, 413, 415, 422, 423})
+_NOBODY: Final = frozenset({"", "git", "x-token-auth"})
+"""User names beside an access token, which has none: ``git`` is what a Secret with a token alone counts as."""
 _RIGHTS: Final = "give spec.forge.secretRef a token that is valid and has the rights of docs/forges.md"
 
 
@@ -273,7 +275,7 @@ class ForgeHttp:
 
 
 def _authorization(settings: ForgeSettings) -> str:
-    if settings.kind == "bitbucket" and settings.username not in ("", "x-token-auth"):
+    if settings.kind == "bitbucket" and settings.username not in _NOBODY:
         pair = f"{settings.username}:{settings.token}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
     if not settings.token.isascii() or not settings.token.isprintable():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
-from gitops_rollouts.api.gitsync import GitSync, Hold, encode_gitsync_status, parse_gitsync
+from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest, encode_gitsync_status, parse_gitsync
 from gitops_rollouts.api.names import APPLY_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
@@ -74,6 +74,7 @@ class _Target:
     written: LiveGitSync | None = None
     write_back: Condition | None = None
     holds: tuple[Hold, ...] | None = None
+    requests: tuple[OpenRequest, ...] | None = None
     staleness: timedelta = timedelta(minutes=10)
 
 
@@ -156,14 +157,15 @@ class GitSyncReconciler:
         target = self._targets.get(name)
         return target.staleness if target is not None else timedelta(0)
 
-    def report_write_back(self, name: str, condition: Condition, holds: Iterable[Hold] | None = None) -> None:
+    def report_write_back(
+        self, name: str, condition: Condition, holds: tuple[Hold, ...], requests: tuple[OpenRequest, ...]
+    ) -> None:
         """What the decision writer says for the GitSync's status."""
         target = self._targets.get(name)
         if target is None:
             return
-        kept = tuple(holds) if holds is not None else target.holds
-        if (target.write_back, target.holds) != (condition, kept):
-            target.write_back, target.holds = condition, kept
+        if (target.write_back, target.holds, target.requests) != (condition, holds, requests):
+            target.write_back, target.holds, target.requests = condition, holds, requests
             self._wake(name)
 
     # --- the work ----------------------------------------------------------------------------------------------
@@ -317,7 +319,7 @@ class GitSyncReconciler:
     # --- the object itself -------------------------------------------------------------------------------------
 
     async def _write(self, live: LiveGitSync, target: _Target, facts: Facts) -> None:
-        facts = replace(facts, write_back=target.write_back, holds=target.holds)
+        facts = replace(facts, write_back=target.write_back, holds=target.holds, requests=target.requests)
         new = compose(live.sync, facts, self._clock())
         if worth_writing(live.sync.status, new):
             await self._patch_status(live, target, encode_gitsync_status(new))

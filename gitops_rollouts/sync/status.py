@@ -55,6 +55,7 @@ class Facts:
     """Everything of the commit is in the cluster."""
     write_back: Condition | None = None
     holds: tuple[api.Hold, ...] | None = None
+    requests: tuple[api.OpenRequest, ...] | None = None
 
 
 def compose(sync: GitSync, facts: Facts, now: datetime) -> GitSyncStatus:
@@ -86,6 +87,8 @@ def compose(sync: GitSync, facts: Facts, now: datetime) -> GitSyncStatus:
         update["allowed_prune"] = ""
     if facts.holds is not None:
         update["holds"] = facts.holds
+    if facts.requests is not None:
+        update["requests"] = facts.requests
     return old.model_copy(update=update)
 
 

@@ -1,0 +1,332 @@
+"""Pull requests beside the writer (docs/decisions.md §2, §7), over real repositories and a stand-in for the forge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from decision_engine import KEY, WEB_YAML, Engine
+from decision_repo import manifest
+from forge_double import ForgeDouble
+from git_remote import Remote
+from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.decisions.pull_requests import PullRequests
+from gitops_rollouts.decisions.round import WriterTarget
+from gitops_rollouts.decisions.state import InGit
+from gitops_rollouts.decisions.wants import WantRequest
+from gitops_rollouts.errors import ForgeDenied
+from gitops_rollouts.git.repository import Mirror
+
+GOOD = Evidence("success-rate", "Successful", "a-run", 5, value="0.99", success="result >= 0.95")
+
+
+class Keeping:
+    """An engine whose GitSync has a forge. It may die and come back, with its mirror or without."""
+
+    def __init__(self, remote: Remote, new_mirror: Callable[..., Mirror], forge: ForgeDouble | None = None) -> None:
+        self.remote = remote
+        self.forge = forge or ForgeDouble(remote)
+        self._new_mirror = new_mirror
+        self._lives = 0
+        self.state: InGit | None = None
+        self.begin()
+
+    def begin(self, *, wiped: bool = False) -> None:
+        """A process of its own. ``wiped``: on a new disk."""
+        self._lives += wiped
+        self.engine = Engine(self._new_mirror(f"mirror-{self._lives}"))
+        self.pulls = PullRequests(
+            self.engine.mirror, "main", lambda target: self.forge, lambda: self.engine.now, tell=self._tell
+        )
+        self.engine.writer._on_views = self.pulls.show
+        self.engine.writer.register(WriterTarget(self.engine.specs[0], forge=True))
+
+    def _tell(self, *told: object) -> None:
+        self.engine.writer.saw_standings(*told)  # type: ignore[arg-type]
+
+    async def poll(self, *, gate: int | None = 1) -> InGit:
+        """A poll, and everything that comes of it. ``gate``: at which the Rollout waits, if Git lets it not pass."""
+        self.engine.now += timedelta(seconds=30)
+        state = self.state = self.engine.sync()
+        waiting = gate is not None and not state.approves(gate) and not state.recorded
+        self.engine.want(*([WantRequest(state.attempt, gate, 20, 60, (GOOD,))] if waiting and gate is not None else []))
+        self.pulls.look("prod")
+        for _ in range(4):
+            await self.engine.settle()
+            await self.pulls.step()
+        await self.engine.settle()
+        return self.engine.sync()
+
+    @property
+    def branches(self) -> list[str]:
+        return sorted(self.engine.mirror.look("main")[1])
+
+    @property
+    def requests(self) -> list[tuple[int, str]]:
+        self.forge._follow()
+        return [(one.number, one.state) for one in self.forge.requests.values()]
+
+
+@pytest.fixture
+def keeping(remote: Remote, new_mirror: Callable[..., Mirror]) -> Keeping:
+    return _deployed(Keeping(remote, new_mirror))
+
+
+def _deployed(keeping: Keeping) -> Keeping:
+    keeping.remote.put({WEB_YAML: manifest("web:v1")}, "web: v1")
+    keeping.remote.put({WEB_YAML: manifest("web:v2")}, "web: v2")
+    return keeping
+
+
+def newer(keeping: Keeping, version: str = "v3") -> str:
+    keeping.remote.pull()
+    text = (keeping.remote.work / WEB_YAML).read_text()
+    old = "web:v2" if "web:v2" in text else "web:v3"
+    return keeping.remote.put({WEB_YAML: text.replace(old, f"web:{version}")}, f"web: {version}")
+
+
+async def test_a_gate_opens_one_request_that_says_what_is_asked(keeping: Keeping) -> None:
+    """§2, §7."""
+    state = await keeping.poll()
+    [request] = keeping.forge.open_ones()
+    assert request.branch == f"rollouts/promote/prod/{state.attempt.intent[:12]}-g1"
+    assert request.title == "prod: promote web:v2 past gate 1 (canary 20% → 60%)"
+    lines = request.body.splitlines()
+    assert lines[2] == "**web:v2 waits for approval at gate 1 of prod; 5 of 5 measurements are good**"
+    assert any(line.startswith("| shop/web |") and "20% → 60%" in line and "5/5 ok" in line for line in lines)
+    assert "success-rate" in request.body
+    assert "result >= 0.95" in request.body
+    assert f"`git revert {state.attempt.intent[:12]}`" in request.body
+    assert [one.url for one in keeping.engine.reports[-1].requests] == [request.url]
+
+
+async def test_at_rest_each_poll_is_one_question_and_without_requests_none(keeping: Keeping) -> None:
+    """§2: what is asked of the forge while nothing changes."""
+    keeping.engine.sync()
+    for _ in range(3):
+        await keeping.poll(gate=None)
+    assert keeping.forge.calls == []
+    await keeping.poll()
+    assert keeping.forge.calls.count("open") == 1
+    keeping.forge.calls.clear()
+    for _ in range(5):
+        await keeping.poll()
+    assert keeping.forge.calls == ["open_requests"] * 5
+
+
+async def test_merging_promotes_and_only_then_the_branch_goes(keeping: Keeping) -> None:
+    """§2: merge = promote."""
+    await keeping.poll()
+    keeping.forge.merge_by(1, "alice")
+    state = await keeping.poll()
+    assert state.approved_through == 1
+    assert keeping.requests == [(1, "merged")]
+    assert keeping.branches == []
+    assert keeping.forge.comments == {}
+    assert keeping.engine.writer.holds == frozenset()
+
+
+async def test_closing_holds_with_who_did_it_and_reopening_goes_on(keeping: Keeping) -> None:
+    """§2: close = hold; it survives a restart, and a new disk; nothing new is opened."""
+    await keeping.poll()
+    keeping.forge.close_by(1, "bob")
+    for _ in range(3):
+        await keeping.poll()
+        assert keeping.requests == [(1, "closed")]
+        [hold] = keeping.engine.writer.holds
+        assert (hold.who, hold.gate) == ("bob", 1)
+        assert hold.when.startswith("2026-01-01T00:")
+    assert len(keeping.branches) == 1
+    assert keeping.engine.reports[-1].requests[0].state == "closed"
+    keeping.begin(wiped=True)
+    await keeping.poll()
+    assert keeping.requests == [(1, "closed")]
+    assert [hold.who for hold in keeping.engine.writer.holds] == ["bob"]
+    keeping.forge.reopen_by(1)
+    await keeping.poll()
+    assert keeping.engine.writer.holds == frozenset()
+    assert keeping.requests == [(1, "open")]
+    keeping.forge.merge_by(1, "bob")
+    assert (await keeping.poll()).approved_through == 1
+
+
+async def test_the_cause_of_a_hold_is_asked_once(keeping: Keeping) -> None:
+    """§2: a closed request costs one question a poll like an open one."""
+    await keeping.poll()
+    keeping.forge.close_by(1, "bob")
+    await keeping.poll()
+    keeping.forge.calls.clear()
+    for _ in range(4):
+        await keeping.poll()
+    assert keeping.forge.calls == ["open_requests"] * 4
+
+
+async def test_a_newer_version_closes_it_with_the_reason_and_then_the_branch_goes(keeping: Keeping) -> None:
+    """§2: stale."""
+    await keeping.poll()
+    commit = newer(keeping)
+    state = await keeping.poll()
+    assert state.attempt.intent == commit
+    (one, first), (_, second) = keeping.requests
+    assert (one, first, second) == (1, "closed", "open")
+    assert keeping.forge.comments[1] == [f"Closed: superseded by {commit[:7]}. Merging this would have no effect."]
+    assert keeping.forge.calls.index("comment") < keeping.forge.calls.index("close")
+    assert [name.endswith(f"{commit[:12]}-g1") for name in keeping.branches] == [True]
+    assert keeping.engine.writer.holds == frozenset()
+    assert "Superseded by" in keeping.forge.requests[1].body
+
+
+async def test_a_merge_that_came_too_late_is_told_that_it_has_no_effect(keeping: Keeping) -> None:
+    """§2: merging a stale request merges cleanly and promotes nothing."""
+    await keeping.poll()
+    newer(keeping)
+    keeping.forge.merge_by(1, "alice")
+    for _ in range(3):
+        state = await keeping.poll()
+    assert state.approved_through == -1
+    assert len(keeping.forge.comments[1]) == 1
+    assert "no effect" in keeping.forge.comments[1][0]
+    assert len(keeping.branches) == 1
+
+
+async def test_a_merge_in_time_that_was_superseded_before_anybody_looked_is_not_late(keeping: Keeping) -> None:
+    """§2: several commits between two polls."""
+    await keeping.poll()
+    keeping.forge.merge_by(1, "alice")
+    newer(keeping)
+    await keeping.poll()
+    assert keeping.forge.comments == {}
+    assert len(keeping.branches) == 1
+
+
+async def test_peoples_words_in_the_body_stay(keeping: Keeping) -> None:
+    """§7: only the fenced part is ours."""
+    await keeping.poll()
+    body = keeping.forge.requests[1].body
+    keeping.forge.edit_by(1, f"Ask Carol first.\r\n\r\n{body}\r\n\r\nAnd then Dave.")
+    newer(keeping)
+    await keeping.poll()
+    changed = keeping.forge.requests[1].body
+    assert changed.startswith("Ask Carol first.\n\n<!-- gitops-rollouts:begin -->")
+    assert changed.endswith("\n\nAnd then Dave.")
+    assert "Superseded" in changed
+    assert changed.count("gitops-rollouts:begin") == 1
+
+
+async def test_deleting_the_branch_holds_as_ever(keeping: Keeping) -> None:
+    """§2: with a forge too; the request that goes with it isn't opened again."""
+    await keeping.poll()
+    [branch] = keeping.branches
+    keeping.remote.git("push", "-q", "origin", f":refs/heads/{branch}")
+    for _ in range(3):
+        await keeping.poll()
+    assert keeping.requests == [(1, "closed")]
+    assert keeping.branches == []
+    assert len(keeping.engine.writer.holds) == 1
+
+
+async def test_a_forge_that_is_away_delays_no_commit_and_is_told(keeping: Keeping) -> None:
+    """§4: availability before progress."""
+    keeping.forge.away = True
+    await keeping.poll()
+    assert len(keeping.branches) == 1  # can be merged by hand
+    assert keeping.engine.reason == "ForgeFailed"
+    assert "no answer" in keeping.engine.reports[-1].message
+    newer(keeping)
+    await keeping.poll()
+    assert len(keeping.branches) == 2  # a void one waits until its request is known to be closed
+    keeping.forge.away = False
+    keeping.engine.now += timedelta(minutes=10)
+    await keeping.poll()
+    assert keeping.engine.reason == "Ready"
+    assert [state for _, state in keeping.requests] == ["open"]
+    assert len(keeping.branches) == 1
+
+
+async def test_a_refused_token_is_asked_rarely(keeping: Keeping) -> None:
+    """§4: what only a person can change is tried again within minutes."""
+    keeping.forge.away = True
+    keeping.forge._call = _denied(keeping.forge)
+    await keeping.poll()
+    before = len(keeping.forge.calls)
+    for _ in range(3):
+        await keeping.poll()
+    assert len(keeping.forge.calls) == before
+    assert keeping.engine.reason == "ForgeFailed"
+
+
+def _denied(forge: ForgeDouble) -> Callable[..., object]:
+    def call(name: str, do: object) -> object:
+        forge.calls.append(name)
+        raise ForgeDenied("the token is refused")
+
+    return call
+
+
+async def test_what_we_closed_is_opened_again_when_it_is_wanted_again(keeping: Keeping) -> None:
+    """§2: closed by us is no hold."""
+    await keeping.poll()
+    first = await keeping.poll(gate=1)
+    keeping.forge.merge_by(1, "alice")
+    await keeping.poll(gate=3)
+    assert keeping.requests == [(1, "merged"), (2, "open")]
+    keeping.remote.pull()
+    keeping.remote.git("revert", "--no-edit", "-m", "1", "HEAD")
+    keeping.remote.push()
+    await keeping.poll(gate=1)
+    assert keeping.requests == [(1, "merged"), (2, "closed")]
+    keeping.remote.git("revert", "--no-edit", "HEAD")
+    keeping.remote.push()
+    assert (await keeping.poll(gate=3)).attempt == first.attempt
+    assert keeping.requests == [(1, "merged"), (2, "open")]
+    assert keeping.engine.writer.holds == frozenset()
+
+
+class Died(Exception):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", range(1, 9))
+async def test_dying_at_any_call_leads_to_the_same_requests(keeping: Keeping, call: int, when: str) -> None:
+    """§4: one open request a gate, whatever dies in between, with the mirror or without (I12)."""
+    keeping.forge.dies = Died
+    keeping.forge.die_at = (call, when)
+    keeping.pulls._failed = _raising(keeping)  # type: ignore[method-assign]
+    for act in ("poll", "push", "poll", "poll"):
+        try:
+            if act == "push":
+                newer(keeping)
+            else:
+                await keeping.poll()
+        except Died:
+            keeping.begin(wiped=call % 2 == 0)
+            keeping.pulls._failed = _raising(keeping)  # type: ignore[method-assign]
+            await keeping.poll()
+        assert len(keeping.forge.open_ones()) <= len({one.branch for one in keeping.forge.open_ones()})
+    await keeping.poll()
+    assert [state for _, state in keeping.requests] == ["closed", "open"]
+    assert len(keeping.branches) == 1
+    assert keeping.engine.writer.holds == frozenset()
+    assert 1 <= len(keeping.forge.comments[1]) <= 2
+
+
+def _raising(keeping: Keeping) -> Callable[..., None]:
+    def failed(*_: object) -> None:
+        raise Died
+
+    return failed
+
+
+async def test_a_wiped_engine_finds_the_same_request(keeping: Keeping) -> None:
+    """§1.5: same number, no new commit."""
+    await keeping.poll()
+    tip = keeping.engine.mirror.look("main")[1]
+    keeping.begin(wiped=True)
+    await keeping.poll()
+    await keeping.poll()
+    assert keeping.requests == [(1, "open")]
+    assert keeping.engine.mirror.look("main")[1] == tip
+    assert keeping.engine.board.get(*KEY) is not None
