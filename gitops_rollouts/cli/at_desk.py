@@ -32,7 +32,9 @@ def write(place: InRepository, work: Callable[[Desk], Done]) -> None:
     """Do it at the desk and say what came of it. Blocks. Raises what the desk's verbs raise."""
     spec = target_spec(place.target, place.spec)
     synced = _synced(place)
-    desk = open_desk(place.spec.repo, spec, cache=cache_folder(), synced=synced, others=place.others)
+    desk = open_desk(
+        place.spec.repo, spec, cache=cache_folder(), synced=synced, others=place.others, policy=place.policy
+    )
     try:
         with desk as opened:
             done = work(opened)
@@ -65,5 +67,7 @@ def _tell(done: Done) -> None:
     else:
         say(done.subject)
         say(f"  {done.commit[:12]} on {done.branch}: {', '.join(done.paths)}")
-    for sentence in (done.next, *done.notes):
+    for sentence in (done.next, *done.notes) if not done.warning else ():
         say(sentence)
+    if done.warning:
+        say(f"warning: {done.warning}", stderr=True)

@@ -18,11 +18,13 @@ from gitops_rollouts.cli.in_repository import InRepository
 from gitops_rollouts.cli.options import GIT_PANEL, Context, Kubeconfig, Namespace, RolloutName
 
 if TYPE_CHECKING:
+    from gitops_rollouts.api.gitsync import GitSyncSpec
     from gitops_rollouts.api.meta import Raw
     from gitops_rollouts.cli.connection import Cluster
     from gitops_rollouts.cli.requests import Patch
     from gitops_rollouts.cli.view import RolloutView
     from gitops_rollouts.decisions.desk import Desk, Done
+    from gitops_rollouts.decisions.policy import Policy
 
 PANEL = "Decide"
 _NOTED_POLLS = 15
@@ -99,6 +101,7 @@ def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> N
 class Verb:
     """One command: what it does in Git, and what in a cluster (None: it means nothing there).
 
+    ``guarded``: where a GitSync says who may let traffic grow, this asks for it (docs/decisions.md §6).
     ``in_git`` gets the live Rollout too, None without a cluster. ``nothing``: the sentence when the cluster needs no
     change; ``then``: what happens next. ``only_in_cluster`` and ``only_in_git``: options that were given and mean
     nothing on the other side. ``cluster_first``: a Rollout from Git is told in the cluster too, before. ``check``
@@ -113,6 +116,7 @@ class Verb:
     only_in_cluster: str = ""
     only_in_git: str = ""
     cluster_first: bool = False
+    guarded: bool = False
     check: Callable[[RolloutView], None] = lambda seen: None
     in_detail: Callable[[RolloutView], str] = lambda seen: ""
 
@@ -169,6 +173,7 @@ async def _in_cluster(cluster: Cluster, seen: RolloutView, asked: Asked, verb: V
 
 async def _from_git(cluster: Cluster, seen: RolloutView, place: InRepository, asked: Asked, verb: Verb) -> None:
     import asyncio
+    from dataclasses import replace
 
     from gitops_rollouts.cli.at_desk import write
     from gitops_rollouts.cli.output import say
@@ -181,6 +186,8 @@ async def _from_git(cluster: Cluster, seen: RolloutView, place: InRepository, as
         if told and not asked.dry_run:
             say(f"{seen.namespace}/{seen.name}: the cluster is told, {verb.then}.")
             seen = await _after_abort(cluster, seen)
+    if verb.guarded:
+        place = replace(place, policy=await _policy(cluster, place.spec))
     try:
         await asyncio.to_thread(write, place, lambda desk: verb.in_git(desk, place, seen))
     except (GitError, DecisionError) as error:
@@ -260,6 +267,19 @@ async def find(cluster: Cluster, asked: Asked) -> tuple[RolloutView, InRepositor
     spec = syncs[target].spec
     others = neighbours(target, spec, syncs.values())
     return seen, InRepository(target, spec, cluster.namespace, asked.name, seen.stamp, others)
+
+
+async def _policy(cluster: Cluster, spec: GitSyncSpec) -> Policy | None:
+    """Who may decide, to warn somebody who may not; None where everybody may, or this person can't read it."""
+    from gitops_rollouts.cli.output import say
+    from gitops_rollouts.errors import ConfigError, KubeError
+    from gitops_rollouts.sync.policy import read_policy
+
+    try:
+        return await read_policy(cluster.client, spec)
+    except (ConfigError, KubeError) as error:
+        say(f"warning: who may decide here can't be read, so nobody checks whether you may: {error}", stderr=True)
+        return None
 
 
 async def patch(cluster: Cluster, seen: RolloutView, patches: tuple[Patch, ...], *, dry_run: bool) -> bool:

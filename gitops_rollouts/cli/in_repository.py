@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSyncSpec
     from gitops_rollouts.cli.view import Stamp
+    from gitops_rollouts.decisions.policy import Policy
     from gitops_rollouts.decisions.state import TargetSpec
 
 
@@ -16,6 +17,7 @@ class InRepository:
     """Where in Git a Rollout's truth is: the GitSync's name and what it reads, and which Rollout of it.
 
     ``stamp``: what was applied, None without a cluster. ``others``: the GitSyncs that read the same branch.
+    ``policy``: who may decide, as far as that is known.
     """
 
     target: str
@@ -24,6 +26,7 @@ class InRepository:
     name: str
     stamp: Stamp | None = None
     others: tuple[TargetSpec, ...] = ()
+    policy: Policy | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -77,6 +77,7 @@ def promote(
         on_cluster=lambda seen, _: on_cluster(seen),
         nothing=f"{asked.name} waits for nothing",
         then="it goes on",
+        guarded=True,
         check=check,
         in_detail=lambda seen: "" if full or skip_current_step or skip_all_steps else requests.skipped(seen.rollout),
     )

@@ -45,6 +45,7 @@ def retry(
         on_cluster=lambda seen, _: requests.retry(seen.rollout),
         nothing=f"{asked.name} is not aborted",
         then="it starts again from the beginning",
+        guarded=True,
     )
     carry_out(asked, verb)
 

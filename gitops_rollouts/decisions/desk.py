@@ -19,6 +19,7 @@ from typing import Final, Literal
 from gitops_rollouts.decisions import setting, undoing, verbs
 from gitops_rollouts.decisions.field_edit import Scalar
 from gitops_rollouts.decisions.gates import Gate
+from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
 from gitops_rollouts.decisions.verbs import Nothing, Outcome, Plan, View
@@ -58,6 +59,8 @@ class Done:
     """A sentence: what happens now, or why there is nothing to do."""
     notes: tuple[str, ...] = ()
     commit: str = ""
+    warning: str = ""
+    """Why the commit counts for nothing, where the GitSync says who may decide (docs/decisions.md §6)."""
     paths: tuple[str, ...] = ()
     diff: str = ""
     subject: str = ""
@@ -71,12 +74,14 @@ def open_desk(
     cache: Path,
     synced: Synced | None = None,
     others: Sequence[TargetSpec] = (),
+    policy: Policy | None = None,
     cwd: Path | None = None,
     process: Mapping[str, str] | None = None,
 ) -> Iterator[Desk]:
     """A desk for one GitSync's part of a repository.
 
-    ``cache``: the person's cache folder. ``others``: the other GitSyncs of this repository and branch. ``cwd``,
+    ``cache``: the person's cache folder. ``others``: the other GitSyncs of this repository and branch. ``policy``: who
+    may decide, to warn those who may not. ``cwd``,
     ``process``: where the person stands, and their environment. Raises GitError if git doesn't know who they are.
     """
     person = person_at(cwd or Path.cwd(), process)
@@ -87,7 +92,7 @@ def open_desk(
         fcntl.flock(lock, fcntl.LOCK_EX)  # a mirror has one user at a time; ends with the file
         mirror = Mirror(folder / f"{name}.git", url, allow_file=True, environment=person.environment)
         try:
-            yield Desk(mirror, spec, person, synced=synced, others=others)
+            yield Desk(mirror, spec, person, synced=synced, others=others, policy=policy)
         finally:
             mirror.close()
 
@@ -107,7 +112,9 @@ class Desk:
         *,
         synced: Synced | None = None,
         others: Sequence[TargetSpec] = (),
+        policy: Policy | None = None,
     ) -> None:
+        self._policy = policy
         self.mirror = mirror
         self.spec = spec
         self.reader = TargetReader(mirror, Renderer(), lambda: others)
@@ -241,9 +248,17 @@ class Desk:
                 self._push(commit, view.at.commit, done)
             except PushRaced:
                 continue
-            return replace(done, outcome="pushed", commit=commit)
+            return replace(done, outcome="pushed", commit=commit, warning=self._warning(verb, commit))
         message = f"{self.spec.branch} moved {TRIES} times while this was written"
         raise PushRaced(message, remedy="nothing was written; try again")
+
+    def _warning(self, verb: str, commit: str) -> str:
+        if self._policy is None:
+            return ""
+        try:
+            return self._policy.without_effect(verb, self.reader.guard.signature(commit, self._policy))
+        except GitError as err:
+            return f"Whether it counts can't be told: {err}"
 
     def _draft(self, verb: str, view: View, plans: tuple[Plan, ...]) -> tuple[str, str, Done]:
         """The first plan that does what was meant: a commit that only this mirror has, the message, what to tell."""

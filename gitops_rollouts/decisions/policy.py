@@ -37,3 +37,22 @@ class Policy:
     def may_record(self, signature: Signature) -> bool:
         """Whether a record that was brought in so is trusted. Promoters may too: that is how one is put right."""
         return not self.engines or self.may_lift(signature)
+
+    def without_effect(self, verb: str, signature: Signature) -> str:
+        """Why a commit by which somebody just did ``promote`` or ``retry`` counts for nothing; empty: it counts."""
+        may = {"promote": self.may_promote, "retry": self.may_lift}.get(verb)
+        if may is None or may(signature):
+            return ""
+        logins = sorted(login for login, _ in self.approvers)
+        ways = [f"one signed by {_some(sorted(self.promoters))}"] if self.promoters else []
+        ways += [f"a request on the forge, approved by {_some(logins)} and merged there"] if logins else []
+        what, then = ("It opens no gate", "gor withdraw") if verb == "promote" else ("The abort stands", "git revert")
+        return (
+            f"{what}: it is signed by {signature.text}. What counts is {' or '.join(ways)}; {then} takes this one back"
+        )
+
+
+def _some(names: list[str]) -> str:
+    """A few names, and how many more there are."""
+    shown = " or ".join(names[:3])
+    return f"{shown} (or {len(names) - 3} others)" if len(names) > 3 else shown

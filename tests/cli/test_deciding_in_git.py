@@ -22,6 +22,7 @@ from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.render.renderer import Renderer
+from ssh_keys import Key
 
 FILE = "envs/prod/web.yaml"
 GITSYNCS = "/apis/gitops-rollouts.io/v1alpha1/gitsyncs"
@@ -237,6 +238,24 @@ def test_the_stamp_leads_to_the_repository(synced: Synced) -> None:
     assert done.returncode == exit_codes.OK, done.stderr
     assert f"for={synced.name}/{synced.name}/web" in synced.person.file()
     assert synced.live() == before
+
+
+@pytest.mark.cluster
+def test_who_may_not_decide_is_warned(synced: Synced, tmp_path: Path) -> None:
+    """docs/decisions.md §6."""
+    key = Key(tmp_path, "alice@example.com")
+    authority = {"allowedSigners": key.line, "promoters": [key.principal]}
+    where = f"{GITSYNCS}/{synced.name}"
+    synced.api.request("PATCH", where, {"spec": {"authority": authority}}, content_type=MERGE)
+    done = synced.gor("promote", "web")
+    assert done.returncode == exit_codes.OK, done.stderr
+    assert "warning: It opens no gate: it is signed by nobody. What counts is one signed by alice" in done.stderr
+    lost = {**authority, "allowedSignersRef": {"kind": "ConfigMap", "name": "gone", "namespace": synced.name}}
+    synced.api.request("PATCH", where, {"spec": {"authority": lost}}, content_type=MERGE)
+    assert synced.gor("withdraw", "web").stderr == ""
+    done = synced.gor("promote", "web")
+    assert done.returncode == exit_codes.OK, done.stderr
+    assert "warning: who may decide here can't be read" in done.stderr
 
 
 @pytest.mark.cluster
