@@ -28,6 +28,7 @@ _STYLES: Final = (
     ("squash", "allow_squash_merge"),
     ("fast-forward-only", "allow_fast_forward_only_merge"),
 )
+_NO_MANUAL: Final = "switch Manual merge off in the repository's settings"
 _SAYS: Final[Mapping[str, Literal["yes", "no"]]] = {"APPROVED": "yes", "REQUEST_CHANGES": "no"}
 
 
@@ -127,7 +128,10 @@ class GiteaForge:
         self._http.post(f"{self._repo}/statuses/{commit}", json=wanted)
 
     def merged_as(self, commit: str) -> Merged | None:
-        """Approvals count that are of the head which was merged, whatever the branch has had since."""
+        """Approvals count that are of the head which was merged, whatever the branch has had since.
+
+        Raises `ForgeRefused` where people may name any commit as what a request became.
+        """
         try:
             live = self._http.get(f"{self._repo}/commits/{commit}/pull").data
         except ForgeMissing:
@@ -136,6 +140,8 @@ class GiteaForge:
         found = self._request(live, of_forks=True)
         if found is None or found.state != "merged" or found.merge_commit != commit:
             return None
+        if flag(self._http.get(self._repo).data, "allow_manual_merge"):
+            raise ForgeRefused(f"{self.title} lets people say which commit a request became", remedy=_NO_MANUAL)
         head = self._head(found.number)
         return Merged(
             number=found.number,

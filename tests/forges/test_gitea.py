@@ -101,6 +101,18 @@ def test_an_approval_that_was_taken_back_or_is_the_author_s_counts_for_nothing(s
     assert merged.approvers == frozenset()
 
 
+def test_what_people_say_became_of_a_request_is_not_believed(site: OnGitea) -> None:
+    """§6 (b): bob pushes a commit, and says that alice's approved request became it."""
+    made = TestContract().opened(site)
+    site.approve(made.number, "alice")
+    site.repository.call("PATCH", "", {"allow_manual_merge": True})
+    forged = site.branch("main")
+    said = {"Do": "manually-merged", "merge_commit_id": forged}
+    site.repository.call("POST", f"/pulls/{made.number}/merge", said, by="bob")
+    with pytest.raises(ForgeRefused, match="say which commit"):
+        site.forge.merged_as(forged)
+
+
 def test_a_protected_branch_takes_a_request_when_it_is_approved(site: OnGitea) -> None:
     """§2 "Push refused": merged by the forge itself, once its rules are met."""
     site.repository.protect()
