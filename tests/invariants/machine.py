@@ -14,14 +14,48 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from decision_repo import STEPS, manifest
-from invariants.model import Model
+from invariants.model import Model, glance
+from invariants.oracle import Said
 
 WEB, API = ("shop", "web"), ("shop", "api")
 FILES = {WEB: "envs/prod/web.yaml", API: "envs/prod/api.yaml"}
+MOVED = {key: path.replace("prod/", "prod/moved-") for key, path in FILES.items()}
 CHECKED = "[{setWeight: 20}, {analysis: {templates: [{templateName: ok}]}}, {pause: {}}, {setWeight: 60}, {pause: {}}]"
 PLANS = {"gates": STEPS, "checked": CHECKED, "one": "[{setWeight: 40}, {pause: {}}]"}
 NAMES = st.sampled_from([WEB, WEB, API])
 FEW = st.integers(0, 3)
+Deed = tuple[str, dict[str, Any]]
+
+
+def deed(name: str, how: dict[str, Any] | None = None) -> st.SearchStrategy[Deed]:
+    """A method by its name, and what it is called with."""
+    return st.tuples(st.just(name), st.fixed_dictionaries(how or {}))
+
+
+ODD_PUSHES = st.one_of(
+    deed("type_something", {"key": NAMES}),
+    deed("edit_steps", {"key": NAMES, "plan": st.sampled_from(sorted(PLANS))}),
+    deed("rewrite_with_the_same_content"),
+    deed("drop_commits", {"back": st.integers(1, 3)}),
+    deed("move", {"key": NAMES}),
+    deed("remove_or_bring_back"),
+    deed("delete_or_restore_the_branch"),
+)
+SINGLE_STEPS = st.one_of(
+    deed("poll"),
+    deed("reconcile"),
+    deed("look", {"key": NAMES}),
+    deed("pods"),
+    deed("write"),
+)
+TROUBLE = st.one_of(
+    deed("kill"),
+    deed("die_soon", {"effects": st.integers(0, 12)}),
+    deed("git_goes_or_comes"),
+    deed("api_goes_or_comes"),
+    deed("lose_an_answer"),
+    deed("restart_on_another_clock", {"minutes": st.sampled_from([-60, -5, 5, 60])}),
+)
 
 
 class Decisions(RuleBasedStateMachine):
@@ -32,7 +66,6 @@ class Decisions(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="gor-machine-"))
         self.model = Model(self.root)
         self.typed = 0
-        self.paths = dict(FILES)
         self.lost: str | None = None
         """The tip of the branch that was deleted."""
 
@@ -64,13 +97,23 @@ class Decisions(RuleBasedStateMachine):
         if self.lost is not None:
             return
         self.remote.pull()
-        path = self.remote.work / self.paths[key]
-        if not path.exists():
+        path = self._path(key)
+        if path is None:
             return
-        old = path.read_text()
+        old = (self.remote.work / path).read_text()
         new = re.sub(pattern, text, old)
         if new != old:
-            self.remote.put({self.paths[key]: new}, message)
+            self.remote.put({path: new}, message)
+
+    def _path(self, key: tuple[str, str]) -> str | None:
+        """Where the manifest stands in the working tree."""
+        found = [path for path in (FILES[key], MOVED[key]) if (self.remote.work / path).exists()]
+        return found[0] if len(found) == 1 else None
+
+    def _push_if_sound(self, *args: str) -> None:
+        """No two files with the same Rollout, which is another matter."""
+        if all(not all((self.remote.work / path[key]).exists() for path in (FILES, MOVED)) for key in FILES):
+            self.remote.push(*args)
 
     def _try(self, *args: str) -> bool:
         """A git command that may find a conflict."""
@@ -93,16 +136,14 @@ class Decisions(RuleBasedStateMachine):
     def push_one_image_for_all(self, version: int) -> None:
         if self.lost is None:
             self.remote.pull()
-            files = {path: self.remote.work / path for path in self.paths.values()}
-            text = {one: at.read_text() for one, at in files.items() if at.exists()}
+            paths = [path for key in FILES if (path := self._path(key)) is not None]
+            text = {path: (self.remote.work / path).read_text() for path in paths}
             self.remote.put({one: re.sub(r"web:v\d+", f"web:v{version}", old) for one, old in text.items()}, "all")
 
-    @rule(key=NAMES)
     def type_something(self, key: tuple[str, str]) -> None:
         self.typed += 1
         self._edit(key, r"\Z", f"# typed {self.typed}\n", "typing")
 
-    @rule(key=NAMES, plan=st.sampled_from(sorted(PLANS)))
     def edit_steps(self, key: tuple[str, str], plan: str) -> None:
         self._edit(key, r"steps: \[.*\]", f"steps: {PLANS[plan]}", "steps")
 
@@ -116,7 +157,13 @@ class Decisions(RuleBasedStateMachine):
             parents = self.remote.git("rev-list", "--parents", "-1", commits[back]).split()
             how = ["-m", "1"] if len(parents) > 2 else []
             if self._try("revert", "--no-edit", *how, commits[back]):
-                self.remote.push()
+                self._push_if_sound()
+
+    @rule(key=NAMES, version=st.integers(1, 4))
+    def release(self, key: tuple[str, str], version: int) -> None:
+        """An image, and time to come to its gate."""
+        self.push_an_image(key, version)
+        self.go_on(6)
 
     @rule(which=FEW, squash=st.booleans())
     def merge_a_request(self, which: int, squash: bool) -> None:
@@ -138,14 +185,13 @@ class Decisions(RuleBasedStateMachine):
         if branches:
             self.remote.git("push", "-q", "origin", f":refs/heads/{branches[which % len(branches)]}")
 
-    @rule()
     def rewrite_with_the_same_content(self) -> None:
         if self.lost is None:
             self.remote.pull()
             self.remote.git("commit", "-q", "--amend", "--no-edit", "--reset-author", "--allow-empty", "-m", "amended")
             self.remote.push("--force")
+            self.model.rewritten = True
 
-    @rule(back=st.integers(1, 3))
     def drop_commits(self, back: int) -> None:
         if self.lost is not None:
             return
@@ -154,31 +200,28 @@ class Decisions(RuleBasedStateMachine):
         if back < len(chain):
             self.remote.git("reset", "-q", "--hard", chain[back])
             self.remote.push("--force")
+            self.model.rewritten = True
 
-    @rule(key=NAMES)
     def move(self, key: tuple[str, str]) -> None:
         if self.lost is not None:
             return
         self.remote.pull()
-        old = self.paths[key]
-        new = old.replace("prod/", "prod/moved-") if "moved-" not in old else FILES[key]
-        if (self.remote.work / old).exists() and not (self.remote.work / new).exists():
+        old = self._path(key)
+        if old is not None:
+            new = MOVED[key] if old == FILES[key] else FILES[key]
             self.remote.put({new: (self.remote.work / old).read_text(), old: None}, "moved")
-            self.paths[key] = new
 
-    @rule()
     def remove_or_bring_back(self) -> None:
         if self.lost is not None:
             return
         self.remote.pull()
-        path = self.paths[API]
-        if (self.remote.work / path).exists():
+        path = self._path(API)
+        if path is not None:
             self.remote.put({path: None}, "api is gone")
         else:
             other = manifest("web:v1", name="api").replace("app: web", "app: api")
-            self.remote.put({path: other}, "api is back")
+            self.remote.put({FILES[API]: other}, "api is back")
 
-    @rule()
     def delete_or_restore_the_branch(self) -> None:
         if self.lost is None:
             self.lost = self.model.oracle.head()
@@ -205,23 +248,18 @@ class Decisions(RuleBasedStateMachine):
 
     # --- what the process does ---------------------------------------------------------------------------------
 
-    @rule()
     def poll(self) -> None:
         self.model.poll()
 
-    @rule()
     def reconcile(self) -> None:
         self.model.reconcile()
 
-    @rule(key=NAMES)
     def look(self, key: tuple[str, str]) -> None:
         self.model.look(key)
 
-    @rule()
     def pods(self) -> None:
         self.model.pods()
 
-    @rule()
     def write(self) -> None:
         self.model.write()
 
@@ -236,27 +274,21 @@ class Decisions(RuleBasedStateMachine):
 
     # --- what goes wrong ---------------------------------------------------------------------------------------
 
-    @rule()
     def kill(self) -> None:
         self.model.restart()
 
-    @rule(effects=st.integers(0, 12))
     def die_soon(self, effects: int) -> None:
         self.model.fate.left = effects
 
-    @rule()
     def git_goes_or_comes(self) -> None:
         self.model.fate.git_down = not self.model.fate.git_down
 
-    @rule()
     def api_goes_or_comes(self) -> None:
         self.model.api.down = not self.model.api.down
 
-    @rule()
     def lose_an_answer(self) -> None:
         self.model.fate.lose_answer = True
 
-    @rule(minutes=st.sampled_from([-60, -5, 5, 60]))
     def restart_on_another_clock(self, minutes: int) -> None:
         self.model.skew = timedelta(minutes=minutes)
         self.model.restart()
@@ -264,6 +296,24 @@ class Decisions(RuleBasedStateMachine):
     @rule(verdict=st.sampled_from(["Successful", "Failed", "Running", "Inconclusive"]))
     def analyses_say(self, verdict: str) -> None:
         self.model.verdicts = {"Step": (verdict, "as told")}
+
+    # --- the rarer things, so that the common ones stay common --------------------------------------------------
+
+    @rule(deed=ODD_PUSHES)
+    def push_something_odd(self, deed: Deed) -> None:
+        self._do(deed)
+
+    @rule(deed=SINGLE_STEPS)
+    def take_a_step(self, deed: Deed) -> None:
+        self._do(deed)
+
+    @rule(deed=TROUBLE)
+    def get_into_trouble(self, deed: Deed) -> None:
+        self._do(deed)
+
+    def _do(self, deed: Deed) -> None:
+        name, how = deed
+        getattr(self, name)(**how)
 
     # --- at rest -----------------------------------------------------------------------------------------------
 
@@ -285,12 +335,63 @@ class Decisions(RuleBasedStateMachine):
         if not head:
             return
         assert model.process.shown == head, f"the tip {head[:7]} isn't what is shown: {model.process.shown[:7]}"
+        assert model.oracle.at(head).keys() == model.api.worlds.keys()
         for key, said in model.oracle.at(head).items():
-            world = model.api.worlds.get(key)
-            assert world is not None, f"{key} isn't applied"
-            assert world.image == said.image
+            self._check_one_at_rest(head, key, said)
         branches = [re.sub(r"(-g\w+)-\d+$", r"\1", name) for name in model.oracle.requests()]
         assert len(branches) == len(set(branches)), f"I12: {branches}"
+
+    def _check_one_at_rest(self, head: str, key: tuple[str, str], said: Said) -> None:
+        model, world = self.model, self.model.api.worlds[key]
+        now, told = glance(world), f"{key}: {world.status}, {said}"
+        assert world.image == said.image
+        if model.process.write_back == "CircuitOpen":
+            return
+        if now.wanted == now.stable:
+            assert said.lines.get("stable", {}).get("template") == said.template, f"no record of {told}"
+            return
+        assert now.aborted == model.oracle.aborted(head, key), f"the cluster and Git don't agree: {told}"
+        if now.aborted:
+            assert now.canary == 0, told
+            return
+        allowed = model.oracle.allowed_size(head, key)
+        assert now.canary <= allowed or world.image in model.proven, f"I1: more than {allowed} of {told}"
+        if model.verdicts["Step"][0] != "Successful":
+            return
+        assert now.canary == allowed, f"not {allowed} of {told}"
+        once = f"template={said.template} steps={said.steps} gate={now.index} intent="
+        if model.oracle.introduced(once, head):
+            return  # taken back: nobody is asked again (§3 R3)
+        gate = (key, model.oracle.attempt(head, key), now.index)
+        open_now = {(one, tip[1], tip[2]) for tip in model.oracle.asked(head) for one in tip[0]}
+        assert gate in open_now or model.process.holds, f"nobody is asked for {gate}: {open_now}"
+
+    @rule()
+    def lose_the_cluster(self) -> None:
+        """I10."""
+        self.come_to_rest()
+        model = self.model
+        head = model.oracle.head()
+        whole = all("stable" in said.lines for said in model.oracle.at(head).values())
+        if not whole or model.verdicts["Step"][0] != "Successful" or model.process.write_back == "CircuitOpen":
+            return
+        before, requests, held = self._served(), model.oracle.requests(), model.process.holds
+        model.wipe()
+        model.settle()
+        self._check_rest()
+        assert self._served() == before
+        assert model.oracle.head() == head
+        if not held:
+            assert model.oracle.requests() == requests
+
+    def _served(self) -> dict[tuple[str, str], Any]:
+        """What is the same after a rebuild: what serves, what is aborted, where it waits."""
+        found = {}
+        for key, world in self.model.api.worlds.items():
+            now = glance(world)
+            stable = world.template_of(now.stable)["spec"]["containers"][0]["image"]
+            found[key] = (stable, world.image, now.aborted, now.canary, now.index if not now.aborted else 0)
+        return found
 
 
 def machine_settings(examples: int, steps: int) -> settings:

@@ -112,9 +112,26 @@ class Oracle:
                 return round(REPLICAS * weight / 100)
         return REPLICAS
 
-    def introduced(self, made: str, commit: str) -> list[str]:
-        """First-parent commits up to one that add or take away an id."""
-        args = ["log", "--first-parent", "--diff-merges=first-parent", "--format=%H", f"-Sid={made}", commit]
+    def attempt(self, commit: str, key: Key) -> tuple[str, str]:
+        """(T, S) of what stands there."""
+        return self.at(commit)[key].content
+
+    def asked(self, head: str) -> list[tuple[list[Key], tuple[str, str], int]]:
+        """The open requests: for whom, for which (T, S), for which gate."""
+        found = []
+        for tip in self.requests().values():
+            base = self.git("merge-base", tip, head, check=False).strip()
+            if not base:
+                continue
+            for key, said in self.at(tip).items():
+                line = said.lines.get("promote")
+                if line and line != self.at(base).get(key, _NONE).lines.get("promote"):
+                    found.append(([key], (line["template"], line["steps"]), int(line["gate"])))
+        return found
+
+    def introduced(self, text: str, commit: str) -> list[str]:
+        """First-parent commits up to one that add or take away a text."""
+        args = ["log", "--first-parent", "--diff-merges=first-parent", "--format=%H", f"-S{text}", commit]
         return self.git(*args).split()
 
     def changed_lines(self, base: str, commit: str) -> list[str]:

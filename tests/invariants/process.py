@@ -71,7 +71,8 @@ class Process:
     def __init__(self, api: ModelApi, clock: Callable[[], datetime], mirrors: Path, make_mirror: Any) -> None:
         self.api = api
         self.clock = clock
-        self.writes = 0
+        self.passed = False
+        """The last look was a pass: nothing made it wait."""
         listeners: list[Any] = []
         rollouts = SimpleNamespace(on_change=listeners.append, items=self._items, get=self._get)
         self._listeners = listeners
@@ -111,6 +112,7 @@ class Process:
             self.authority.forget(key)
             return None
         now = world.now = self.clock()
+        self.passed = False
         live = project_rollout(world.raw)
         reading = self.authority.read(live, now)
         if reading.wait is not None:
@@ -118,6 +120,7 @@ class Process:
         world.authority = reading.authority
         observed = world.observe()
         plan = step(observed, now)
+        self.passed = True
         try:
             await self._carry_out(world, live, plan)
         except KubeError:
@@ -168,6 +171,17 @@ class Process:
     def fetched_at(self) -> datetime | None:
         """When what the board shows was last known to be the remote's."""
         return self.side.board.fetched_at(NAME)
+
+    @property
+    def write_back(self) -> str:
+        """The reason in the WriteBack condition; empty before there is one."""
+        target = self.side.reconciler._targets.get(NAME)
+        return target.write_back.reason if target is not None and target.write_back is not None else ""
+
+    @property
+    def holds(self) -> frozenset[Any]:
+        """Requests that somebody closed."""
+        return frozenset[Any]().union(*(writer.holds for writer in self.writers))
 
     # --- inside ------------------------------------------------------------------------------------------------
 
