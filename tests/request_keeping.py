@@ -1,0 +1,67 @@
+"""An engine whose GitSync has a forge: the writer, and what looks after its pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from decision_engine import WEB_YAML, Engine
+from git_remote import Remote
+from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.decisions.pull_requests import PullRequests
+from gitops_rollouts.decisions.round import WriterTarget
+from gitops_rollouts.decisions.state import InGit
+from gitops_rollouts.decisions.wants import WantRequest
+from gitops_rollouts.git.repository import Mirror
+
+GOOD = Evidence("success-rate", "Successful", "a-run", 5, value="0.99", success="result >= 0.95")
+
+
+class Keeping:
+    """It may die and come back, with its mirror or without. ``forge``: any, or a stand-in for one."""
+
+    def __init__(self, remote: Remote, new_mirror: Callable[..., Mirror], forge: Any) -> None:
+        self.remote = remote
+        self.forge = forge
+        self._new_mirror = new_mirror
+        self._lives = 0
+        self.state: InGit | None = None
+        self.begin()
+
+    def begin(self, *, wiped: bool = False) -> None:
+        """A process of its own. ``wiped``: on a new disk."""
+        self._lives += wiped
+        self.engine = Engine(self._new_mirror(f"mirror-{self._lives}"))
+        self.pulls = PullRequests(
+            self.engine.mirror, "main", lambda target: self.forge, lambda: self.engine.now, tell=self._tell
+        )
+        self.engine.writer._on_views = self.pulls.show
+        self.engine.writer.register(WriterTarget(self.engine.specs[0], forge=True))
+
+    def _tell(self, *told: object) -> None:
+        self.engine.writer.saw_standings(*told)  # type: ignore[arg-type]
+
+    async def poll(self, *, gate: int | None = 1) -> InGit:
+        """A poll, and everything that comes of it. ``gate``: at which the Rollout waits, if Git lets it not pass."""
+        self.engine.now += timedelta(seconds=30)
+        state = self.state = self.engine.sync()
+        waiting = gate is not None and not state.approves(gate) and not state.recorded
+        self.engine.want(*([WantRequest(state.attempt, gate, 20, 60, (GOOD,))] if waiting and gate is not None else []))
+        self.pulls.look("prod")
+        for _ in range(4):
+            await self.engine.settle()
+            await self.pulls.step()
+        await self.engine.settle()
+        return self.engine.sync()
+
+    @property
+    def branches(self) -> list[str]:
+        return sorted(self.engine.mirror.look("main")[1])
+
+
+def newer(keeping: Keeping, version: str = "v3") -> str:
+    keeping.remote.pull()
+    text = (keeping.remote.work / WEB_YAML).read_text()
+    old = "web:v2" if "web:v2" in text else "web:v3"
+    return keeping.remote.put({WEB_YAML: text.replace(old, f"web:{version}")}, f"web: {version}")
