@@ -24,7 +24,7 @@ from gitops_rollouts.engine import (
     traffic,
     workload,
 )
-from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, PatchReplicaSet, Plan
+from gitops_rollouts.engine.plan import Action, DeleteReplicaSet, EmitEvent, PatchReplicaSet, Plan, RecordAbort
 from gitops_rollouts.engine.plugin_steps import Played
 from gitops_rollouts.engine.restart import Restarted, restart
 from gitops_rollouts.engine.rollback import in_window, skips_steps
@@ -75,6 +75,7 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
     judged = runs.judge(scene)
     if judged.abort:
         return _given_up(scene, restarted, judged, actions)
+    begun = actions
     dressed = ephemeral.sync(scene)
     scene, others = dressed.scene, dressed.early
     others += tuple(DeleteReplicaSet(old.name, old.uid) for old in revisions.surplus(scene))
@@ -97,7 +98,10 @@ def full(scene: Scene, actions: tuple[Action, ...]) -> Plan:
             paused = _pause(scene)
     played = plugin_steps.play(scene, settled=not changed, undecided=runs.undecided(scene, judged))
     actions += played.actions + workload.hand_over(scene) + dressed.late + judged.actions
-    plan = persist.finish(scene, _draft(scene, _Seen(paused, restarted, routed, judged, played)), actions)
+    draft = _draft(scene, _Seen(paused, restarted, routed, judged, played))
+    plan = persist.finish(scene, draft, actions)
+    if plan.status is not None and plan.status_first and not (scene.aborted or draft.abort):
+        return _too_late(scene, plan, plan.status, begun)
     if plan.status is not None and plan.status_first and scene.canary.has_routers:
         plan = replace(plan, status=_with_weights(plan.status, scene.recorded))
     look_again = moments.soonest(look_again, plan.look_again, paused.look_again, played.look_again)
@@ -135,6 +139,13 @@ def _given_up(scene: Scene, restarted: Restarted, judged: runs.Judged, actions: 
     )
     draft = persist.Draft(status, judged.events, judged.abort, judged.reason, judged.culprit)
     return persist.finish(scene, draft, actions)
+
+
+def _too_late(scene: Scene, plan: Plan, status: RolloutStatus, begun: tuple[Action, ...]) -> Plan:
+    """The pass that finds the deadline passed: what it would have done for the update isn't done any more (§11.2)."""
+    kept = tuple(action for action in plan.actions if isinstance(action, RecordAbort))
+    canary = scene.status.canary.model_copy(update={"weights": scene.recorded})
+    return replace(plan, actions=kept + begun, status=status.model_copy(update={"canary": canary}))
 
 
 def _canary_status(

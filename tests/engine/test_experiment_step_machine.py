@@ -100,6 +100,27 @@ def _without(seen: Glance) -> Glance:
     return replace(seen, told=told(seen.told), told_by_service=told(seen.told_by_service))
 
 
+def test_a_deadline_that_passes_with_the_steps_moves_no_traffic_any_more() -> None:
+    """§11.2: nobody looked while the deadline passed; stable has no pod that could take what goes back later."""
+    life = TryingLife()
+    life.begin(
+        replicas=1, ping_pong=False, canary={"dynamicStableScale": True}, begun=True, most=None, steps=[],
+        managed=False, spec={"progressDeadlineSeconds": 30, "progressDeadlineAbort": True},
+    )  # fmt: skip
+    life.an_update_with_experiments(phases=["Inconclusive"], steps=[{"setWeight": 80}, TRY], then="")
+    life.steps_with_experiments(steps=STEPS[0])
+    life.a_pod_fails(which=0)
+    life.passes(times=5)
+    life.routers_answer(error="", verified=None, verifies=True)
+    life.hostile_status(hostile={"currentStepIndex": 2_000_000_000})
+    life.time_passes(seconds=172800)
+    life.passes(times=1)
+    assert life.world.status["abort"] is True
+    assert life.world.routed[-1].canary.weight == 80
+    life.passes(times=1)
+    life.teardown()
+
+
 def test_random_lives() -> None:
     """§15.1, §19."""
     live(TryingLife, 30, 25)
