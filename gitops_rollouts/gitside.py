@@ -25,6 +25,7 @@ from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.board import Board, BoardView
 from gitops_rollouts.decisions.commit_status import said_of
 from gitops_rollouts.decisions.forge_answers import ForgeAnswers
+from gitops_rollouts.decisions.proposals import Proposed
 from gitops_rollouts.decisions.pull_requests import PullRequests
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.reported import as_holds, as_requests, stored_holds
@@ -48,6 +49,7 @@ from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.leader import GitFactory, Parts
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.config import put_gitsyncs
+from gitops_rollouts.sync.environments import as_proposals, promotion_of, stored_proposals
 from gitops_rollouts.sync.hints import looks_now
 from gitops_rollouts.sync.poller import Seen
 from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, project_gitsync
@@ -194,6 +196,7 @@ class GitSide:
                 on_pushed=pushed,
                 on_report=self._reported,
                 on_views=pulls.show,
+                on_proposals=self._proposed,
             )
             pulls.tell = writer.saw_standings
             stop = asyncio.Event()
@@ -211,19 +214,21 @@ class GitSide:
 
     def _opened(self, sync: GitSync, mirror: Mirror, what: TargetSpec) -> None:
         name, spec = sync.metadata.name, sync.spec
+        promotion = promotion_of(sync, self._known)
         place = self._open[id(mirror), spec.branch]
         gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
         anew = name not in place.specs
         if anew:
             self._closed(name)
             place.writer.restore_holds(stored_holds(sync))
+            place.writer.restore_proposals(name, stored_proposals(sync))
         changed = anew or self._gates.get(name) != gates
         place.specs[name] = what
         self._gates[name] = gates
         (self._silent.discard if spec.forge is not None and spec.forge.statuses else self._silent.add)(name)
         place.statuses.look()
-        forge = self.forges.get(name) is not None
-        place.writer.register(WriterTarget(what, write=spec.write != "none", gates=gates, forge=forge))
+        forge, write = self.forges.get(name) is not None, spec.write != "none"
+        place.writer.register(WriterTarget(what, write, gates, forge, promotion))
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 
@@ -250,8 +255,11 @@ class GitSide:
     def _looked(self, name: str, seen: Seen) -> None:
         place = self._place_of(name)
         if place is not None:
-            place.writer.saw_requests(seen.requests)
+            place.writer.saw_requests(seen.requests, seen.head or "")
             place.pulls.look(name)
+
+    def _proposed(self, name: str, proposed: tuple[Proposed, ...]) -> None:
+        self.reconciler.report_proposals(name, as_proposals(proposed))
 
     def _hinted(self, name: str) -> None:
         """Somebody says that there is something new, in Git or on the forge."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -57,6 +57,17 @@ class GitSyncAuthority(Model):
     """Who may approve it on the forge: what it merges with their approval counts as theirs. Needs ``spec.forge``."""
     engines: tuple[str, ...] = ()
     """Principals of engines, whose records are trusted; empty: any record is."""
+
+
+class GitSyncPromotion(Model):
+    """From which GitSync the Rollouts of this one get what is stable there, by a request that a person merges."""
+
+    from_: str = Field("", alias="from", json_schema_extra=REQUIRED)
+    """A GitSync of the same branch."""
+    fields: tuple[Annotated[str, Field(json_schema_extra={"enum": ["image"]})], ...] = ("image",)
+    """What is copied: the images of the containers that both have."""
+    soak: str = "0s"
+    """For how long it must have been stable there. A Go duration."""
 
 
 class GitSyncElsewhere(Model):
@@ -128,7 +139,9 @@ class GitSyncSpec(Model):
     after: str = ""
     """A GitSync of the same branch whose Rollouts come first: an update here begins when that one's is stable."""
     elsewhere: tuple[GitSyncElsewhere, ...] = ()
-    """Those of other clusters that ``after`` names."""
+    """Those of other clusters that ``after`` and ``promotion.from`` name."""
+    promotion: GitSyncPromotion | None = None
+    """Absent: people and pipelines change what stands here."""
 
     def interval_duration(self) -> timedelta:
         """``interval``, never below 1 s. Raises ValueError if it is no Go duration."""
@@ -177,6 +190,21 @@ class OpenRequest(Model):
     url: str = ""
 
 
+class Proposal(Model):
+    """Images that a Rollout lacks and that are stable in the GitSync which ``promotion`` names."""
+
+    namespace: str = Field("", json_schema_extra=REQUIRED)
+    name: str = Field("", json_schema_extra=REQUIRED)
+    version: str = Field("", json_schema_extra=REQUIRED)
+    """Tells these images from others."""
+    image: str = ""
+    since: Time | None = None
+    """When they were first seen to be stable there."""
+    state: str = ""
+    """``soaking``; ``proposed`` by a request; ``held``, as somebody closed it; ``failed``."""
+    reason: str = ""
+
+
 class GitSyncStatus(Model):
     """What was fetched, applied and written, and what stands in the way."""
 
@@ -198,6 +226,7 @@ class GitSyncStatus(Model):
     """The commit for which a person allowed a large prune."""
     holds: tuple[Hold, ...] = ()
     requests: tuple[OpenRequest, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if there is one."""

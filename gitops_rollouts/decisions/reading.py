@@ -18,9 +18,9 @@ from gitops_rollouts.decisions.guard import Guard, Judged, Trail, with_kept
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
+from gitops_rollouts.decisions.neighbour import NeighbourReader, in_turn
 from gitops_rollouts.decisions.overlay import overlay_path
 from gitops_rollouts.decisions.referred import reference_of, with_template
-from gitops_rollouts.decisions.standing import StandingReader, in_turn
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, Placement, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError, RefMissing
 from gitops_rollouts.git.repository import Mirror
@@ -59,7 +59,7 @@ class TargetReader:
         self._renderer = renderer
         self._others = others
         self.guard = Guard(mirror, renderer, self.contents, answers)
-        self.standings = StandingReader(mirror, renderer, self.contents, self.guard)
+        self.neighbours = NeighbourReader(mirror, renderer, self.contents, self.guard)
         self._intents = IntentReader(mirror, self.contents)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
@@ -114,6 +114,10 @@ class TargetReader:
             while len(self._origins) > _FACTS:
                 self._origins.popitem(last=False)
         return origin
+
+    def unbroken(self, at: TargetAt, since: str) -> frozenset[Key]:
+        """The Rollouts whose (T, S) hasn't changed since a commit (docs/decisions.md §1.1, the ancestor rule)."""
+        return self._unbroken(at.spec, since, at.commit, self.contents.digester.snapshot(at.rendered))
 
     def distrusts(self, state: InGit, spec: TargetSpec) -> str:
         """Why the record of a Rollout may not be built on after a rebuild (docs/decisions.md §1.5); empty: it may."""
@@ -196,7 +200,7 @@ class TargetReader:
         if base:
             rollouts.update(_still_there(base, now, head))
         if spec.after is not None:
-            first = self.standings.at(spec.after, spec.branch, head, spec.policy)
+            first = self.neighbours.at(spec.after, spec.branch, head, spec.policy)
             rollouts = in_turn(rollouts, rendered, first)
         return TargetAt(
             spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends, news=news

@@ -37,6 +37,8 @@ class Member:
     want: WantRequest | None = None
     was: str = ""
     struck: str = ""
+    image: str = ""
+    """What an intent gives the Rollout in the place of ``state.image``."""
 
 
 @dataclass(frozen=True, slots=True)

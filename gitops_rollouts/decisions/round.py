@@ -12,11 +12,12 @@ from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.overlay import orphans
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome, Planned, Planner
+from gitops_rollouts.decisions.proposals import ProposalReport, Proposals
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.records import Records
 from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import RequestReport, Requests, Standings
-from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
+from gitops_rollouts.decisions.state import Key, Promotion, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import Want, WantRequest
 from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
 from gitops_rollouts.git.repository import Mirror
@@ -33,6 +34,8 @@ class WriterTarget:
     write: bool = True
     gates: Literal["request", "commit"] = "request"
     forge: bool = False
+    promotion: Promotion | None = None
+    """Where its images come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class RoundResult:
     request_error: str = ""
     views: dict[str, tuple[RequestView, ...]] = field(default_factory=dict)
     """What is to stand as a request, of each target that was looked at."""
+    proposals: dict[str, ProposalReport] = field(default_factory=dict)
+    """What waits to be copied into each target that has a promotion."""
     branches: Mapping[str, str] | None = None
     """The request branches as this round left them; None: it didn't look at them."""
     requests_again: bool = False
@@ -95,10 +100,13 @@ def _sweep(draft: Draft, tree: Tree, at: TargetAt, planned: Planned) -> None:
 class Round:
     """Runs rounds for one (repository, branch)."""
 
-    def __init__(self, mirror: Mirror, reader: TargetReader, requests: Requests, writing: Writing) -> None:
+    def __init__(
+        self, mirror: Mirror, reader: TargetReader, requests: Requests, proposals: Proposals, writing: Writing
+    ) -> None:
         self._mirror = mirror
         self._reader = reader
         self._requests = requests
+        self._proposals = proposals
         self._writing = writing
         self._planner = Planner(reader, writing.engine)
         self._records = Records(mirror, OwnBranches(mirror, writing.author, writing.sign))
@@ -201,6 +209,7 @@ class Round:
             result.requests = self._requests.round(base, targets, wanted, now, standings)
             result.views = dict(result.requests.views)
             self._stand_records(base, targets, jobs, standings, result)
+            self._propose(jobs, targets, result, now)
             result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:
             result.request_error = str(err)
@@ -208,6 +217,17 @@ class Round:
             if not result.outcomes:
                 raise
             result.requests_again = True
+
+    def _propose(
+        self, jobs: Sequence[Job], targets: Mapping[str, TargetAt], result: RoundResult, now: datetime
+    ) -> None:
+        """Requests for what is stable in the environment before (§5)."""
+        for job in jobs:
+            name, promotion = job.target.spec.name, job.target.promotion
+            if promotion is not None and name in targets:
+                standings = job.standings if job.target.forge else None
+                report = result.proposals[name] = self._proposals.round(targets[name], promotion, now, standings)
+                result.views[name] = (*result.views.get(name, ()), *report.views)
 
     def _stand_records(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from gitops_rollouts.decisions.drafting import Draft
 from gitops_rollouts.decisions.field_edit import Scalar, set_field
 from gitops_rollouts.decisions.identity import canonical_json
 from gitops_rollouts.decisions.image_edit import (
@@ -42,7 +43,7 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
 
     Raises ConfigError for a container or an image that can't be, DecisionError if no file holds it as plain text.
     """
-    state, item = view.state, _holder(view)
+    state, item = view.state, holder_of(view)
     wanted = wanted_images(item.raw, images)
     if not wanted:
         return Nothing(f"{state.subject} has that image already.")
@@ -78,6 +79,24 @@ def set_image(view: View, images: Mapping[str, str], *, reason: str = "") -> Out
         message = f"{state.subject} gets its image from {path}, and no one entry of images: in {own} sets it"
         raise DecisionError(message, remedy=f"edit {path} by hand, or give images: an entry for it")
     return plans
+
+
+def set_images_in(draft: Draft, view: View, images: Mapping[str, str]) -> bool:
+    """The same of a container's own manifest, beside what the draft changes already; False if it has none of its own.
+
+    Raises ConfigError and DecisionError as `set_image` does.
+    """
+    item = holder_of(view)
+    wanted = wanted_images(item.raw, images)
+    if not item.source.literal:
+        return False
+    data = draft.read(item.source.path) if wanted else None
+    if data is not None:
+        edited = set_in_manifest(data, _matcher(view, item.identity), wanted)
+        if edited is None:
+            raise _tangled("the image", item.source.path)
+        draft.put(item.source.path, edited)
+    return True
 
 
 def set_spec(view: View, name: str, value: Scalar | None, *, reason: str = "") -> Outcome:
@@ -119,7 +138,7 @@ def _effect(name: str, value: Scalar | None) -> str:
     return "stops where it is" if value else "goes on"
 
 
-def _holder(view: View) -> RenderedObject:
+def holder_of(view: View) -> RenderedObject:
     """The object whose pod template the Rollout's pods come from: itself, or the workload that it names."""
     item = view.item
     reference = reference_of(item.raw, item.namespace)

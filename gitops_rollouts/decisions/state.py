@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.grammar import ACTIVE, Abort, Promote, Stable
@@ -66,6 +67,14 @@ class Other:
     path: str = ""
     target_namespace: str = ""
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Where the images of a GitSync's Rollouts come from, once they have been stable there for ``soak`` (§5)."""
+
+    source: Other
+    soak: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,10 @@ import structlog
 
 from gitops_rollouts.decisions.agenda import Agenda, Waits
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.copying import Copier
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
+from gitops_rollouts.decisions.proposals import Proposals, Proposed
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.reported import Shown, shown
 from gitops_rollouts.decisions.request_view import RequestView
@@ -74,6 +76,7 @@ class DecisionWriter:
         settings: WriterSettings | None = None,
         on_pushed: Callable[[str], None] = lambda commit: None,
         on_report: Callable[[WriteReport], None] = lambda report: None,
+        on_proposals: Callable[[str, tuple[Proposed, ...]], None] = lambda target, proposed: None,
         on_views: Callable[[str, tuple[RequestView, ...]], None] = lambda target, views: None,
     ) -> None:
         self._settings = settings or WriterSettings()
@@ -81,10 +84,13 @@ class DecisionWriter:
         self._clock = clock
         self._on_pushed = on_pushed
         self._on_report = on_report
+        self._on_proposals = on_proposals
         self._on_views = on_views
         branches = OwnBranches(mirror, writing.author, writing.sign)
         self._requests = Requests(mirror, branches, writing.engine, self._settings.requests)
-        self._round = Round(mirror, reader, self._requests, writing)
+        copier = Copier(mirror, reader.neighbours, writing.author)
+        self._proposals = Proposals(mirror, reader, branches, writing.engine, copier)
+        self._round = Round(mirror, reader, self._requests, self._proposals, writing)
         self._targets: dict[str, WriterTarget] = {}
         self._agenda = Agenda(self._settings)
         self._reports: dict[str, WriteReport] = {}
@@ -99,6 +105,8 @@ class DecisionWriter:
         self._attempts = 0
         self._trouble: tuple[str, str] | None = None
         self._request_trouble = ""
+        self._stuck_proposals: dict[str, str] = {}
+        self._head = ""
         self._refusals: dict[str, tuple[str, str]] = {}
         self._offered: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -118,6 +126,7 @@ class DecisionWriter:
     def forget(self, name: str) -> None:
         """A GitSync is gone. Its branches stay: another engine may go on."""
         self._agenda.forget(name)
+        self._proposals.forget(name)
         for store in (self._targets, self._reports, self._refusals, self._seen, self._offered):
             store.pop(name, None)
         for kept in (self._standings, self._forge_trouble, self._views):
@@ -143,8 +152,11 @@ class DecisionWriter:
         """A Rollout is gone from the cluster."""
         self.set_wants(target, key, ())
 
-    def saw_requests(self, refs: Mapping[str, str]) -> None:
-        """The request branches that the poller just saw on the remote: name → commit."""
+    def saw_requests(self, refs: Mapping[str, str], head: str = "") -> None:
+        """The request branches that the poller just saw on the remote: name → commit; and where the branch is."""
+        if head and head != self._head and any(target.promotion for target in self._targets.values()):
+            self._head = head  # another environment's record may be new, which no Rollout here tells
+            self._look_at_requests()
         if self._refs is None or dict(refs) != dict(self._refs):
             self._refs = dict(refs)
             self._look_at_requests()
@@ -173,6 +185,10 @@ class DecisionWriter:
     def restore_holds(self, holds: Iterable[Hold]) -> None:
         """Holds that the GitSyncs' status remembers from before a restart."""
         self._requests.restore(holds)
+
+    def restore_proposals(self, target: str, proposed: Iterable[Proposed]) -> None:
+        """What a GitSync's status remembers of its promotion from before a restart."""
+        self._proposals.restore(target, proposed)
 
     @property
     def holds(self) -> frozenset[Hold]:
@@ -302,9 +318,14 @@ class DecisionWriter:
             self._on_pushed(result.commit)
 
     def _requests_done(self, result: RoundResult, now: datetime) -> None:
-        if result.requests is not None and result.requests.wait is not None:
-            at = result.requests.wait
-            self._requests_at = min(self._requests_at, at) if self._requests_at else at
+        waits = [result.requests.wait] if result.requests is not None else []
+        for name, report in result.proposals.items():
+            waits.append(report.wait)
+            self._stuck_proposals[name] = report.problem
+            self._on_proposals(name, report.proposed)
+        for at in waits:
+            if at is not None:
+                self._requests_at = min(self._requests_at, at) if self._requests_at else at
         if result.branches is not None:
             # so that a branch which is deleted before the poller ever saw it is missed all the same
             self._refs = result.branches
@@ -362,6 +383,8 @@ class DecisionWriter:
             trouble = ("RequestsRefused", self._request_trouble)
         if trouble is None and target.forge and self._forge_trouble.get(name):
             trouble = ("ForgeFailed", self._forge_trouble[name])
+        if trouble is None and target.promotion and self._stuck_proposals.get(name):
+            trouble = ("PromotionStuck", self._stuck_proposals[name])
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds, asked)
         return WriteReport(name, True, READY, "Git shows every decision", pending, holds, asked)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest, encode_gitsync_status, parse_gitsync
+from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest, Proposal, encode_gitsync_status, parse_gitsync
 from gitops_rollouts.api.names import APPLY_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
@@ -75,6 +75,7 @@ class _Target:
     write_back: Condition | None = None
     holds: tuple[Hold, ...] | None = None
     requests: tuple[OpenRequest, ...] | None = None
+    proposals: tuple[Proposal, ...] | None = None
     staleness: timedelta = timedelta(minutes=10)
 
 
@@ -168,6 +169,13 @@ class GitSyncReconciler:
             target.write_back, target.holds, target.requests = condition, holds, requests
             self._wake(name)
 
+    def report_proposals(self, name: str, proposals: tuple[Proposal, ...]) -> None:
+        """What waits to be copied from the GitSync that comes before this one, for its status."""
+        target = self._targets.get(name)
+        if target is not None and target.proposals != proposals:
+            target.proposals = proposals
+            self._wake(name)
+
     # --- the work ----------------------------------------------------------------------------------------------
 
     async def reconcile(self, live: LiveGitSync) -> timedelta | None:
@@ -235,7 +243,7 @@ class GitSyncReconciler:
             return interval  # what applies may come any time
         full = target.memory.full_pass_at
         again = max(full - now, timedelta(0)) if full is not None else None
-        if _names_keys(sync) or sync.spec.after:  # nobody watches that object
+        if _names_keys(sync) or sync.spec.after or sync.spec.promotion:  # nobody watches that object
             return min(again, _CREDENTIALS_FOR) if again is not None else _CREDENTIALS_FOR
         return again
 
@@ -319,7 +327,8 @@ class GitSyncReconciler:
     # --- the object itself -------------------------------------------------------------------------------------
 
     async def _write(self, live: LiveGitSync, target: _Target, facts: Facts) -> None:
-        facts = replace(facts, write_back=target.write_back, holds=target.holds, requests=target.requests)
+        facts = replace(facts, write_back=target.write_back, holds=target.holds)
+        facts = replace(facts, requests=target.requests, proposals=target.proposals)
         new = compose(live.sync, facts, self._clock())
         if worth_writing(live.sync.status, new):
             await self._patch_status(live, target, encode_gitsync_status(new))

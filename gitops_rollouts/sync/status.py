@@ -56,6 +56,7 @@ class Facts:
     write_back: Condition | None = None
     holds: tuple[api.Hold, ...] | None = None
     requests: tuple[api.OpenRequest, ...] | None = None
+    proposals: tuple[api.Proposal, ...] | None = None
 
 
 def compose(sync: GitSync, facts: Facts, now: datetime) -> GitSyncStatus:
@@ -89,6 +90,10 @@ def compose(sync: GitSync, facts: Facts, now: datetime) -> GitSyncStatus:
         update["holds"] = facts.holds
     if facts.requests is not None:
         update["requests"] = facts.requests
+    if sync.spec.promotion is None:
+        update["proposals"] = ()
+    elif facts.proposals is not None:
+        update["proposals"] = facts.proposals
     return old.model_copy(update=update)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
-from gitops_rollouts.decisions.state import Other
+from gitops_rollouts.api.gitsync import GitSync, encode_gitsync_status, parse_gitsync
+from gitops_rollouts.decisions.proposals import Proposed
+from gitops_rollouts.decisions.state import Other, Promotion
 from gitops_rollouts.errors import ConfigError
-from gitops_rollouts.sync.environments import first_of
+from gitops_rollouts.sync.environments import as_proposals, first_of, promotion_of, stored_proposals
 
 
 def sync(name: str, **spec: Any) -> GitSync:
@@ -49,3 +51,43 @@ def test_nobody_waits_for_himself(others: list[GitSync]) -> None:
     made = sync("us", after="eu" if others else "us")
     with pytest.raises(ConfigError, match=r"wait for each other: .* after "):
         first(made, *others)
+
+
+def test_where_images_come_from() -> None:
+    """§5's spelling; the other may be in another cluster."""
+    promotion = {"from": "staging", "fields": ["image"], "soak": "30m"}
+    found = promotion_of(sync("prod", promotion=promotion), {"staging": sync("staging")}.get)
+    assert found == Promotion(Other("staging", "envs/staging"), timedelta(minutes=30))
+    told = sync("prod", promotion={"from": "staging"}, elsewhere=[{"name": "staging", "path": "envs/st"}])
+    assert promotion_of(told, {}.get) == Promotion(Other("staging", "envs/st"))
+    assert promotion_of(sync("prod"), {}.get) is None
+
+
+@pytest.mark.parametrize(
+    ("promotion", "said"),
+    [
+        ({}, "names no other GitSync"),
+        ({"from": "prod"}, "names no other GitSync"),
+        ({"from": "staging", "fields": ["replicas"]}, "names replicas"),
+        ({"from": "staging", "fields": []}, "names nothing"),
+        ({"from": "staging", "soak": "soon"}, "spec.promotion.soak"),
+    ],
+)
+def test_a_promotion_that_makes_no_sense_is_refused(promotion: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        promotion_of(sync("prod", promotion=promotion), {"staging": sync("staging")}.get)
+
+
+def test_the_status_remembers_what_waits() -> None:
+    """There and back; what somebody else wrote into it is left out."""
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    one = Proposed("shop", "web", "0123456789ab", "web:v2", at, "held", "closed by alice")
+    status = parse_gitsync({"metadata": {"name": "prod"}}).status.model_copy(update={"proposals": as_proposals([one])})
+    raw = {"metadata": {"name": "prod"}, "status": encode_gitsync_status(status)}
+    assert stored_proposals(parse_gitsync(raw)) == (one,)
+    raw["status"]["proposals"] = [
+        {"name": "x", "state": "held"},
+        {"since": "2026-01-02T03:04:05Z", "state": "great"},
+        7,
+    ]
+    assert stored_proposals(parse_gitsync(raw)) == ()

@@ -30,7 +30,7 @@ _REMEMBERED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Neighbour:
     """One Rollout of another GitSync: the version in the tree, and the record of its engine, if it is believed.
 
     ``images``: of each container by its name.
@@ -56,20 +56,22 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Standings:
+class Neighbours:
     """Every Rollout of another GitSync at one commit. ``problem``: why that can't be told, a sentence's end."""
 
     other: Other
-    found: Mapping[Key, Standing] = field(default_factory=dict)
+    found: Mapping[Key, Neighbour] = field(default_factory=dict)
     unknown: frozenset[Key] = frozenset()
     incomplete: bool = False
     problem: str = ""
+    paths: Mapping[Key, str] = field(default_factory=dict)
+    """Where each stands."""
 
-    def match(self, key: Key) -> Standing | None:
+    def match(self, key: Key) -> Neighbour | None:
         """The counterpart of a Rollout: of the same namespace and name, else the only one of that name."""
         if key in self.found:
             return self.found[key]
-        named = [standing for (_, name), standing in self.found.items() if name == key[1]]
+        named = [neighbour for (_, name), neighbour in self.found.items() if name == key[1]]
         return named[0] if len(named) == 1 else None
 
     def waits(self, key: Key, images: Mapping[str, str]) -> str:
@@ -80,32 +82,32 @@ class Standings:
         label = f"{self.other.name}/{key[0]}/{key[1]}"
         if self.problem:
             return f"GitSync {self.other.name} goes first, and {self.problem}"
-        standing = self.match(key)
-        if standing is None:
+        neighbour = self.match(key)
+        if neighbour is None:
             names = [name for _, name in (*self.found, *self.unknown)]
             if key[1] in names or self.incomplete:
                 return f"{label} goes first, and can't be told from what stands in {self.other.path or 'the root'}"
             return ""
-        return _waits(standing, images)
+        return _waits(neighbour, images)
 
 
-def _waits(standing: Standing, images: Mapping[str, str]) -> str:
-    label = str(standing.subject)
-    different = [name for name in images if name in standing.images and images[name] != standing.images[name]]
-    if different or not images.keys() & standing.images.keys():
-        theirs = short_image(standing.images[different[0]]) if different else standing.version
+def _waits(neighbour: Neighbour, images: Mapping[str, str]) -> str:
+    label = str(neighbour.subject)
+    different = [name for name in images if name in neighbour.images and images[name] != neighbour.images[name]]
+    if different or not images.keys() & neighbour.images.keys():
+        theirs = short_image(neighbour.images[different[0]]) if different else neighbour.version
         ours = short_image(images[different[0]]) if different else "the same containers"
         return f"{label} goes first, and has {theirs} in Git, not {ours}"
-    if standing.aborted:
-        return f"{label} goes first, and its {standing.version} is aborted"
-    if standing.distrust:
-        return f"{label} goes first, and its record isn't believed: {standing.distrust}"
-    if not standing.settled:
-        return f"{label} goes first, and {standing.version} isn't stable there yet"
+    if neighbour.aborted:
+        return f"{label} goes first, and its {neighbour.version} is aborted"
+    if neighbour.distrust:
+        return f"{label} goes first, and its record isn't believed: {neighbour.distrust}"
+    if not neighbour.settled:
+        return f"{label} goes first, and {neighbour.version} isn't stable there yet"
     return ""
 
 
-class StandingReader:
+class NeighbourReader:
     """Reads other GitSyncs' parts of one repository. Any number of threads may use it."""
 
     def __init__(self, mirror: Mirror, renderer: Renderer, contents: ContentHistory, guard: Guard) -> None:
@@ -114,9 +116,9 @@ class StandingReader:
         self._contents = contents
         self._guard = guard
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[Other, Policy | None, str], Standings] = OrderedDict()
+        self._known: OrderedDict[tuple[Other, Policy | None, str], Neighbours] = OrderedDict()
 
-    def at(self, other: Other, branch: str, head: str, policy: Policy | None) -> Standings:
+    def at(self, other: Other, branch: str, head: str, policy: Policy | None) -> Neighbours:
         """What stands there at a commit. ``policy``: whose records are believed. Blocks.
 
         Raises GitError if Git, or the program that checks signatures, fails; what the tree holds is never an error.
@@ -132,40 +134,41 @@ class StandingReader:
                 self._known.popitem(last=False)
         return found
 
-    def recorded(self, other: Other, standing: Standing) -> Mapping[str, str] | None:
+    def recorded(self, other: Other, neighbour: Neighbour) -> Mapping[str, str] | None:
         """The images of the version that the record names; None if its commit doesn't hold it any more. Blocks."""
-        record = standing.record
-        if record is None or standing.distrust:
+        record = neighbour.record
+        if record is None or neighbour.distrust:
             return None
-        if record.template == standing.template:
-            return standing.images
+        if record.template == neighbour.template:
+            return neighbour.images
         try:
-            rendered = self._render(other, self._mirror.tree(record.commit).commit)
+            rendered = self.render(other, self._mirror.tree(record.commit).commit)
         except GitError:
             return None
-        key = (standing.subject.namespace, standing.subject.name)
+        key = (neighbour.subject.namespace, neighbour.subject.name)
         _, whole = wholes(rendered).get(key, (None, {}))
         return containers_of(whole) if digests(whole)[0] == record.template else None
 
-    def _read(self, other: Other, branch: str, head: str, policy: Policy | None) -> Standings:
+    def _read(self, other: Other, branch: str, head: str, policy: Policy | None) -> Neighbours:
         if other.problem:
-            return Standings(other, problem=other.problem)
-        rendered = self._render(other, head)
+            return Neighbours(other, problem=other.problem)
+        rendered = self.render(other, head)
         if rendered.failed:
             why = str(rendered.problems[0]) if rendered.problems else "it can't be rendered"
-            return Standings(other, problem=f"its part of the tree can't be read: {why}")
+            return Neighbours(other, problem=f"its part of the tree can't be read: {why}")
         now = self._contents.digester.snapshot(rendered)
         trails: Mapping[Key, Trail] = {}
         if policy is not None and policy.engines:
             spec = TargetSpec(other.name, branch, other.path, other.target_namespace, policy)
             trails = self._guard.trails(spec, head, policy)
-        found: dict[Key, Standing] = {}
+        found: dict[Key, Neighbour] = {}
         for key, (item, whole) in wholes(rendered).items():
             if key in now.found:
-                found[key] = self._standing(other, item, now.found[key], whole, trails.get(key, Trail()), policy)
-        return Standings(other, found, now.unknown, now.incomplete)
+                found[key] = self._neighbour(other, item, now.found[key], whole, trails.get(key, Trail()), policy)
+        paths = {(item.namespace, item.name): item.source.path for item in rendered.objects if item.is_rollout}
+        return Neighbours(other, found, now.unknown, now.incomplete, paths=paths)
 
-    def _standing(
+    def _neighbour(
         self,
         other: Other,
         item: RenderedObject,
@@ -173,7 +176,7 @@ class StandingReader:
         whole: Mapping[str, Any],
         trail: Trail,
         policy: Policy | None,
-    ) -> Standing:
+    ) -> Neighbour:
         subject = Subject(other.name, item.namespace, item.name)
         annotations = item.raw["metadata"].get("annotations") or {}
         record = parse_line(STABLE, annotations.get(STABLE, ""))
@@ -182,7 +185,7 @@ class StandingReader:
         if isinstance(abort, Abort):
             aborted = aborted or (abort.subject == subject and abort.template == content[0])
         if not isinstance(record, Stable) or record.subject != subject:
-            return Standing(subject, content[0], containers_of(whole), aborted=aborted)
+            return Neighbour(subject, content[0], containers_of(whole), aborted=aborted)
         distrust = ""
         if policy is not None and policy.engines:
             commit = trail.by.get(STABLE, "")
@@ -190,14 +193,15 @@ class StandingReader:
             if not policy.may_record(by):
                 distrust = f"commit {commit[:12] or 'unknown'} is signed by {by.text}, and no engine's key"
         aborted = aborted and (record.template != content[0] or bool(distrust))  # inert where it serves already
-        return Standing(subject, content[0], containers_of(whole), record, distrust, aborted)
+        return Neighbour(subject, content[0], containers_of(whole), record, distrust, aborted)
 
-    def _render(self, other: Other, head: str) -> Rendered:
+    def render(self, other: Other, head: str) -> Rendered:
+        """All objects there at a commit. Blocks."""
         tree = self._mirror.tree(head)
         return self._renderer.render(tree, target=other.name, path=other.path, target_namespace=other.target_namespace)
 
 
-def in_turn(rollouts: Mapping[Key, InGit], rendered: Rendered, first: Standings) -> dict[Key, InGit]:
+def in_turn(rollouts: Mapping[Key, InGit], rendered: Rendered, first: Neighbours) -> dict[Key, InGit]:
     """Each Rollout with what it waits for."""
     images = {key: containers_of(whole) for key, (_, whole) in wholes(rendered).items()}
     name = first.other.name
