@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,5 @@ async def test_a_gitsync_that_is_opened_again_asks_its_rollouts_what_they_want(t
     finally:
         for place in side._open.values():
             place.stop.set()
-            if place.task is not None:
-                await place.task
+            await asyncio.gather(*place.tasks)
         mirror.close()
