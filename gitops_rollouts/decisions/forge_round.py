@@ -6,6 +6,7 @@ by its branch, closed by its state, and what we wrote by the line that only mach
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -173,7 +174,8 @@ class ForgeRound:
             if late:
                 self._fence()
                 self._forge.comment(request.number, too_late(view))
-                self._edit(known, merge_body(request.body, fenced(view, closed=True)))
+                with contextlib.suppress(ForgeRefused):  # Bitbucket changes no text of what isn't open
+                    self._edit(known, merge_body(request.body, fenced(view, closed=True)))
         known.done = True
         return _standing(view, request, who=request.merged_by, settled=True)
 

@@ -112,7 +112,7 @@ class BitbucketForge:
     def reopen(self, number: int) -> None:
         """It can't."""
         if _state(self._get(number)) != "open":
-            raise ForgeRefused(f"{self.title} can't reopen request {number}", remedy="ask for another with gor promote")
+            raise ForgeRefused(f"{self.title} can't reopen request {number}", remedy="open another from its branch")
 
     def comment(self, number: int, text: str) -> None:
         """Below the request."""
