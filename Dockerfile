@@ -18,7 +18,7 @@ FROM python:3.11-slim-bookworm
 # Debian serves only the newest point release of a package: a pinned version stops building within weeks.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
+    && apt-get install --yes --no-install-recommends ca-certificates git gpg gpg-agent openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 gor \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/gitops-rollouts --create-home --shell /usr/sbin/nologin gor

@@ -35,6 +35,15 @@ class KeysRef(Model):
     """Which of its keys."""
 
 
+class GpgKey(Model):
+    """Somebody's public GPG key."""
+
+    principal: str = Field("", json_schema_extra=REQUIRED)
+    """Whose it is."""
+    key: str = Field("", json_schema_extra=REQUIRED)
+    """One public key in ASCII armour."""
+
+
 class ForgeApprover(Model):
     """Somebody whose approval of a request counts."""
 
@@ -45,12 +54,14 @@ class ForgeApprover(Model):
 
 
 class GitSyncAuthority(Model):
-    """Who may let traffic grow: by the SSH keys that sign commits, or by who approved the request on the forge."""
+    """Who may let traffic grow: by the keys that sign commits, or by who approved the request on the forge."""
 
     allowed_signers: str = ""
     """Public keys and their principals, as OpenSSH's allowed signers file has them."""
     allowed_signers_ref: KeysRef | None = None
     """More of them."""
+    gpg_keys: tuple[GpgKey, ...] = ()
+    """Public GPG keys and their principals."""
     promoters: tuple[str, ...] = ()
     """Principals who may add a promotion or take an abort away."""
     forge_approvers: tuple[ForgeApprover, ...] = ()
@@ -129,7 +140,7 @@ class GitSyncSpec(Model):
     write_secret_ref: SecretRef | None = None
     """Credentials to write; absent: those to read."""
     signing_secret_ref: SecretRef | None = None
-    """An SSH key without a passphrase that signs the engine's commits; absent: they aren't signed."""
+    """An SSH or GPG key without a passphrase that signs the engine's commits; absent: they aren't signed."""
     webhook_secret_ref: SecretRef | None = None
     """The secret that webhooks are signed with, under ``secret`` or ``token``; absent: none are taken."""
     forge: GitSyncForge | None = None

@@ -128,10 +128,10 @@ class ForgeMerges:
         if not _COMMIT.fullmatch(head):
             return False
         parents = self._mirror.history.parents(commit)
-        if not parents or (len(parents) > 1 and head not in parents[1:]):
+        if not parents:
             return False
         if self._mirror.history.resolve(head) is None:
-            return True
+            return len(parents) == 1
         return self._mirror.history.merged_tree(parents[0], head) == self._mirror.tree(commit).subtree_oid("")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gitops_rollouts.git.signatures import Signature, Signer
+from gitops_rollouts.git.signatures import AnySigner, Signature
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Trusted keys, and what their owners may do. A target without a policy takes every line as it stands."""
 
-    signers: tuple[Signer, ...]
+    signers: tuple[AnySigner, ...]
     promoters: frozenset[str]
     """Principals who may add a promotion or take an abort away."""
     engines: frozenset[str] = frozenset()

@@ -240,7 +240,7 @@ class Mirror:
     ) -> str:
         """Make a commit on ``base`` that writes (or, with None, removes) files. Returns its id; no ref moves.
 
-        ``author`` None: the person whose environment this mirror has. ``sign``: path of an SSH key to sign with.
+        ``author`` None: the person whose environment this mirror has. ``sign``: an SSH key or GPG key ring.
         Raises GitError if nothing would change, or if a path is a link, a submodule or outside the repository.
         """
         self._prepare()

@@ -1,4 +1,4 @@
-"""SSH signatures of commits: keys to sign with, keys to trust, and who signed what (docs/decisions.md §6).
+"""Signatures of commits, SSH's and GPG's: keys to sign with, keys to trust, and who signed what (docs/decisions.md §6).
 
 Git itself verifies, in an environment built afresh: no configuration of the machine or of a person has a say. One git
 child looks at many commits, and what was found of a commit is remembered.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
 import shutil
@@ -24,6 +25,7 @@ from gitops_rollouts.errors import ConfigError, GitError
 from gitops_rollouts.git.child import GitChild
 from gitops_rollouts.git.credentials import InstalledCredentials
 from gitops_rollouts.git.environment import engine_environment
+from gitops_rollouts.git.gpg import GpgSigner, end_signing_ring, is_private_block, key_ring, make_signing_ring
 
 MAX_SIGNERS: Final = 1000
 _MAX_TEXT: Final = 256 * 1024
@@ -40,7 +42,7 @@ _KEY: Final = re.compile(
 )
 
 State = Literal["good", "unknown", "bad", "none"]
-_STATES: Final[Mapping[str, State]] = {"G": "good", "U": "unknown", "N": "none"}
+_STATES: Final[Mapping[str, State]] = {"G": "good", "U": "unknown", "E": "unknown", "N": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Signer:
     key: str
     """``<type> <base64>``, without a comment."""
     options: str = ""
+
+
+AnySigner = Signer | GpgSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,10 @@ class Signatures:
 
     def __init__(self, directory: Path) -> None:
         self._child = GitChild(directory, engine_environment(InstalledCredentials(), scheme="none"))
-        self._known: OrderedDict[tuple[tuple[Signer, ...], str], Signature] = OrderedDict()
+        self._known: OrderedDict[tuple[tuple[AnySigner, ...], str], Signature] = OrderedDict()
         self._lock = threading.Lock()
 
-    def look(self, commits: Iterable[str], signers: tuple[Signer, ...]) -> dict[str, Signature]:
+    def look(self, commits: Iterable[str], signers: tuple[AnySigner, ...]) -> dict[str, Signature]:
         """The signature of each commit, by its full id. Blocks. Raises GitError if git or ssh-keygen can't be used."""
         wanted = sorted({commit for commit in commits if _COMMIT.fullmatch(commit)})
         with self._lock:
@@ -144,39 +149,58 @@ class Signatures:
                 self._known.popitem(last=False)
         return found
 
-    def _ask(self, commits: list[str], signers: tuple[Signer, ...]) -> dict[str, Signature]:
+    def _ask(self, commits: list[str], signers: tuple[AnySigner, ...]) -> dict[str, Signature]:
         if shutil.which("ssh-keygen") is None:
             raise GitError("signatures can't be checked", remedy="install ssh-keygen (OpenSSH's client)")
-        names = {key: f"key{number}" for number, key in enumerate(dict.fromkeys(one.key for one in signers))}
+        ssh = [one for one in signers if isinstance(one, Signer)]
+        gpg = tuple(one for one in signers if isinstance(one, GpgSigner))
+        names = {key: f"key{number}" for number, key in enumerate(dict.fromkeys(one.key for one in ssh))}
         owners: dict[str, list[str]] = {name: [] for name in names.values()}
         lines: list[str] = []
-        for one in signers:
+        for one in ssh:
             name = names[one.key]
             owners[name] += [principal for principal in one.principals if principal not in owners[name]]
             lines.append(" ".join(part for part in (name, one.options, one.key) if part))
-        with tempfile.NamedTemporaryFile("w", prefix="gor-signers-", encoding="utf-8") as file:
+        holders: dict[str, list[str]] = {}
+        for each in gpg:
+            holders.setdefault(each.fingerprint, []).extend(each.principals)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="gor-signers-", encoding="utf-8"))
             file.write("".join(f"{line}\n" for line in lines))
             file.flush()
-            settings = (
-                ("gpg.format", "ssh"),
-                ("gpg.ssh.allowedSignersFile", file.name),
-                ("gpg.ssh.program", "ssh-keygen"),
-                # a signature of another kind must not start a program that reads somebody's key ring
-                ("gpg.openpgp.program", "false"),
-                ("gpg.program", "false"),
-                ("gpg.x509.program", "false"),
-            )
-            variables = {"GIT_CONFIG_COUNT": str(len(settings))}
-            for number, (key, value) in enumerate(settings):
-                variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-            args = ("log", "--no-walk=unsorted", "--stdin", "--no-color", "--format=%H%x00%G?%x00%GS%x00%GF")
-            out = self._child.require(*args, stdin="".join(f"{one}\n" for one in commits).encode(), variables=variables)
+            ring = stack.enter_context(key_ring(gpg)) if gpg else None
+            out = self._log(commits, _settings(file.name, gpg=ring is not None), ring)
         found = {commit: Signature("bad") for commit in commits}
-        for line in out.text.splitlines():
+        for line in out.splitlines():
             fields = line.split("\x00")
-            if len(fields) == 4 and fields[0] in found:
-                found[fields[0]] = _read(fields[1], tuple(owners.get(fields[2], ())), fields[3])
+            if len(fields) == 5 and fields[0] in found:
+                # a GPG key is known by its fingerprint: anybody can give theirs any name
+                whose = holders.get(fields[4], owners.get(fields[2], [])) if ring else owners.get(fields[2], [])
+                found[fields[0]] = _read(fields[1], tuple(dict.fromkeys(whose)), fields[3])
         return found
+
+    def _log(self, commits: list[str], settings: tuple[tuple[str, str], ...], ring: Path | None) -> str:
+        variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+        if ring is not None:
+            variables["GNUPGHOME"] = str(ring)
+        for number, (key, value) in enumerate(settings):
+            variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        args = ("log", "--no-walk=unsorted", "--stdin", "--no-color", "--format=%H%x00%G?%x00%GS%x00%GF%x00%GP")
+        stdin = "".join(f"{one}\n" for one in commits).encode()
+        return self._child.require(*args, stdin=stdin, variables=variables).text
+
+
+def _settings(allowed_signers: str, *, gpg: bool) -> tuple[tuple[str, str], ...]:
+    # a signature of another kind must not start a program that reads somebody's key ring
+    openpgp = "gpg" if gpg else "false"
+    return (
+        ("gpg.format", "ssh"),
+        ("gpg.ssh.allowedSignersFile", allowed_signers),
+        ("gpg.ssh.program", "ssh-keygen"),
+        ("gpg.openpgp.program", openpgp),
+        ("gpg.program", openpgp),
+        ("gpg.x509.program", "false"),
+    )
 
 
 def _read(letter: str, principals: tuple[str, ...], fingerprint: str) -> Signature:
@@ -201,6 +225,9 @@ class SigningKeys:
         if private_key is None:
             self._drop(name)
             return
+        if is_private_block(private_key):
+            self._put_ring(name, private_key)
+            return
         text = private_key if private_key.endswith("\n") else private_key + "\n"
         path = self._directory() / hashlib.sha256(f"{name}\0{text}".encode()).hexdigest()[:32]
         if self._paths.get(name) == path:
@@ -214,21 +241,37 @@ class SigningKeys:
         self._drop(name)
         self._paths[name] = path
 
+    def _put_ring(self, name: str, private_key: str) -> None:
+        digest = hashlib.sha256(f"{name}\0{private_key}".encode()).hexdigest()
+        path = self._directory() / digest[:12]  # short: the sockets of gpg's daemons are in there
+        if self._paths.get(name) == path:
+            return
+        try:
+            make_signing_ring(path, private_key)
+        except ConfigError:
+            end_signing_ring(path)
+            raise
+        self._drop(name)
+        self._paths[name] = path
+
     def path(self, name: str) -> str | None:
-        """The file of the key with which ``name`` signs, None if it doesn't."""
+        """The file of the SSH key, or the folder of the GPG key ring, with which ``name`` signs; None if it doesn't."""
         path = self._paths.get(name)
         return str(path) if path is not None else None
 
     def close(self) -> None:
         """Remove all keys from the disk."""
-        self._paths.clear()
+        for name in tuple(self._paths):
+            self._drop(name)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
     def _drop(self, name: str) -> None:
         path = self._paths.pop(name, None)
-        if path is not None:
+        if path is not None and path.is_dir():
+            end_signing_ring(path)
+        elif path is not None:
             path.unlink(missing_ok=True)
 
     def _directory(self) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gitops_rollouts.errors import GitError
 from gitops_rollouts.git.child import GitChild
+from gitops_rollouts.git.gpg import signing_settings
 from gitops_rollouts.git.tree import FILE_MODES
 
 _NEW_FILE = "100644"
@@ -64,7 +65,10 @@ def commit_tree(
             "GIT_COMMITTER_EMAIL": author.email,
         }
     if sign:
-        settings = (("gpg.format", "ssh"), ("user.signingKey", sign))
+        settings: tuple[tuple[str, str], ...] = (("gpg.format", "ssh"), ("user.signingKey", sign))
+        if Path(sign).is_dir():
+            settings, ring = signing_settings(Path(sign))
+            variables |= ring
         variables["GIT_CONFIG_COUNT"] = str(len(settings))
         for number, (key, value) in enumerate(settings):
             variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import functools
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from gitops_rollouts.api.gitsync import GitSync, GitSyncSpec, KeysRef, SecretRef
+from gitops_rollouts.api.gitsync import GitSync, GitSyncSpec, GpgKey, KeysRef, SecretRef
 from gitops_rollouts.api.names import GOR_GROUP
 from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import InGit, Key
-from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
+from gitops_rollouts.errors import ConfigError, Forbidden, GitError, NotFound
 from gitops_rollouts.git.credentials import MAX_SECRET
-from gitops_rollouts.git.signatures import Signer, parse_signers
+from gitops_rollouts.git.gpg import MAX_KEYS, GpgSigner, parse_gpg_key
+from gitops_rollouts.git.signatures import AnySigner, parse_signers
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, SECRETS
 from gitops_rollouts.render.objects import Identity, Problem, RenderedObject
 
-_PRIVATE_KEYS: Final = ("ssh-privatekey", "identity")
+_PRIVATE_KEYS: Final = ("ssh-privatekey", "identity", "gpg-private-key")
 _INLINE: Final = "spec.authority.allowedSigners"
 
 
@@ -35,15 +38,33 @@ async def read_policy(client: Client, spec: GitSyncSpec) -> Policy | None:
     if authority.allowed_signers_ref is not None:
         text, where = await _text(client, authority.allowed_signers_ref)
         signers += parse_signers(text, where)
+    gpg = await asyncio.to_thread(_gpg_signers, authority.gpg_keys)
     approvers = authority.forge_approvers
     if approvers and spec.forge is None:
         raise ConfigError("spec.authority.forgeApprovers needs a forge", remedy="add spec.forge")
     named = tuple((one.login, one.principal) for one in approvers)
-    return policy_of(signers, authority.promoters, authority.engines, named)
+    return policy_of((*signers, *gpg), authority.promoters, authority.engines, named)
+
+
+def _gpg_signers(keys: tuple[GpgKey, ...]) -> tuple[GpgSigner, ...]:
+    if len(keys) > MAX_KEYS:
+        raise ConfigError(f"spec.authority.gpgKeys has more than {MAX_KEYS} keys")
+    try:
+        return tuple(
+            _parsed(one.principal, one.key, f"spec.authority.gpgKeys[{number}]") for number, one in enumerate(keys)
+        )
+    except GitError as err:
+        raise ConfigError(err.message, remedy=err.remedy) from err
+
+
+@functools.lru_cache(maxsize=MAX_KEYS)
+def _parsed(principal: str, key: str, where: str) -> GpgSigner:
+    """Remembered: a GitSync's keys are read again every minute, and each costs a child."""
+    return parse_gpg_key(principal, key, where)
 
 
 def policy_of(
-    signers: tuple[Signer, ...],
+    signers: tuple[AnySigner, ...],
     promoters: tuple[str, ...],
     engines: tuple[str, ...],
     approvers: tuple[tuple[str, str], ...] = (),
@@ -93,7 +114,7 @@ async def read_signing_key(client: Client, spec: GitSyncSpec) -> str | None:
     for key in _PRIVATE_KEYS:
         if key in data:
             return _decoded(data[key], f"{where}, key {key}")
-    raise ConfigError(f"{where} has no signing key", remedy="give it ssh-privatekey")
+    raise ConfigError(f"{where} has no signing key", remedy="give it ssh-privatekey or gpg-private-key")
 
 
 async def _text(client: Client, reference: KeysRef) -> tuple[str, str]:

@@ -9,6 +9,9 @@ import pytest
 
 from git_remote import Remote
 from gitops_rollouts.git.repository import Mirror
+from gpg_keys import gpg_keys
+
+__all__ = ["gpg_keys"]
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ import pytest
 from git_remote import Remote
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.local.cluster import Cluster
+from gpg_keys import gpg_keys
 from sync.sync_bench import Bench
+
+__all__ = ["gpg_keys"]
 
 
 @pytest.fixture
