@@ -159,6 +159,11 @@ def summary(seen: RolloutView) -> dict[str, Any]:
         "stepIndex": status.current_step_index,
         "stepCount": len(seen.rollout.spec.steps),
         "gate": seen.gate,
+        "request": None if seen.request is None else {
+            "branch": seen.request.branch,
+            "url": seen.request.url,
+            "state": seen.request.state,
+        },
         "setWeight": seen.set_weight,
         "actualWeight": seen.actual_weight,
         "replicas": {

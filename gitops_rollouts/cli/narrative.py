@@ -333,13 +333,22 @@ def _way_through(seen: RolloutView) -> str:
     command = _command(seen, "promote")
     if seen.stamp is None or seen.gitsync is None or seen.gitsync.spec.gates != "request":
         return f"{command} lets it go on"
-    held = any(
-        (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(seen.gate))
-        for hold in seen.gitsync.status.holds
+    request = seen.request
+    hold = next(
+        (
+            hold
+            for hold in seen.gitsync.status.holds
+            if (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(seen.gate))
+        ),
+        None,
     )
-    if held:
-        return f"its request was closed, so it holds until {command}"
+    if hold is not None:
+        url = f" {request.url}" if request is not None and request.url else ""
+        by = f" by {hold.by}" if hold.by else ""
+        return f"its request{url} was closed{by}, so it holds until {'that is reopened, or ' if url else ''}{command}"
     branch = f"rollouts/promote/{seen.stamp.target}/{seen.stamp.intent[:12]}-g{seen.gate}"
+    if request is not None:
+        branch = request.url or request.branch
     return f"merging {branch} or {command} lets it go on"
 
 

@@ -46,6 +46,7 @@ def promote(
     the same as --full.
     """
     from gitops_rollouts.cli import requests
+    from gitops_rollouts.cli.output import say
     from gitops_rollouts.errors import ConfigError, DecisionError
 
     if full + skip_current_step + skip_all_steps > 1:
@@ -57,9 +58,13 @@ def promote(
             at = f"step {seen.steps_done}" if seen.rollout.spec.steps else "where it is"
             remedy = f"gor promote {asked.name} --full skips all that is left"
             raise DecisionError(f"{at} of {seen.namespace}/{seen.name} is no gate: it ends by itself", remedy=remedy)
-        return desk.promote(
+        done = desk.promote(
             place.key, gate=gate, full=full or skip_all_steps, reason=asked.reason, dry_run=asked.dry_run
         )
+        request = seen.request if seen is not None else None
+        if request is not None and request.url and done.commit:
+            say(f"{request.url} asked for the same: the engine closes it.", stderr=True)
+        return done
 
     def on_cluster(seen: RolloutView) -> tuple[Patch, ...]:
         if skip_current_step or skip_all_steps:

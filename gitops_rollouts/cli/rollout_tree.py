@@ -45,6 +45,8 @@ def _header(seen: RolloutView, now: datetime, *, wide: bool) -> Iterator[tuple[s
         yield "Step", Text(_step(seen))
     elif seen.gate is not None:
         yield "Gate", Text(f"{seen.gate}: waits for a decision")
+    if seen.request is not None:
+        yield "Request", Text(clean(f"{seen.request.url or seen.request.branch} ({seen.request.state})"))
     if seen.strategy == "canary":
         yield "Weight", Text(f"{seen.actual_weight}%" + (f" of {seen.set_weight}% wanted" if _moving(seen) else ""))
     for label, text in _traffic(seen):

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from gitops_rollouts.api import names
-from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
+from gitops_rollouts.api.gitsync import GitSync, OpenRequest, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.api.phase import phase_of
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
@@ -104,6 +104,20 @@ class RolloutView:
     def namespace(self) -> str:
         """The Rollout's namespace."""
         return self.rollout.metadata.namespace
+
+    @property
+    def request(self) -> OpenRequest | None:
+        """What asks for its approval at the gate where it waits, as the GitSync's status says."""
+        if self.stamp is None or self.gitsync is None or self.gate is None:
+            return None
+        branch = f"rollouts/promote/{self.stamp.target}/{self.stamp.intent[:12]}-g{self.gate}"
+        found = [
+            one for one in self.gitsync.status.requests if one.branch == branch or one.branch.startswith(f"{branch}-")
+        ]
+        named = [one for one in found if f"{self.namespace}/{self.name}" in one.rollouts]
+        # of a large group the status names the first only
+        unnamed = [one for one in found if one.rollout_count > len(one.rollouts)]
+        return next(iter(named or unnamed), None)
 
     @property
     def strategy(self) -> str:

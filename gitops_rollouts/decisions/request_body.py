@@ -23,9 +23,9 @@ from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView
 MAX_BODY: Final = 60 * 1024
 """Bytes of our part: forges take 64 KiB characters and more."""
 MAX_TITLE: Final = 200
-_ROOM: Final = 50 * 1024
-"""Of it for table and evidence."""
-_EVIDENCE_ROOM: Final = 20 * 1024
+_ROWS_ROOM: Final = 46 * 1024
+"""Of it for the table: 500 rows of names of a common length."""
+_EVIDENCE_ROOM: Final = 10 * 1024
 _MAX_IDS: Final = 50
 _BEGIN: Final = "<!-- gitops-rollouts:begin -->"
 _MARKER: Final = re.compile(r"<!-- gitops-rollouts:(\{[^\n]{0,8192}?\}) -->")
@@ -129,7 +129,7 @@ def _verdict(view: RequestView, counts: Sequence[Member]) -> str:
 def _rows(members: Sequence[Member]) -> list[str]:
     """The table, cut to what fits, and how many rows it lacks."""
     lines = [_row(_HEADER), _row("---" for _ in _HEADER)]
-    room = _ROOM - _EVIDENCE_ROOM
+    room = _ROWS_ROOM
     for n, member in enumerate(members):
         line = _row(_cells(member))
         room -= len(line.encode()) + 1

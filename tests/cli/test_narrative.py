@@ -51,6 +51,21 @@ def test_at_a_gate_that_is_held_or_asks_for_nothing() -> None:
     assert "at gate 1: `gor promote web -n shop` lets it go on" in text
 
 
+def test_at_a_gate_with_a_pull_request() -> None:
+    """docs/decisions.md §2: what is to be merged, and who closed it."""
+    url = "https://git.example.com/acme/deploy/pulls/412"
+    request = {"branch": "rollouts/promote/prod/3b70795a87de-g1", "gate": "1", "rollouts": ["shop/web"], "url": url}
+    text = why(at_gate(), None, gitsync(status={"requests": [request | {"state": "open"}]}))
+    assert f"merging {url} or `gor promote web -n shop` lets it go on" in text
+    hold = {"namespace": "shop", "name": "web", "intent": INTENT, "gate": "1", "by": "bob"}
+    closed = gitsync(status={"requests": [request | {"state": "closed"}], "holds": [hold]})
+    held = f"its request {url} was closed by bob, so it holds until that is reopened, or `gor promote web -n shop`"
+    assert held in why(at_gate(), None, closed)
+    other = request | {"branch": "rollouts/promote/prod/3b70795a87de-g1-2", "rollouts": ["shop/api"]}
+    text = why(at_gate(), None, gitsync(status={"requests": [other]}))
+    assert "merging rollouts/promote/prod/3b70795a87de-g1 or" in text
+
+
 def test_without_git_the_cluster_is_what_is_wanted() -> None:
     text = why(at_gate(stamp=None))
     assert text.startswith("No GitSync applies shop/web: the cluster itself says what is wanted, web:v2.")
