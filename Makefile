@@ -30,16 +30,19 @@ setup: .venv/installed ## the virtual environment, from locked and hashed packag
 controlplane: .venv/installed ## build the local control plane, unless it is in the cache
 	@$(BIN)/python -m gitops_rollouts.local.build
 
+programs: .venv/installed ## build what only tests run, unless it is in the cache
+	@PYTHONPATH=tests $(BIN)/python -m programs
+
 lint: .venv/installed ## style, types, and which part may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint controlplane ## what CI runs
+test: lint controlplane programs ## what CI runs
 	$(BIN)/pytest -m "not long" -n $(JOBS) --dist worksteal
 
-test-long: lint controlplane ## all tests, the long ones too
+test-long: lint controlplane programs ## all tests, the long ones too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 demo: controlplane ## try it on this machine; AUTO=1 plays the whole story by itself
@@ -55,4 +58,4 @@ clean: ## remove what these targets made in this folder (the control plane stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup controlplane lint test test-long demo bench crds clean
+.PHONY: help setup controlplane programs lint test test-long demo bench crds clean

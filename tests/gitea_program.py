@@ -25,7 +25,7 @@ from go_program import GoProgram
 from tied import tied
 from waiting import wait_for
 
-_GITEA: Final = GoProgram(
+GITEA: Final = GoProgram(
     "gitea",
     "code.gitea.io/gitea",
     version="main.Version",
@@ -206,7 +206,7 @@ def gitea_repository(gitea: Gitea, tmp_path: Path) -> GiteaRepository:
 @contextmanager
 def running(data: Path) -> Iterator[Gitea]:
     """A Gitea that keeps everything in ``data``; built first if need be (about 5 minutes on 2 cores)."""
-    program = _GITEA.path()
+    program = GITEA.path()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

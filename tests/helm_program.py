@@ -8,7 +8,7 @@ import pytest
 
 from go_program import GoProgram
 
-_HELM: Final = GoProgram(
+HELM: Final = GoProgram(
     "helm", "helm.sh/helm/v3", version="helm.sh/helm/v3/internal/version.version", package="/cmd/helm"
 )
 
@@ -23,4 +23,4 @@ def helm(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def helm_program() -> str:
     """The path of Helm, built now if the cache lacks it (about 3 minutes on 2 cores)."""
-    return str(_HELM.path())
+    return str(HELM.path())
