@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from decision_repo import STEPS, manifest
+from gitops_rollouts.decisions.state import InGit
 from invariants.model import Model, glance
 from invariants.oracle import Said
 
@@ -338,6 +339,9 @@ class Decisions(RuleBasedStateMachine):
         assert model.oracle.at(head).keys() == model.api.worlds.keys()
         for key, said in model.oracle.at(head).items():
             self._check_one_at_rest(head, key, said)
+        if not model.rewritten:
+            known = {key: told_by_git(state) for key, state in model.process.published.items()}
+            assert {key: told_by_git(state) for key, state in model.read_afresh().items()} == known, "I9"
         branches = [re.sub(r"(-g\w+)-\d+$", r"\1", name) for name in model.oracle.requests()]
         assert len(branches) == len(set(branches)), f"I12: {branches}"
 
@@ -392,6 +396,11 @@ class Decisions(RuleBasedStateMachine):
             stable = world.template_of(now.stable)["spec"]["containers"][0]["image"]
             found[key] = (stable, world.image, now.aborted, now.canary, now.index if not now.aborted else 0)
         return found
+
+
+def told_by_git(state: InGit) -> tuple[Any, ...]:
+    """What must not depend on when, or how often, anybody looked."""
+    return state.attempt, state.promote, state.approved_through, state.full, state.abort, state.record
 
 
 def machine_settings(examples: int, steps: int) -> settings:

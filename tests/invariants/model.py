@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+import shutil
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from decision_repo import Reading
 from git_remote import Remote
 from gitops_rollouts.api.names import OWN_PREFIX
 from gitops_rollouts.decisions.identity import template_digest
+from gitops_rollouts.decisions.state import InGit
+from gitops_rollouts.git.repository import Mirror
 from invariants.api_server import Key, ModelApi, ServedWorld
 from invariants.fate import Fate, Killed, mirror_class
 from invariants.oracle import REPLICAS, Oracle
@@ -103,8 +107,17 @@ class Model:
         """``kill -9``, and a new process."""
         self.deaths += 1
         self.fate.left = None
-        self.process.kill()
+        self._end()
         self.process = self.loop.run_until_complete(self._begin())
+
+    def read_afresh(self) -> Mapping[Key, InGit]:
+        """What somebody reads who sees the repository for the first time, all of it at once."""
+        mirror = Mirror(self.root / "afresh", self.remote.url, allow_file=True)
+        try:
+            return Reading(mirror).at().rollouts
+        finally:
+            mirror.close()
+            shutil.rmtree(self.root / "afresh")
 
     def wipe(self) -> None:
         """The cluster is lost and another one begins, with a process and a disk of its own."""
@@ -115,9 +128,12 @@ class Model:
 
     def close(self) -> None:
         """End it all."""
-        self.process.kill()
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self._end()
         self.loop.close()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.loop.run_until_complete(_cancel(asyncio.all_tasks(self.loop)))
 
     def clock(self) -> datetime:
         """The process' clock."""
@@ -281,6 +297,12 @@ class Model:
             },
             self.process.shown,
         )
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _own_part(template: dict[str, Any]) -> dict[str, Any]:

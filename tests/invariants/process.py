@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.observe import project_rollout
 from gitops_rollouts.controllers.rollout import _lifts_abort
 from gitops_rollouts.controllers.untold import explained
+from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.writer import DecisionWriter
 from gitops_rollouts.engine.plan import Plan, RecordAbort
 from gitops_rollouts.engine.step import step
@@ -144,9 +145,6 @@ class Process:
     def kill(self) -> None:
         """The process is gone. What it had on disk stays."""
         self.api.gone = lambda key: None
-        for place in self.side._open.values():
-            if place.task is not None:
-                place.task.cancel()
         self.side.reconciler._repositories.close()
         self.side._keys.close()
 
@@ -166,6 +164,12 @@ class Process:
         """The commit that the board shows; empty if none."""
         at = self.side.board.target(NAME)
         return at.commit if at is not None else ""
+
+    @property
+    def published(self) -> Mapping[Key, InGit]:
+        """What the board shows."""
+        at = self.side.board.target(NAME)
+        return at.rollouts if at is not None else {}
 
     @property
     def fetched_at(self) -> datetime | None:

@@ -101,6 +101,9 @@ def updates(loop: Loop, run: str, stable: str, dice: random.Random | None) -> tu
         before = loop.git("rev-parse", "origin/main")
         if dice is None:
             stable = update(loop, tag, stable, breaks=breaks)
+            if breaks:  # so many updates within an hour are what the circuit breaker is there for (§1.4)
+                loop.stop()
+                loop.start()
         else:
             with Killer(loop, dice) as killer:
                 stable = update(loop, tag, stable, breaks=breaks)
