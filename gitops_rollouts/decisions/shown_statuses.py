@@ -93,6 +93,8 @@ class _Target:
     """Commit → what is said of each Rollout whose update it began, also of those that have gone on since."""
     crowds: set[str] = field(default_factory=set)
     """Commits of so many Rollouts that they share a status; they stay so."""
+    begun: set[str] = field(default_factory=set)
+    """Commits that began an update since this process did: their end is always told."""
 
 
 class ShownStatuses:
@@ -118,6 +120,7 @@ class ShownStatuses:
         target.states[state.key] = state
         if before is not None and before.attempt.intent != state.attempt.intent:
             self._leave(target, before, state, now)
+            target.begun.add(state.attempt.intent)
         if said is not None:
             self._put(target, Place(state.target, state.attempt.intent, state.key), said, now)
 
@@ -213,7 +216,9 @@ class ShownStatuses:
     def _show(self, place: Place, said: Said, now: datetime, *, urgent: bool = False) -> None:
         shown = self._shown.get(place)
         if shown is None:
-            presumed = said.recorded and place not in self._open
+            target = self._targets.get(place.target)
+            begun = target is not None and place.commit in target.begun
+            presumed = said.recorded and place not in self._open and not begun
             shown = self._shown[place] = _Shown(said, now, said if presumed else None, presumed=presumed)
         else:
             shown.say(said)
@@ -290,6 +295,7 @@ class ShownStatuses:
             if here or Place(place.target, place.commit, None) in self._unsent or self._stale:
                 return
             target.crowds.discard(place.commit)
+            target.begun.discard(place.commit)
             target.commits.pop(place.commit, None)
             self._shown.pop(Place(place.target, place.commit, None), None)
         elif place.key is not None and place.key not in here and place not in self._unsent:
@@ -298,6 +304,7 @@ class ShownStatuses:
             members.pop(place.key, None)
             if not members:
                 target.commits.pop(place.commit, None)
+                target.begun.discard(place.commit)
 
     def _time(self, place: Place, shown: _Shown) -> datetime:
         """When one that isn't sent is due. A check is what a merge waits for: at once."""

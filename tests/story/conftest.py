@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gitea_program import GiteaRepository, gitea, gitea_repository
 from gitops_rollouts.local.cluster import Cluster
 from story.cluster_reader import ClusterReader
+from story.gitea_loop import GiteaLoop
 from story.loop import MANIFEST, SERVICES, Loop
+
+__all__ = ["gitea", "gitea_repository"]
 
 
 @pytest.fixture
@@ -29,6 +33,23 @@ def loop(reader: ClusterReader, kubeconfig: Path, git_server: object, namespace:
     made.git("add", "-A")
     made.git("commit", "-q", "-m", "web: v1")
     made.git("push", "-q", "origin", "HEAD:main")
+    yield made
+    if made.process is not None:
+        made.stop()
+    with contextlib.suppress(KeyError):
+        reader.delete(f"/apis/gitops-rollouts.io/v1alpha1/gitsyncs/{made.sync_name}")
+
+
+@pytest.fixture
+def on_gitea(
+    reader: ClusterReader, kubeconfig: Path, gitea_repository: GiteaRepository, namespace: str, tmp_path: Path
+) -> Iterator[GiteaLoop]:
+    """The same on a real Gitea, with v1 deployed and recorded."""
+    made = GiteaLoop(reader, kubeconfig, gitea_repository, namespace, tmp_path)
+    made.start()
+    made.create_sync()
+    made.wait_phase("Healthy", "v1")
+    made.wait_record()
     yield made
     if made.process is not None:
         made.stop()

@@ -64,3 +64,8 @@ class GiteaLoop(Loop):
     def comments(self, number: int) -> str:
         """All that was said below it."""
         return "\n".join(each["body"] for each in self.forge.call("GET", f"/issues/{number}/comments"))
+
+    def shown(self, commit: str, context: str) -> tuple[str, str]:
+        """State and description of a commit's newest status."""
+        found = self.forge.call("GET", f"/commits/{commit}/status")["statuses"] or []
+        return next(((each["status"], each["description"]) for each in found if each["context"] == context), ("", ""))

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from gitea_program import GiteaRepository
-from gitea_program import gitea as gitea  # noqa: PLC0414 - a fixture
-from gitea_program import gitea_repository as gitea_repository  # noqa: PLC0414 - a fixture
-from story.cluster_reader import ClusterReader
 from story.gitea_loop import GiteaLoop
 from story.loop import OWN, wait_until
 from story.test_checks import wipe
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def on_gitea(
-    reader: ClusterReader, kubeconfig: Path, gitea_repository: GiteaRepository, namespace: str, tmp_path: Path
-) -> Iterator[GiteaLoop]:
-    """v1 is deployed and recorded."""
-    made = GiteaLoop(reader, kubeconfig, gitea_repository, namespace, tmp_path)
-    made.start()
-    made.create_sync()
-    made.wait_phase("Healthy", "v1")
-    made.wait_record()
-    yield made
-    if made.process is not None:
-        made.stop()
-    with contextlib.suppress(KeyError):
-        reader.delete(f"/apis/gitops-rollouts.io/v1alpha1/gitsyncs/{made.sync_name}")
 
 
 def test_check_3_a_gate_is_one_request_and_each_of_gitea_s_buttons_promotes(on_gitea: GiteaLoop) -> None:

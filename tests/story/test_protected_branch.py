@@ -62,6 +62,8 @@ def test_check_14_behind_a_hook_decisions_wait_on_a_branch_and_nothing_is_lost(
     promote_twice(running, "v3")
     running.wait_record()
     assert f"{OWN}abort" not in running.git("show", "origin/main:envs/prod/web.yaml")
-    direct = [c for c in running.engine_commits(intent) if "v3 is stable" in running.git("show", "-s", "--format=%s", c)]
+    direct = [
+        c for c in running.engine_commits(intent) if "v3 is stable" in running.git("show", "-s", "--format=%s", c)
+    ]
     assert len(direct) == 1
     assert not running.remote_has(record)
