@@ -25,19 +25,17 @@ from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.board import Board, BoardView
 from gitops_rollouts.decisions.commit_status import said_of
 from gitops_rollouts.decisions.forge_answers import ForgeAnswers
+from gitops_rollouts.decisions.forge_side import ForgeSide
 from gitops_rollouts.decisions.proposals import Proposed
-from gitops_rollouts.decisions.pull_requests import PullRequests
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.reported import as_holds, as_requests, stored_holds
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import Attempt, TargetAt, TargetSpec
-from gitops_rollouts.decisions.status_keeper import StatusKeeper
 from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
-from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -97,8 +95,7 @@ class _Open:
     branch: str
     reader: TargetReader
     writer: DecisionWriter
-    pulls: PullRequests
-    statuses: StatusKeeper
+    beside: ForgeSide
     stop: asyncio.Event
     tasks: tuple[asyncio.Task[None], ...] = ()
     specs: dict[str, TargetSpec] = field(default_factory=dict)
@@ -117,7 +114,6 @@ class GitSide:
         self._kind_missing = False
         self._open: dict[tuple[int, str], _Open] = {}
         self._gates: dict[str, Literal["request", "commit"]] = {}
-        self._silent: set[str] = set()
         self._keys = SigningKeys()
         self.forges = Forges()
         self._answers = ForgeAnswers(self.forges.get, self._queue.add)
@@ -190,23 +186,19 @@ class GitSide:
                     self.reconciler.look_now(name)
 
             clock, fence = self._parts.clock, self._parts.fence.fence
-            pulls = PullRequests(mirror, branch, self.forges.get, clock, fence=fence)
+            beside = ForgeSide(mirror, branch, self.board, self.forges.get, clock, fence=fence)
             writer = DecisionWriter(
                 *(mirror, reader, self.board, writing, clock),
                 on_pushed=pushed,
                 on_report=self._reported,
-                on_views=pulls.show,
+                on_views=beside.show,
                 on_proposals=self._proposed,
             )
-            pulls.tell = writer.saw_standings
+            beside.tell = writer.saw_standings
             stop = asyncio.Event()
-            statuses = StatusKeeper(mirror, self.board, self._shows_on, clock)
-            made = _Open(mirror, branch, reader, writer, pulls, statuses, stop, specs=specs)
-            made.tasks = (
-                asyncio.create_task(writer.run(stop), name=f"decision writer of {branch}"),
-                asyncio.create_task(pulls.run(stop), name=f"pull requests of {branch}"),
-                asyncio.create_task(statuses.run(stop), name=f"commit statuses of {branch}"),
-            )
+            made = _Open(mirror, branch, reader, writer, beside, stop, specs=specs)
+            loops = (f"decision writer of {branch}", writer.run(stop)), *beside.loops(stop)
+            made.tasks = tuple(asyncio.create_task(loop, name=called) for called, loop in loops)
             for task in made.tasks:
                 task.add_done_callback(_note_end)
             self._open[key] = made
@@ -225,8 +217,7 @@ class GitSide:
         changed = anew or self._gates.get(name) != gates
         place.specs[name] = what
         self._gates[name] = gates
-        (self._silent.discard if spec.forge is not None and spec.forge.statuses else self._silent.add)(name)
-        place.statuses.look()
+        place.beside.open(name, statuses=spec.forge is not None and spec.forge.statuses)
         forge, write = self.forges.get(name) is not None, spec.write != "none"
         place.writer.register(WriterTarget(what, write, gates, forge, promotion))
         if changed:
@@ -245,9 +236,8 @@ class GitSide:
             if place.specs.pop(name, None) is None:
                 continue
             place.writer.forget(name)
-            place.pulls.forget(name)
+            place.beside.forget(name)
             place.reader.forget(name)
-            place.statuses.forget(name)
             if not place.specs:
                 place.stop.set()
                 del self._open[key]
@@ -256,7 +246,7 @@ class GitSide:
         place = self._place_of(name)
         if place is not None:
             place.writer.saw_requests(seen.requests, seen.head or "")
-            place.pulls.look(name)
+            place.beside.look(name)
 
     def _proposed(self, name: str, proposed: tuple[Proposed, ...]) -> None:
         self.reconciler.report_proposals(name, as_proposals(proposed))
@@ -267,9 +257,6 @@ class GitSide:
 
     def _place_of(self, name: str) -> _Open | None:
         return next((place for place in self._open.values() if name in place.specs), None)
-
-    def _shows_on(self, name: str) -> Forge | None:
-        return None if name in self._silent else self.forges.get(name)
 
     def _reported(self, report: WriteReport) -> None:
         condition = Condition(
@@ -342,14 +329,14 @@ class GitSide:
         )
         place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))
         said = said_of(live.rollout, state, begun=ran == state.attempt, applied=authority.applied, evidence=evidence)
-        place.statuses.say(state, said)
+        place.beside.statuses.say(state, said)
 
     def gone(self, key: Key) -> None:
         """A Rollout was deleted."""
         for place in self._open.values():
             for name in place.specs:
                 place.writer.gone(name, key)
-                place.statuses.gone(name, key)
+                place.beside.statuses.gone(name, key)
 
     # --- beginning and end -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from gitops_rollouts.api.durations import short_duration
@@ -77,12 +77,10 @@ def said_of(
     begun: bool,
     applied: bool,
     evidence: Sequence[Evidence] = (),
-    asked: Asked | None = None,
 ) -> Said | None:
     """What to say of the attempt that Git holds; None: nothing new can be told now.
 
-    ``begun``: sync has applied this attempt. ``applied``: the live object is still what was applied. ``asked``: the
-    request for the gate at which it stands.
+    ``begun``: sync has applied this attempt. ``applied``: the live object is still what was applied.
     """
     status = rollout.status
     if state.blocked:
@@ -97,7 +95,14 @@ def said_of(
     if promoted and state.recorded:
         return None  # a change of size, or pods that come and go: the update is over
     failed = None if promoted else _failed(rollout, state)
-    return failed or _under_way(rollout, state, evidence, asked, promoted=promoted)
+    return failed or _under_way(rollout, state, evidence, promoted=promoted)
+
+
+def asked_by(said: Said, asked: Asked | None) -> Said:
+    """The same with the request that a Rollout waits for, where there is one."""
+    if said.sort != "waiting" or asked is None:
+        return said
+    return replace(said, words=f"waiting: {asked.label}, {said.words.partition(', ')[2]}", url=asked.url)
 
 
 def given_up(state: InGit) -> Said:
@@ -168,15 +173,12 @@ def _abort_words(rollout: Rollout, state: InGit) -> str:
     return harmless(state.abort_text) or "aborted"
 
 
-def _under_way(
-    rollout: Rollout, state: InGit, evidence: Sequence[Evidence], asked: Asked | None, *, promoted: bool
-) -> Said:
+def _under_way(rollout: Rollout, state: InGit, evidence: Sequence[Evidence], *, promoted: bool) -> Said:
     status, spec = rollout.status, rollout.spec
     detail = _analysis(evidence)
     gate = gate_at(rollout)
     if gate is not None and not state.approves(gate):
-        words = f"waiting: {asked.label}" if asked else f"waiting for {_promotion(gate)}"
-        return Said("pending", "waiting", f"{words}, {_where(rollout)}", detail, asked.url if asked else "")
+        return Said("pending", "waiting", f"waiting for {_promotion(gate)}, {_where(rollout)}", detail)
     if status.stable_rs == "":
         return Said("pending", "moving", "first deploy", detail)
     if promoted:

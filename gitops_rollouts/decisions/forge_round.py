@@ -12,15 +12,32 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
+
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.request_body import closing, fenced, merge_body, read_marker, title, too_late
 from gitops_rollouts.decisions.request_view import PROMOTED, RequestView, Standing
 from gitops_rollouts.errors import ForgeMissing, ForgeRefused
 from gitops_rollouts.forges.forge import Forge, PullRequest
 
+log = structlog.get_logger(__name__)
+
 PREFIX: Final = "rollouts/"
+MERGE_LEAST: Final = timedelta(seconds=15)
+MERGE_MOST: Final = timedelta(hours=1)
+"""Between two questions to merge what a forge has refused to."""
 RENEW_EVERY: Final = timedelta(seconds=60)
 """A body that differs in its numbers alone isn't written more often than that."""
+
+
+@dataclass(slots=True)
+class MergeAsked:
+    """What was asked of the forge for a request that states a fact: to merge this head once its rules are met."""
+
+    head: str = ""
+    granted: bool = False
+    tries: int = 0
+    not_before: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -34,6 +51,7 @@ class Known:
     """Our part of the body as it was written last: what a forge makes of it is no reason to write it again."""
     done: bool = False
     """Everything was said and done about a request that is no longer open."""
+    merging: MergeAsked = field(default_factory=MergeAsked)
 
 
 @dataclass(slots=True)
@@ -100,7 +118,7 @@ class ForgeRound:
             before = known
             known = Known(self._forge.find(view.branch, self._base), now)
             if before is not None:
-                known.edited, known.wrote = before.edited, before.wrote
+                known.edited, known.wrote, known.merging = before.edited, before.wrote, before.merging
             self._known[view.branch] = known
         found = known.request
         if found is not None and found.state == "open":
@@ -140,7 +158,26 @@ class ForgeRound:
             if stale or known.edited is None or now - known.edited >= RENEW_EVERY:
                 self._edit(known, body)
                 known.edited, known.wrote = now, ours
+        if view.kind == "record":
+            self._ask_merge(view, known, now)
         return _standing(view, request, state="open")
+
+    def _ask_merge(self, view: RequestView, known: Known, now: datetime) -> None:
+        """It states what has happened: the forge may merge it on its own, this head and no other."""
+        asked = known.merging
+        if asked.head != view.tip:
+            asked = known.merging = MergeAsked(view.tip)
+        if asked.granted or (asked.not_before is not None and now < asked.not_before):
+            return
+        self._fence()
+        try:
+            self._forge.merge(_request(known).number, view.tip, when_ready=True)
+            asked.granted = True
+        except ForgeRefused as err:
+            # a person merges it then; rules change, and some forges first have to look for conflicts
+            asked.not_before = now + min(MERGE_LEAST * 4**asked.tries, MERGE_MOST)
+            asked.tries = min(asked.tries + 1, 8)
+            log.info("the forge doesn't merge this by itself", branch=view.branch, error=str(err))
 
     def _without_branch(self, view: RequestView, known: Known) -> Standing:
         """Somebody deleted the branch, which says: not now. Where the forge doesn't close the request itself, we do."""
@@ -189,7 +226,7 @@ class ForgeRound:
     def _closed(self, view: RequestView, known: Known, now: datetime) -> Standing:
         request = _request(known)
         ours = read_marker(request.body).closed
-        if ours and not view.void and view.tip:
+        if (ours or view.kind == "record") and not view.void and view.tip:
             return self._again(view, known, now)
         known.done = True
         return _standing(
@@ -198,7 +235,7 @@ class ForgeRound:
         )  # fmt: skip
 
     def _again(self, view: RequestView, known: Known, now: datetime) -> Standing:
-        """We had closed it, and what it asks for is wanted again."""
+        """We had closed it, and what it asks for is wanted again; or somebody did, and what it states is still so."""
         self._fence()
         try:
             self._forge.reopen(_request(known).number)

@@ -18,6 +18,7 @@ from gitops_rollouts.decisions.approval import promotion
 from gitops_rollouts.decisions.evidence import harmless, table
 from gitops_rollouts.decisions.grammar import ACTIVE
 from gitops_rollouts.decisions.message import short_image
+from gitops_rollouts.decisions.record_body import record_rows, record_title, record_verdict, record_words
 from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView
 
 MAX_BODY: Final = 60 * 1024
@@ -41,6 +42,8 @@ class Marker:
 
 def title(view: RequestView) -> str:
     """One line. Set when the request is opened, and people's from then on."""
+    if view.kind == "record":
+        return harmless(record_title(view), MAX_TITLE)
     if len(view.members) == 1:
         member = view.members[0]
         text = f"{view.target}: promote {_image(member)}{_past(view)}"
@@ -54,7 +57,8 @@ def title(view: RequestView) -> str:
 def fenced(view: RequestView, *, closed: bool = False) -> str:
     """Our part of the body. ``closed``: it says that the request is closed by us, or without effect."""
     counts = [member for member in view.members if not member.struck]
-    parts = [_BEGIN, f"**{_verdict(view, counts)}**", *_rows(view.members)]
+    rows = record_rows(view) if view.kind == "record" else _rows(view.members)
+    parts = [_BEGIN, f"**{_verdict(view, counts)}**", *rows]
     details = _details(view.members)
     if details:
         parts.append(details)
@@ -113,6 +117,8 @@ def too_late(view: RequestView) -> str:
 def _verdict(view: RequestView, counts: Sequence[Member]) -> str:
     if view.void:
         return f"{harmless(view.void)[:1].upper()}{harmless(view.void)[1:]}: merging this has no effect"
+    if view.kind == "record":
+        return record_verdict(view)
     found = [each for member in counts if member.want is not None for each in member.want.evidence]
     good, measured = sum(each.successful for each in found), sum(each.measured for each in found)
     analysis = f"; {good} of {measured} measurements are good" if measured else "; nothing was measured"
@@ -184,6 +190,8 @@ def _details(members: Sequence[Member]) -> str:
 def _words(view: RequestView) -> str:
     if view.void:
         return "There is nothing to do here."
+    if view.kind == "record":
+        return record_words()
     past = "it becomes active" if view.gate == ACTIVE else "the update goes on past this gate"
     undo = f"`git revert {view.intent}`" if view.intent else "reverting its commit"
     return (

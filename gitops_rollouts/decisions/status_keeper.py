@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,9 +16,9 @@ from typing import Final
 import structlog
 
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.commit_status import Said
+from gitops_rollouts.decisions.commit_status import Asked, Said, asked_by
 from gitops_rollouts.decisions.request_check import PROMOTABLE, promotable
-from gitops_rollouts.decisions.request_view import RequestView
+from gitops_rollouts.decisions.request_view import RequestView, Standing
 from gitops_rollouts.decisions.shown_statuses import Place, ShownStatuses, Spacing
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, GorError
@@ -69,6 +69,8 @@ class StatusKeeper:
         self._on_trouble = on_trouble
         self._shown = ShownStatuses(self._crowd, spacing)
         self._counted: dict[str, tuple[TargetAt, Counter[str]]] = {}
+        self._asked: dict[str, dict[Key, Asked]] = {}
+        self._waiters: dict[str, dict[Key, tuple[InGit, Said]]] = {}
         self._ways: dict[str, _Way] = {}
         self._marks: dict[str, str] | None = None
         self._unknown: dict[str, str] = {}
@@ -76,11 +78,30 @@ class StatusKeeper:
 
     def say(self, state: InGit, said: Said | None) -> None:
         """After a pass over a Rollout: what its intent commit is to show. Cheap if unchanged."""
+        waiting = self._waiters.setdefault(state.target, {})
+        if said is not None and said.sort == "waiting":
+            waiting[state.key] = (state, said)
+            said = asked_by(said, self._asked.get(state.target, {}).get(state.key))
+        elif said is not None:
+            waiting.pop(state.key, None)
         self._shown.say(state, said, self._clock())
         self._wake.set()
 
-    def check(self, target: str, views: Iterable[RequestView]) -> None:
-        """What stands as a request of a target now, all of it: whether merging it has an effect."""
+    def check(self, target: str, views: Iterable[RequestView], standings: Mapping[str, Standing]) -> None:
+        """What stands as a request of a target now, all of it, and what its forge shows: whether merging it has an
+        effect, and who waits for it."""
+        views = tuple(views)
+        asked = {
+            (member.subject.namespace, member.subject.name): Asked(f"PR #{standing.number}", standing.url)
+            for view in views
+            if view.kind == "promote" and (standing := standings.get(view.branch)) and standing.state == "open"
+            for member in view.members
+            if not member.struck
+        }
+        before, self._asked[target] = self._asked.get(target, {}), asked
+        for key, (state, said) in list(self._waiters.get(target, {}).items()):
+            if before.get(key) != asked.get(key):
+                self.say(state, said)
         checks = {Place(target, view.tip, None, PROMOTABLE): promotable(view) for view in views if view.tip}
         self._shown.check(target, checks, self._clock())
         self._wake.set()
@@ -89,14 +110,15 @@ class StatusKeeper:
         """A Rollout isn't there any more; only if Git lacks it is that an end."""
         at = self._board.target(target)
         if at is not None and key not in at.rollouts:
+            self._waiters.get(target, {}).pop(key, None)
             self._shown.removed(target, key, self._clock())
             self._wake.set()
 
     def forget(self, target: str) -> None:
         """A GitSync is gone."""
         self._shown.forget(target)
-        self._ways.pop(target, None)
-        self._counted.pop(target, None)
+        for store in (self._ways, self._counted, self._asked, self._waiters):
+            store.pop(target, None)
         for name, commit in (self._marks or {}).items():
             place = _place_of(name, commit)
             if place is not None and place.target == target:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
-from gitops_rollouts.decisions.commit_status import Asked, Said, given_up, said_of, together
+from gitops_rollouts.decisions.commit_status import Asked, Said, asked_by, given_up, said_of, together
 from gitops_rollouts.decisions.grammar import Abort, Stable
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
@@ -66,8 +66,11 @@ def test_each_change_of_step_says_something_else() -> None:
     assert said(live(**moving), begun=False) == ("pending", "fetched, not applied yet")
     assert said(live(**moving, currentStepIndex=0)) == ("pending", "canary 20%, step 1 of 4")
     assert said(live(**AT_GATE)) == ("pending", "waiting for promotion past gate 1, canary 20%, step 2 of 4")
-    at_gate = said(live(**AT_GATE), asked=Asked("PR #412", "https://git.example/412"), evidence=measured)
-    assert at_gate == ("pending", "waiting: PR #412, canary 20%, step 2 of 4, analysis 3/5 ok")
+    at_gate = said_of(live(**AT_GATE), in_git(), begun=True, applied=True, evidence=measured)
+    assert at_gate is not None
+    asked = asked_by(at_gate, Asked("PR #412", "https://git.example/412")).shown("c")
+    assert asked.description == "waiting: PR #412, canary 20%, step 2 of 4, analysis 3/5 ok"
+    assert asked.url == "https://git.example/412"
     approved = in_git(approved_through=1)
     assert said(live(**AT_GATE), approved) == ("pending", "canary 20%, step 2 of 4")
     assert said(live(**moving, currentStepIndex=4)) == ("pending", "canary 100%")

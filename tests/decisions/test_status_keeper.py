@@ -16,7 +16,7 @@ from gitops_rollouts.decisions.commit_status import Said
 from gitops_rollouts.decisions.grammar import Stable
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.request_check import PROMOTABLE
-from gitops_rollouts.decisions.request_view import Member, RequestView
+from gitops_rollouts.decisions.request_view import Member, RequestView, Standing
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.status_keeper import StatusKeeper
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, ForgeUnreachable
@@ -320,13 +320,13 @@ def view(tip: str = "a" * 40, **more: Any) -> RequestView:
 
 async def test_the_head_of_a_request_is_red_the_moment_that_it_is_stale(keeping: Keeping) -> None:
     """§2: the check ``rollout/promotable``, which a branch' protection may ask for."""
-    keeping.keeper.check("prod", [view()])
+    keeping.keeper.check("prod", [view()], {})
     assert await keeping.after(seconds=1) == 1
     assert keeping.texts("a" * 40) == {PROMOTABLE: ("success", "merging promotes 2 Rollouts past gate 1")}
-    keeping.keeper.check("prod", [view(void="superseded by 3b70795")])
+    keeping.keeper.check("prod", [view(void="superseded by 3b70795")], {})
     assert await keeping.after(seconds=1) == 1, "not ten seconds later"
     assert keeping.texts("a" * 40) == {PROMOTABLE: ("failure", "superseded by 3b70795")}
-    keeping.keeper.check("prod", [])
+    keeping.keeper.check("prod", [], {})
     assert await keeping.after(minutes=30) == 0
 
 
@@ -334,14 +334,36 @@ async def test_a_stale_head_is_told_even_if_its_branch_goes_first(keeping: Keepi
     assert keeping.wall is not None
     keeping.wall.fails = [ForgeUnreachable("away")]
     members = tuple(replace(each, struck=why) for each, why in zip(view().members, ("", "aborted"), strict=True))
-    keeping.keeper.check("prod", [view(members=members), view("b" * 40), view("", void="promoted")])
+    keeping.keeper.check("prod", [view(members=members), view("b" * 40), view("", void="promoted")], {})
     await keeping.after(seconds=5)
     assert keeping.texts("a" * 40)[PROMOTABLE] == ("success", "merging promotes 1 of 2 Rollouts past gate 1")
     keeping.wall.fails = [ForgeUnreachable("away")]
-    keeping.keeper.check("prod", [view(void="superseded by 3b70795")])
+    keeping.keeper.check("prod", [view(void="superseded by 3b70795")], {})
     await keeping.after(seconds=1)
-    keeping.keeper.check("prod", [])
+    keeping.keeper.check("prod", [], {})
     await keeping.after(seconds=5)
     assert keeping.texts("a" * 40)[PROMOTABLE] == ("failure", "superseded by 3b70795")
     assert keeping.texts("b" * 40)[PROMOTABLE][0] == "success", "it went while nothing was wrong with it"
     assert len(keeping.wall.calls) == 3
+
+
+async def test_whoever_waits_names_the_request_once_it_is_there(keeping: Keeping) -> None:
+    waits = replace(WAITING, words="waiting for promotion past gate 1, canary 20%")
+    state = keeping.say(waits)
+    await keeping.after(seconds=20)
+    assert keeping.texts(state.attempt.intent)[CONTEXT] == ("pending", "waiting for promotion past gate 1, canary 20%")
+    asks = view("", branch="b", members=(Member(Subject("prod", "shop", "web"), 1),))
+    shown = {"b": Standing("b", 412, "https://git.example/412", "open")}
+    keeping.keeper.check("prod", [asks], shown)
+    keeping.keeper.check("prod", [asks], shown)
+    assert await keeping.after(seconds=20) == 1
+    assert keeping.texts(state.attempt.intent)[CONTEXT] == ("pending", "waiting: PR #412, canary 20%")
+    keeping.say(waits)
+    assert await keeping.after(minutes=2) == 0
+    keeping.keeper.check("prod", [asks], {"b": replace(shown["b"], state="closed")})
+    await keeping.after(seconds=20)
+    assert keeping.texts(state.attempt.intent)[CONTEXT] == ("pending", "waiting for promotion past gate 1, canary 20%")
+    keeping.say(STABLE)
+    keeping.keeper.check("prod", [asks], shown)
+    await keeping.after(seconds=20)
+    assert keeping.texts(state.attempt.intent)[CONTEXT] == ("success", "stable after 23m")
