@@ -46,7 +46,8 @@ class Merged:
     that back, never its author.
 
     What became of it is the forge's word. Some let people with the right to write say that a request became any commit
-    (Gitea's ``manually-merged``): whoever believes it checks that ``head`` holds what ``merge_commit`` brings.
+    (Gitea's ``manually-merged``): whoever believes it checks that ``head`` holds what ``merge_commit`` brings. ``head``
+    is that last commit, or what GitLab squashed it to and then merged.
     """
 
     number: int

@@ -182,7 +182,7 @@ class GitLabForge:
             author=author,
             merged_by=_merger(live),
             approvers=approvers(self._reviews(index, head), head, author),
-            head=head,
+            head=_squashed(live) or head,
             merge_commit=commit,
         )
 
@@ -248,6 +248,11 @@ def _merger(live: Any) -> str:
 def _became(live: Any) -> str:
     """Of a merged one: what it is on the base branch."""
     return commit_id(live, "merge_commit_sha") or commit_id(live, "squash_commit_sha") or commit_id(live, "sha")
+
+
+def _squashed(live: Any) -> str:
+    """What a merge commit of it merges instead of the head, if it was squashed before. Only GitLab itself says so."""
+    return commit_id(live, "squash_commit_sha") if commit_id(live, "merge_commit_sha") else ""
 
 
 def _is_done(live: Any, when_ready: bool) -> bool:

@@ -97,6 +97,13 @@ class Shop:
             remote.git("merge", "-q", "--no-ff", "-m", "Merge", tip)
         elif style == "fast-forward":
             remote.git("merge", "-q", "--ff-only", tip)
+        elif style == "squash, then merge":  # as GitLab does
+            remote.git("checkout", "-q", "-B", "squashed", "main")
+            remote.git("merge", "-q", "--squash", tip)
+            remote.git("commit", "-q", "-m", "Squashed")
+            remote.git("checkout", "-q", "main")
+            remote.git("merge", "-q", "--no-ff", "-m", "Merge", "squashed")
+            tip = remote.git("rev-parse", "squashed")
         else:
             remote.write({"README": f"meanwhile {tip}"})
             remote.git("cherry-pick", tip)
@@ -120,7 +127,7 @@ def why(state: InGit, key: str) -> str:
     return "; ".join(one.reason for one in state.ignored if one.key == key and one.unauthorised)
 
 
-@pytest.mark.parametrize("style", ["merge", "squash", "fast-forward"])
+@pytest.mark.parametrize("style", ["merge", "squash", "squash, then merge", "fast-forward"])
 def test_a_merged_request_that_somebody_approved_who_may_counts(shop: Shop, style: str) -> None:
     commit = shop.merge(shop.request(approval(shop)), style, {"Alice"})
     state = shop.web()

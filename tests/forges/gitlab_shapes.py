@@ -235,7 +235,8 @@ class GitLab(Shapes):
         return {"id": 1, "username": name, "name": name.title(), "state": "active"} if name else None
 
     def _shown(self, each: Request) -> dict[str, Any]:
-        squashed = each.style == "squash"
+        merges = each.style in ("merge", "squash, then merge")
+        squashed = {"squash": each.became, "squash, then merge": each.became[::-1]}
         return {
             "id": 1000 + each.number,
             "iid": each.number,
@@ -251,8 +252,8 @@ class GitLab(Shapes):
             "merge_when_pipeline_succeeds": each.auto,
             "merge_error": None,
             "sha": each.head,
-            "merge_commit_sha": each.became if each.became and each.style == "merge" else None,
-            "squash_commit_sha": each.became if squashed else None,
+            "merge_commit_sha": each.became if merges else None,
+            "squash_commit_sha": squashed.get(each.style),
             "merged_by": self._user(each.merged_by),
             "merge_user": self._user(each.merged_by),
             "closed_by": self._user(each.closed_by),

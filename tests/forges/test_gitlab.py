@@ -154,3 +154,14 @@ def test_a_fork_s_request_that_was_merged_is_one_all_the_same_published_shapes(s
     assert merged is not None
     assert (merged.author, merged.approvers, merged.base) == ("carol", {"alice"}, "main")
     assert site.forge.find("fix", "main") is None
+
+
+def test_a_merge_of_a_squashed_commit_says_what_it_merged_published_shapes(site: GitLab) -> None:
+    """§6 (b): its second parent is the squashed commit, which stands for the head that was approved."""
+    number = _opened(site)
+    site.approve(number, "alice")
+    commit = site.merge(number, "alice", "squash, then merge")
+    merged = site.forge.merged_as(commit)
+    assert merged is not None
+    assert (merged.head, merged.approvers) == (commit[::-1], {"alice"})
+    assert site.forge.merged_as(site.at(number).head) is None
