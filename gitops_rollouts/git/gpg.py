@@ -108,7 +108,7 @@ def end_signing_ring(home: Path) -> None:
     """End what gpg left running for a key ring, and remove it."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # they end by themselves once their folder is gone
         subprocess.run(
-            ["gpgconf", "--homedir", str(home), "--kill", "all"], capture_output=True, timeout=_SECONDS, check=False
+            ["gpgconf", "--homedir", str(home), "--kill", "all"], capture_output=True, timeout=5, check=False
         )
     shutil.rmtree(home, ignore_errors=True)
 

@@ -26,6 +26,7 @@ from gitops_rollouts.git.child import GitChild
 from gitops_rollouts.git.credentials import InstalledCredentials
 from gitops_rollouts.git.environment import engine_environment
 from gitops_rollouts.git.gpg import GpgSigner, end_signing_ring, is_private_block, key_ring, make_signing_ring
+from gitops_rollouts.git.key_folder import make_key_folder, remove_key_folder
 
 MAX_SIGNERS: Final = 1000
 _MAX_TEXT: Final = 256 * 1024
@@ -264,7 +265,7 @@ class SigningKeys:
         for name in tuple(self._paths):
             self._drop(name)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_key_folder(self._folder)
             self._folder = None
 
     def _drop(self, name: str) -> None:
@@ -276,7 +277,7 @@ class SigningKeys:
 
     def _directory(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="gor-sign-"))  # mode 0700
+            self._folder = make_key_folder()
         return self._folder
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -123,3 +125,36 @@ def test_what_is_no_key_says_so_without_its_text(gpg_keys: MakeGpgKey, monkeypat
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(GitError, match="GPG keys can't be used"):
         parse_gpg_key("a", key.public, "the key")
+
+
+def test_keys_that_a_killed_process_left_behind_are_removed(
+    gpg_keys: MakeGpgKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = gpg_keys("engine@prod")
+    with tempfile.TemporaryDirectory(prefix="gk") as temporary:  # short: a socket's path has an end
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        before = SigningKeys()
+        before.put("prod", key.private)
+        before.put("stage", Key(tmp_path, "stage@example.com").private)
+        ring = before.path("prod")
+        assert ring is not None
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        folder = Path(ring).parent
+        left = folder.with_name(f"gor-sign-{dead.pid}-x")
+        folder.rename(left)
+        living, strange = (Path(temporary) / name for name in (f"gor-sign-{os.getppid()}-x", "gor-sign-old"))
+        for each in (living, strange):
+            each.mkdir()
+        after = SigningKeys()
+        after.put("prod", key.private)
+        assert not left.exists()
+        assert living.exists()
+        assert strange.exists()
+        assert after.path("prod") is not None
+        beside = SigningKeys()
+        beside.put("prod", key.private)
+        assert Path(after.path("prod") or "").exists()  # another one of this process isn't left behind
+        after.close()
+        beside.close()
+        assert sorted(each.name for each in Path(temporary).iterdir()) == sorted([living.name, strange.name])
