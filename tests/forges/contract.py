@@ -167,9 +167,9 @@ class ForgeContract:
             assert merged.approvers == {"alice"}, style
             assert (merged.base, merged.head, merged.merge_commit) == ("main", head, commit), style
             assert merged.url == made.url, style
-            site.branch(branch, base="main")
-            assert site.forge.merged_as(commit).head == head, style
             assert head == commit or site.forge.merged_as(head) is None, style
+        site.branch(branch, base="main")
+        assert site.forge.merged_as(commit).head == head, "the branch was made anew"
 
     def test_a_commit_that_was_pushed_was_no_request(self, site: Any) -> None:
         assert site.forge.merged_as(site.tip()) is None
