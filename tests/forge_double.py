@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 class ForgeDouble:
-    """``remote``: whose branches the requests are of. A branch that is deleted closes its request, as on GitHub.
+    """``remote``: whose branches the requests are of. ``closes``: a branch that is deleted closes its request, as on
+    GitHub and unlike GitLab. ``reopens``: what was closed may be opened again, unlike on Bitbucket.
 
     ``calls``: each call's name. ``away``: nothing is answered. ``die_at``: (n, when) ends the n-th call, counted from
     1, before or after it was done; ``dies`` is raised then.
@@ -26,7 +27,7 @@ class ForgeDouble:
 
     title = "ForgeDouble"
 
-    def __init__(self, remote: Remote, *, reopens: bool = True) -> None:
+    def __init__(self, remote: Remote, *, reopens: bool = True, closes: bool = True) -> None:
         self.requests: dict[int, PullRequest] = {}
         self.comments: dict[int, list[str]] = {}
         self.statuses: dict[tuple[str, str], CommitStatus] = {}
@@ -36,6 +37,7 @@ class ForgeDouble:
         self.dies: Callable[[], Exception] = lambda: ForgeUnreachable("the connection broke")
         self._remote = remote
         self._reopens = reopens
+        self._closes = closes
 
     # --- what people do ----------------------------------------------------------------------------------------
 
@@ -187,5 +189,9 @@ class ForgeDouble:
         heads = self._heads()
         for number, one in self.requests.items():
             if one.state == "open":
-                head = heads.get(one.branch)
-                self.requests[number] = replace(one, head=head) if head else replace(one, state="closed")
+                self.requests[number] = self._followed(one, heads.get(one.branch))
+
+    def _followed(self, one: PullRequest, head: str | None) -> PullRequest:
+        if head is not None:
+            return replace(one, head=head)
+        return replace(one, state="closed") if self._closes else one

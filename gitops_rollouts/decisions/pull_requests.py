@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_LEAST: Final = timedelta(seconds=2)
 RETRY_MOST: Final = timedelta(minutes=5)
+_LONGEST_WAIT: Final = timedelta(hours=1)
+"""A forge that asks for more is asked again all the same."""
 AGAIN_AFTER: Final = timedelta(seconds=60)
 """When a look that the forge refused in part is tried again."""
 TellStandings = Callable[[str, Mapping[str, Standing], str], None]
@@ -169,7 +171,8 @@ class PullRequests:
 
     def _failed(self, lane: _Lane, err: GorError, now: datetime) -> None:
         """Full jitter, doubling, without an end; never sooner than the forge says."""
-        least = timedelta(seconds=err.retry_after) if isinstance(err, ForgeLimited) else timedelta()
+        asked = err.retry_after if isinstance(err, ForgeLimited) else 0.0
+        least = timedelta(seconds=asked) if 0 <= asked <= _LONGEST_WAIT.total_seconds() else _LONGEST_WAIT
         slow = isinstance(err, ForgeDenied | ForgeMissing)  # nothing but a person changes that
         most = RETRY_MOST if slow else min(RETRY_LEAST * 2**lane.attempts, RETRY_MOST)
         lane.attempts = min(lane.attempts + 1, 16)

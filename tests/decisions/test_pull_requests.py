@@ -11,7 +11,7 @@ from decision_engine import KEY, WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.errors import ForgeDenied
+from gitops_rollouts.errors import ForgeDenied, ForgeLimited
 from gitops_rollouts.git.repository import Mirror
 from request_keeping import Keeping, newer
 
@@ -171,6 +171,51 @@ async def test_deleting_the_branch_holds_as_ever(keeping: Keeping) -> None:
     assert requests(keeping) == [(1, "closed")]
     assert keeping.branches == []
     assert len(keeping.engine.writer.holds) == 1
+
+
+async def test_deleting_the_branch_holds_where_the_forge_leaves_the_request_open(
+    remote: Remote, new_mirror: Callable[..., Mirror]
+) -> None:
+    """§2: then we close it, so that nobody waits for what can't be merged."""
+    keeping = _deployed(Keeping(remote, new_mirror, ForgeDouble(remote, closes=False)))
+    await keeping.poll()
+    remote.git("push", "-q", "origin", f":refs/heads/{keeping.branches[0]}")
+    for _ in range(3):
+        await keeping.poll()
+    assert requests(keeping) == [(1, "closed")]
+    assert len(keeping.engine.writer.holds) == 1
+    assert keeping.forge.calls.count("close") == 1
+
+
+async def test_a_forge_that_cannot_reopen_gets_another_request(
+    remote: Remote, new_mirror: Callable[..., Mirror]
+) -> None:
+    """§2: closed by us and wanted again."""
+    keeping = _deployed(Keeping(remote, new_mirror, ForgeDouble(remote, reopens=False)))
+    await keeping.poll()
+    keeping.forge.edit_by(1, keeping.forge.requests[1].body.replace('"gate": 1', '"closed": "void", "gate": 1'))
+    keeping.forge.close_by(1, "rollouts-bot")
+    await keeping.poll()
+    assert requests(keeping) == [(1, "closed"), (2, "open")]
+    assert keeping.engine.writer.holds == frozenset()
+
+
+@pytest.mark.parametrize("seconds", [30.0, float("inf"), float("nan"), -1.0, 1e15])
+async def test_a_forge_asks_for_fewer_calls(keeping: Keeping, seconds: float) -> None:
+    """§4: it is asked again when it said, and within an hour whatever it said."""
+
+    def call(name: str, do: object) -> object:
+        keeping.forge.calls.append(name)
+        raise ForgeLimited("slow down", retry_after=seconds)
+
+    keeping.forge._call = call
+    await keeping.poll()
+    assert keeping.forge.calls == ["open_requests"]
+    assert keeping.engine.reason == "ForgeFailed"
+    del keeping.forge._call
+    keeping.engine.now += timedelta(hours=1)
+    await keeping.poll()
+    assert requests(keeping) == [(1, "open")]
 
 
 async def test_a_forge_that_is_away_delays_no_commit_and_is_told(keeping: Keeping) -> None:
