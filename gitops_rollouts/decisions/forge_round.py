@@ -17,7 +17,7 @@ import structlog
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.request_body import closing, fenced, merge_body, read_marker, title, too_late
 from gitops_rollouts.decisions.request_view import PROMOTED, RequestView, Standing
-from gitops_rollouts.errors import ForgeMissing, ForgeRefused
+from gitops_rollouts.errors import ForgeDenied, ForgeMissing, ForgeRefused
 from gitops_rollouts.forges.forge import Forge, PullRequest
 
 log = structlog.get_logger(__name__)
@@ -173,8 +173,8 @@ class ForgeRound:
         try:
             self._forge.merge(_request(known).number, view.tip, when_ready=True)
             asked.granted = True
-        except ForgeRefused as err:
-            # a person merges it then; rules change, and some forges first have to look for conflicts
+        except (ForgeRefused, ForgeDenied) as err:
+            # a person merges it then, who may; rules change, and some forges first have to look for conflicts
             asked.not_before = now + min(MERGE_LEAST * 4**asked.tries, MERGE_MOST)
             asked.tries = min(asked.tries + 1, 8)
             log.info("the forge doesn't merge this by itself", branch=view.branch, error=str(err))

@@ -152,6 +152,10 @@ class Bitbucket(Shapes):
     def _merge(self, seen: Seen, found: Request, by: str) -> Reply:
         given = self.fields(seen.json, {"type"}, {"close_source_branch", "merge_strategy", "message"})
         assert given["type"] == "pullrequest_merge_parameters"
+        if not self.may_merge:
+            raise Refused(
+                403, {"type": "error", "error": {"message": "You are not permitted to merge to this branch."}}
+            )
         if found.state != "open":
             raise Refused(400, {"type": "error", "error": {"message": "This pull request is already closed."}})
         if not self.checks_met:

@@ -161,6 +161,8 @@ class GitLab(Shapes):
             {"sha"},
             {"auto_merge", "merge_when_pipeline_succeeds", "should_remove_source_branch"},
         )
+        if not self.may_merge:
+            raise Refused(401, {"message": "401 Unauthorized"})
         if found.state != "open":
             raise Refused(405, {"message": "405 Method Not Allowed"})
         if given["sha"] != found.head:

@@ -69,6 +69,7 @@ class Shapes:
         self.commits: set[str] = set()
         self.wrong: list[str] = []
         self.dead = False
+        self.may_merge = True
         self._ids = itertools.count(1)
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
         self.branches["main"] = self.commit()

@@ -132,3 +132,20 @@ def test_a_merge_that_came_too_late_is_told_so_once_published_shapes(life: Life)
         assert (standing.state, standing.settled, standing.who) == ("merged", True, "alice")
     (said,) = life.site.comments(1)
     assert "no effect" in said
+
+
+def test_a_bot_that_may_not_merge_leaves_that_to_people_and_the_rest_goes_on_published_shapes(life: Life) -> None:
+    """§2 "Push refused": the token is good for everything else."""
+    life.site.may_merge = False
+    record = replace(
+        life.view, kind="record", branch="rollouts/record/prod", tip=life.site.branch("rollouts/record/prod")
+    )
+    for _ in range(3):
+        life.now += timedelta(minutes=2)
+        looked = life.round.look([record, life.view], life.now)
+        assert looked.problems == {}
+        assert {standing.state for standing in looked.standings.values()} == {"open"}
+    life.site.may_merge = True
+    life.now += timedelta(hours=2)
+    life.round.look([record, life.view], life.now)
+    assert [each.state for each in life.site.requests] == ["merged", "open"]
