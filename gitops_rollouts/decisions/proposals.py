@@ -24,7 +24,7 @@ from gitops_rollouts.decisions.neighbour import Neighbour, Neighbours, wholes
 from gitops_rollouts.decisions.overlay import overlay_path
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.request_view import Member, RequestView, Standing
+from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView, Standing
 from gitops_rollouts.decisions.state import Key, Other, Promotion, TargetAt
 from gitops_rollouts.errors import DecisionError
 from gitops_rollouts.git.repository import Mirror
@@ -162,7 +162,7 @@ class Proposals:
         waiting = [one.since + promotion.soak for one in seen.values() if one.state == "soaking"]
         report.wait = min(waiting, default=None)
         report.proposed = tuple(seen[key] for key in sorted(seen))
-        report.views = self._views(at, here, pending)
+        report.views = self._views(at, source, here, pending)
         told = [f"{key[0]}/{key[1]}: {why}" for key, why in sorted(copied.problems.items())[:_MOST_PROBLEMS]]
         report.problem = "; ".join(told)
         return report
@@ -317,7 +317,9 @@ class Proposals:
                 here.remove(one)
 
     @staticmethod
-    def _views(at: TargetAt, here: list[_Branch], pending: Mapping[Key, _Pending]) -> tuple[RequestView, ...]:
+    def _views(
+        at: TargetAt, source: Neighbours, here: list[_Branch], pending: Mapping[Key, _Pending]
+    ) -> tuple[RequestView, ...]:
         views: list[RequestView] = []
         for one in here:
             members: list[Member] = []
@@ -327,10 +329,16 @@ class Proposals:
                 image = next(iter(wanted.images.values())) if wanted is not None and not struck else ""
                 subject = Subject(at.spec.name, *key)
                 members.append(Member(subject, state=at.rollouts.get(key), struck=struck, image=image))
-            void = _DONE if all(member.struck == _DONE for member in members) else ""
-            intent = one.name.rpartition("/")[2]
+            void = PROMOTED if all(member.struck == _DONE for member in members) else ""
             view = RequestView(
-                "intent", at.spec.name, one.name, one.tip, at.spec.branch, intent, members=tuple(members), void=void
+                "intent",
+                at.spec.name,
+                one.name,
+                one.tip,
+                at.spec.branch,
+                members=tuple(members),
+                void=void,
+                source=source.other.name,
             )
             views.append(view)
         return tuple(views)

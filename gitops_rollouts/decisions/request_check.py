@@ -20,8 +20,22 @@ def promotable(view: RequestView) -> Said:
     if view.kind == "record":
         return Said("success", "waiting", "it has happened, merging writes it down")
     if view.kind == "intent":
-        return Said("success", "waiting", "merging brings this version here")
+        return _copyable(view)
     live, all_of_it = sum(not member.struck for member in view.members), len(view.members)
     many = f"{live} of {all_of_it} Rollouts" if live != all_of_it else f"{live} Rollout{'s' if live != 1 else ''}"
     past = "to active" if view.gate == ACTIVE else f"past gate {view.gate}"
     return Said("success", "waiting", f"merging promotes {many} {past}")
+
+
+def check_of(view: RequestView) -> str:
+    """The context under which a request's head is checked."""
+    return f"rollout/from-{view.source}" if view.kind == "intent" else PROMOTABLE
+
+
+def _copyable(view: RequestView) -> Said:
+    """Green while what an intent brings is what is stable where it comes from (§5)."""
+    old = [member for member in view.members if member.struck]
+    if old:
+        many = f"{len(old)} of {len(view.members)} Rollouts: " if len(view.members) > 1 else ""
+        return Said("failure", "superseded", f"{many}{harmless(old[0].struck)}")
+    return Said("success", "waiting", f"still stable in {harmless(view.source)}")

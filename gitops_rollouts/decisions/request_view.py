@@ -60,6 +60,8 @@ class RequestView:
     part: int = 1
     members: tuple[Member, ...] = ()
     void: str = ""
+    source: str = ""
+    """Of an intent: the GitSync whose images it copies."""
     decisions: tuple[str, ...] = ()
     """Of a record: what was decided, as the trailers of its commits say it."""
 

@@ -17,7 +17,7 @@ import structlog
 
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.commit_status import Asked, Said, asked_by
-from gitops_rollouts.decisions.request_check import PROMOTABLE, promotable
+from gitops_rollouts.decisions.request_check import check_of, promotable
 from gitops_rollouts.decisions.request_view import RequestView, Standing
 from gitops_rollouts.decisions.shown_statuses import Place, ShownStatuses, Spacing
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
@@ -102,7 +102,7 @@ class StatusKeeper:
         for key, (state, said) in list(self._waiters.get(target, {}).items()):
             if before.get(key) != asked.get(key):
                 self.say(state, said)
-        checks = {Place(target, view.tip, None, PROMOTABLE): promotable(view) for view in views if view.tip}
+        checks = {Place(target, view.tip, None, check_of(view)): promotable(view) for view in views if view.tip}
         self._shown.check(target, checks, self._clock())
         self._wake.set()
 
