@@ -155,6 +155,7 @@ class ForgeRound:
         body = merge_body(request.body, ours)
         if ours != known.wrote and not _same(body, request.body):
             stale = read_marker(request.body).closed or _struck(body) != _struck(request.body)
+            stale = stale or view.kind == "intent"  # no measurements in there: what is merged has changed
             if stale or known.edited is None or now - known.edited >= RENEW_EVERY:
                 self._edit(known, body)
                 known.edited, known.wrote = now, ours

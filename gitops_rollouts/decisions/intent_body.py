@@ -14,11 +14,10 @@ _MOST: Final = 200
 
 
 def intent_title(view: RequestView) -> str:
-    """One line."""
+    """One line, which names no version: that may be renewed, and a title is people's once it stands."""
     if len(view.members) == 1:
-        member = view.members[0]
-        return f"{view.target}: {member.subject.name} gets {_image(member.image)}, stable in {view.source}"
-    return f"{view.target}: {len(view.members)} Rollouts get what is stable in {view.source}"
+        return f"{view.target}: {view.members[0].subject.name} gets what is stable in {view.source}"
+    return f"{view.target}: what is stable in {view.source}"
 
 
 def intent_verdict(view: RequestView) -> str:

@@ -17,6 +17,7 @@ from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.decisions.approval import promotion
 from gitops_rollouts.decisions.evidence import harmless, table
 from gitops_rollouts.decisions.grammar import ACTIVE
+from gitops_rollouts.decisions.intent_body import intent_rows, intent_title, intent_verdict, intent_words
 from gitops_rollouts.decisions.message import short_image
 from gitops_rollouts.decisions.record_body import record_rows, record_title, record_verdict, record_words
 from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView
@@ -44,6 +45,8 @@ def title(view: RequestView) -> str:
     """One line. Set when the request is opened, and people's from then on."""
     if view.kind == "record":
         return harmless(record_title(view), MAX_TITLE)
+    if view.kind == "intent":
+        return harmless(intent_title(view), MAX_TITLE)
     if len(view.members) == 1:
         member = view.members[0]
         text = f"{view.target}: promote {_image(member)}{_past(view)}"
@@ -57,7 +60,7 @@ def title(view: RequestView) -> str:
 def fenced(view: RequestView, *, closed: bool = False) -> str:
     """Our part of the body. ``closed``: it says that the request is closed by us, or without effect."""
     counts = [member for member in view.members if not member.struck]
-    rows = record_rows(view) if view.kind == "record" else _rows(view.members)
+    rows = _table(view)
     parts = [_BEGIN, f"**{_verdict(view, counts)}**", *rows]
     details = _details(view.members)
     if details:
@@ -77,6 +80,12 @@ def fenced(view: RequestView, *, closed: bool = False) -> str:
         marker["closed"] = view.void or "void"
     parts.append(f"<!-- gitops-rollouts:{_one_line(marker)} -->")
     return "\n\n".join(parts)
+
+
+def _table(view: RequestView) -> list[str]:
+    if view.kind == "record":
+        return record_rows(view)
+    return intent_rows(view.members) if view.kind == "intent" else _rows(view.members)
 
 
 def merge_body(existing: str, ours: str) -> str:
@@ -115,6 +124,8 @@ def too_late(view: RequestView) -> str:
 
 
 def _verdict(view: RequestView, counts: Sequence[Member]) -> str:
+    if view.kind == "intent":
+        return intent_verdict(view)
     if view.void:
         return f"{harmless(view.void)[:1].upper()}{harmless(view.void)[1:]}: merging this has no effect"
     if view.kind == "record":
@@ -192,6 +203,8 @@ def _words(view: RequestView) -> str:
         return "There is nothing to do here."
     if view.kind == "record":
         return record_words()
+    if view.kind == "intent":
+        return intent_words(view)
     past = "it becomes active" if view.gate == ACTIVE else "the update goes on past this gate"
     undo = f"`git revert {view.intent}`" if view.intent else "reverting its commit"
     return (

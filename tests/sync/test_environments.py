@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gitops_rollouts.api.gitsync import GitSync, encode_gitsync_status, parse_gitsync
 from gitops_rollouts.decisions.proposals import Proposed
@@ -91,3 +94,17 @@ def test_the_status_remembers_what_waits() -> None:
         7,
     ]
     assert stored_proposals(parse_gitsync(raw)) == ()
+
+
+def test_the_page_shows_what_works() -> None:
+    """docs/environments.md: every GitSync on it can be used, and finds those that it names."""
+    page = (Path(__file__).parents[2] / "docs/environments.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    shown = [parse_gitsync(body) for block in blocks for body in yaml.safe_load_all(block)]
+    known = {one.metadata.name: one for one in (sync("dev", repo=shown[0].spec.repo), *shown)}
+    assert [one.metadata.name for one in shown] == ["staging", "prod-eu", "prod-us"]
+    for one in shown:
+        found = [promotion_of(one, known.get), first_of(one, known.get)]
+        assert found[0] is not None
+        assert found[0].source.problem == ""
+    assert first_of(shown[2], {}.get) == Other("prod-eu", "envs/prod-eu")
