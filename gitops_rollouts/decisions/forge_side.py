@@ -36,7 +36,8 @@ class ForgeSide:
         self._branch = branch
         self._forge_of = forge_of
         self._pulls = PullRequests(mirror, branch, forge_of, clock, tell=self._told, fence=fence)
-        self.statuses = StatusKeeper(mirror, board, self._shows, clock)
+        self.statuses = StatusKeeper(mirror, board, self._shows, clock, fence=fence, on_trouble=self._no_statuses)
+        self._troubles: dict[str, dict[str, str]] = {}
         self._silent: set[str] = set()
         self._views: dict[str, tuple[RequestView, ...]] = {}
         self._standings: dict[str, Mapping[str, Standing]] = {}
@@ -50,8 +51,8 @@ class ForgeSide:
         """A GitSync is gone, or reads something else."""
         self._pulls.forget(target)
         self.statuses.forget(target)
-        self._views.pop(target, None)
-        self._standings.pop(target, None)
+        for store in (self._views, self._standings, self._troubles):
+            store.pop(target, None)
 
     def show(self, target: str, views: tuple[RequestView, ...]) -> None:
         """What stands as a request of a target now, all of it."""
@@ -71,10 +72,21 @@ class ForgeSide:
         )
 
     def _told(self, target: str, standings: Mapping[str, Standing], trouble: str) -> None:
-        self.tell(target, standings, trouble)
+        self._troubles.setdefault(target, {})["requests"] = trouble
+        self.tell(target, standings, self._trouble(target))
         if self._standings.get(target) != standings:
             self._standings[target] = dict(standings)
             self._check(target)
+
+    def _no_statuses(self, target: str, trouble: str) -> None:
+        text = f"commit statuses can't be shown: {trouble}" if trouble else ""
+        self._troubles.setdefault(target, {})["statuses"] = text
+        self.tell(target, self._standings.get(target, {}), self._trouble(target))
+
+    def _trouble(self, target: str) -> str:
+        """What matters more comes first."""
+        told = self._troubles.get(target, {})
+        return told.get("requests", "") or told.get("statuses", "")
 
     def _check(self, target: str) -> None:
         self.statuses.check(target, self._views.get(target, ()), self._standings.get(target, {}))

@@ -32,6 +32,7 @@ _PACE: Final = timedelta(seconds=1)
 _RETRY_LEAST: Final = timedelta(seconds=1)
 _RETRY_MOST: Final = timedelta(minutes=5)
 _DENIED: Final = timedelta(minutes=10)
+_FENCED: Final = timedelta(seconds=30)
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,8 @@ class _Way:
 class StatusKeeper:
     """One a (repository, branch). ``forge_of``: a target's forge, None if it has none or shows no statuses.
 
-    ``on_trouble``: a target, and why its statuses can't be shown; empty once they can.
+    ``on_trouble``: a target, and why its statuses can't be shown; empty once they can. ``fence`` is called before each,
+    and raises if another process leads by now.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class StatusKeeper:
         clock: Callable[[], datetime],
         *,
         spacing: Spacing | None = None,
+        fence: Callable[[], None] = lambda: None,
         on_trouble: Callable[[str, str], None] = lambda target, trouble: None,
     ) -> None:
         self._mirror = mirror
@@ -67,6 +70,7 @@ class StatusKeeper:
         self._forge_of = forge_of
         self._clock = clock
         self._on_trouble = on_trouble
+        self._fence = fence
         self._shown = ShownStatuses(self._crowd, spacing)
         self._counted: dict[str, tuple[TargetAt, Counter[str]]] = {}
         self._asked: dict[str, dict[Key, Asked]] = {}
@@ -155,9 +159,12 @@ class StatusKeeper:
                 await asyncio.to_thread(self._send, forge, place, said)
             except ForgeError as err:
                 self._failed(place, said, err)
-            except Exception as err:  # no surprise of one status ends them all
+            except GorError as err:
+                log.warning("a commit status isn't sent", error=str(err))
+                self._shown.refused(place, said, self._clock(), again=_FENCED)
+            except Exception:  # no surprise of one status ends them all
                 log.exception("a commit status can't be sent")
-                self._failed(place, said, ForgeRefused(f"an unexpected {type(err).__name__}, see the log"))
+                self._shown.refused(place, said, self._clock(), again=_DENIED)
             else:
                 self._shown.sent(place, said, self._clock())
                 self._is_well(place.target)
@@ -188,6 +195,7 @@ class StatusKeeper:
 
     def _send(self, forge: Forge, place: Place, said: Said) -> None:
         """Blocks. The mark comes first: a status that is shown and not marked would never get its end."""
+        self._fence()
         if said.state == "pending":
             self._note(place, under_way=True)
         forge.set_status(place.commit, said.shown(place.context))
