@@ -85,7 +85,8 @@ class RequestReport:
     deleted: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     """Void requests that aren't deleted because somebody else's commits are on them."""
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    """Why a target's requests, or some of them, aren't open: the first reason."""
     views: dict[str, tuple[RequestView, ...]] = field(default_factory=dict)
     """What stands as a request of each target, and what no longer does but a forge still has to be told of."""
     wait: datetime | None = None
@@ -312,7 +313,8 @@ class Requests:
             return
         asking = sum(self._asks(other) for other in open_now)
         if asking >= MAX_OPEN:
-            report.problems.append(f"{asking} requests are open: gate {group.gate} of {group.intent} waits")
+            text = f"{asking} requests are open, so that for gate {group.gate} of {group.intent} waits"
+            report.problems.setdefault(group.target, text)
             return
         name = group.free_name(open_now)
         if self._offer(name, left, head, at, report):
@@ -353,7 +355,7 @@ class Requests:
                 set_line(draft, at.spec, state, promotion(state, want.gate), comment)
                 notes.append(note)
             except GorError as err:
-                report.problems.append(str(err))
+                report.problems.setdefault(at.spec.name, str(err))
         if not notes or not draft.edits:
             return False
         message = commit_message(notes, target=at.spec.name, engine=self._engine)

@@ -105,6 +105,7 @@ class DecisionWriter:
         self._attempts = 0
         self._trouble: tuple[str, str] | None = None
         self._request_trouble = ""
+        self._unopened: Mapping[str, str] = {}
         self._stuck_proposals: dict[str, str] = {}
         self._head = ""
         self._refusals: dict[str, tuple[str, str]] = {}
@@ -334,6 +335,8 @@ class DecisionWriter:
                 self._agenda.again(name, now)  # somebody deleted it, but what it states is so
         if result.request_error:
             self._requests_at = now + self._settings.reprobe
+        if result.requests is not None:
+            self._unopened = result.requests.problems
         if result.request_error or result.requests is not None:
             self._request_trouble = result.request_error
         if result.requests_again:
@@ -381,6 +384,8 @@ class DecisionWriter:
             trouble = ("Stuck", problems[0])
         if trouble is None and self._request_trouble:
             trouble = ("RequestsRefused", self._request_trouble)
+        if trouble is None and name in self._unopened:
+            trouble = ("RequestsWait", self._unopened[name])
         if trouble is None and target.forge and self._forge_trouble.get(name):
             trouble = ("ForgeFailed", self._forge_trouble[name])
         if trouble is None and target.promotion and self._stuck_proposals.get(name):
