@@ -297,17 +297,22 @@ class DecisionWriter:
         for job in jobs:
             name = job.target.spec.name
             outcomes = result.outcomes.get(name, [])
-            if result.refused is not None and any(outcome.state == "written" for outcome in outcomes):
+            kept_back = name in result.offered or any(outcome.state == "written" for outcome in outcomes)
+            if result.refused is not None and kept_back:
                 denied = isinstance(result.refused, GitAccessDenied)
                 self._refusals[name] = ("AccessDenied" if denied else "PushRefused", str(result.refused))
             for outcome in outcomes:
                 self._settle(job, outcome, result.refused, now)
             if name in result.taken:
                 self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
-            elif not self._agenda.problems(name):
+            elif not self._agenda.problems(name) and name not in result.offered:
                 self._refusals.pop(name, None)
                 self._offered.pop(name, None)
-        if result.offered:
+        # what is planned in every round, and refused again, asks for no other round by itself
+        decided = any(
+            outcome.state == "written" for name in result.offered for outcome in result.outcomes.get(name, ())
+        )
+        if decided or not result.offered.items() <= self._offered.items():
             self._offered |= result.offered
             self._look_at_requests()
         self._requests_done(result, now)

@@ -151,6 +151,40 @@ async def test_r6_a_crash_around_the_push_costs_no_second_commit(
     assert Reading(new_mirror("afresh")).web().approved_through == 1
 
 
+async def test_r6_a_protected_branch_is_not_tried_over_and_over(remote: Remote, engine: Engine) -> None:
+    """docs/decisions.md §2: what it refuses waits on a branch, and the status says so."""
+    _, annotations = approved(remote, engine)
+    anew = rewrite(remote, annotations, "web:v1", "web:v2")
+    tries = remote.bare / "tries"
+    hook = remote.bare / "hooks" / "update"
+    hook.parent.mkdir(exist_ok=True)
+    refuse = 'test "$1" != refs/heads/main || { echo . >> tries; echo "GH006: protected"; exit 1; }'
+    hook.write_text(f"#!/bin/sh\n{refuse}\n")
+    hook.chmod(0o755)
+    engine.sync()
+    await engine.settle()
+    assert len(tries.read_text().split()) <= 2
+    assert engine.reason == "PushRefused"
+    waiting = [name for name in engine.mirror.list_refs() if name.startswith("rollouts/record/")]
+    assert waiting == ["rollouts/record/prod"]
+    for _ in range(3):
+        assert engine.sync().approved_through == 1
+        await engine.settle()
+    assert len(tries.read_text().split()) <= 3
+    hook.unlink()
+    tries.unlink()
+    remote.git("fetch", "-q", "origin")
+    remote.git("merge", "-q", "--ff-only", "origin/rollouts/record/prod")
+    remote.push()
+    assert engine.sync().unanchored == frozenset()
+    await engine.settle()
+    engine.sync()
+    await engine.settle()
+    assert engine.mirror.list_refs() == {}
+    assert engine.reason == "Ready"
+    assert count(remote, anew) == 1
+
+
 async def test_r6_another_version_is_a_new_attempt_and_nothing_is_carried_over(remote: Remote, engine: Engine) -> None:
     _, annotations = approved(remote, engine)
     annotations.pop(STABLE)
