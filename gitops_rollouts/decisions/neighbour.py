@@ -117,6 +117,8 @@ class NeighbourReader:
         self._guard = guard
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[Other, Policy | None, str], Neighbours] = OrderedDict()
+        self._old: OrderedDict[tuple[Other, str], Mapping[Key, tuple[RenderedObject, Mapping[str, Any]]]]
+        self._old = OrderedDict()
 
     def at(self, other: Other, branch: str, head: str, policy: Policy | None) -> Neighbours:
         """What stands there at a commit. ``policy``: whose records are believed. Blocks.
@@ -141,13 +143,26 @@ class NeighbourReader:
             return None
         if record.template == neighbour.template:
             return neighbour.images
-        try:
-            rendered = self.render(other, self._mirror.tree(record.commit).commit)
-        except GitError:
-            return None
         key = (neighbour.subject.namespace, neighbour.subject.name)
-        _, whole = wholes(rendered).get(key, (None, {}))
+        _, whole = self._wholes_at(other, record.commit).get(key, (None, {}))
         return containers_of(whole) if digests(whole)[0] == record.template else None
+
+    def _wholes_at(self, other: Other, commit: str) -> Mapping[Key, tuple[RenderedObject, Mapping[str, Any]]]:
+        """Of a recorded commit; nothing, if it isn't there any more. Many Rollouts are recorded by one."""
+        place = (other, commit)
+        with self._lock:
+            if place in self._old:
+                self._old.move_to_end(place)
+                return self._old[place]
+        try:
+            found = wholes(self.render(other, self._mirror.tree(commit).commit))
+        except GitError:
+            return {}
+        with self._lock:
+            self._old[place] = found
+            while len(self._old) > _REMEMBERED:
+                self._old.popitem(last=False)
+        return found
 
     def _read(self, other: Other, branch: str, head: str, policy: Policy | None) -> Neighbours:
         if other.problem:
