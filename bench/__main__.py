@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.analysis import measure_analysis
 from bench.conditions import measure_conditions
+from bench.decisions import measure_decisions
 from bench.engine import measure_engine
 from bench.fleet import measure_fleet
 from bench.push import measure_push
@@ -17,6 +18,7 @@ from bench.report import (
     machine,
     print_analysis,
     print_conditions,
+    print_decisions,
     print_engine,
     print_fleet,
     print_push,
@@ -39,6 +41,8 @@ def main() -> int:
                 print_engine(measure_engine())
             if options.what in {"conditions", "all"}:
                 print_conditions(measure_conditions())
+            if options.what in {"decisions", "all"}:
+                print_decisions(measure_decisions(Path(folder) / "decisions", options.decisions, options.members))
             if options.what in {"requests", "all"}:
                 place = Path(folder) / "requests"
                 place.mkdir()
@@ -68,9 +72,11 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    measurements = ["all", "engine", "conditions", "requests", "fleet", "push", "analysis"]
+    measurements = ["all", "engine", "conditions", "decisions", "requests", "fleet", "push", "analysis"]
     parser.add_argument("what", nargs="?", choices=measurements, default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
+    parser.add_argument("--decisions", type=int, default=200, help="how many decisions are written in both ways")
+    parser.add_argument("--members", type=int, default=500, help="how many Rollouts wait at one gate")
     parser.add_argument("--keep", action="store_true", help="compare later counts of requests with those of this run")
     parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")
     parser.add_argument("--pushes", type=int, default=20, help="how many pushes are timed")

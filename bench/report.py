@@ -13,6 +13,7 @@ from rich.table import Table
 from bench.analysis import AnalysisFigures
 from bench.child import Cost
 from bench.conditions import ConditionFigure
+from bench.decisions import WRITERS, DecisionFigures, Spent
 from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
 from bench.push import PushFigures
@@ -135,3 +136,25 @@ def _verbs(what: str, cost: Cost) -> str:
     each = ", ".join(f"{verb} {count}" for verb, count in cost.by_verb().most_common())
     kinds = ", ".join(f"{verb} {kind} {count}" for (verb, kind), count in cost.requests.most_common(12))
     return f"requests, {what}: {each or 'none'}\n  most: {kinds or 'none'}"
+
+
+def print_decisions(figures: DecisionFigures) -> None:
+    """The same decisions gathered and one by one; a gate for many and for one."""
+    table = Table(title=f"{figures.decisions} decisions into Git; a gate of {figures.members} Rollouts")
+    for column in ("", "seconds", "CPU s", "commits", "pushes", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+
+    def row(what: str, spent: Spent, ratio: str) -> None:
+        table.add_row(what, f"{spent.seconds:.2f}", f"{spent.cpu:.2f}", str(spent.commits), str(spent.pushes), ratio)
+
+    row("one writer, gathered", figures.batched, "1")
+    slower = figures.one_by_one.seconds / figures.batched.seconds
+    row(f"{WRITERS} writers, one by one", figures.one_by_one, f"{slower:.0f}")
+    row("a request for one", figures.request_of_one, "1")
+    row(
+        f"a request for {figures.members}",
+        figures.request,
+        f"{figures.request.seconds / figures.request_of_one.seconds:.1f}",
+    )
+    row(f"reading its merge, {figures.members} approvals", figures.read, "")
+    Console(width=110).print(table)

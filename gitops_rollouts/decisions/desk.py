@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from gitops_rollouts.git.person import Person, person_at
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer
 
-TRIES: Final = 10
+TRIES: Final = 40
 """So often the branch may move under one decision."""
 _SPEC: Final = "spec."
 
@@ -232,7 +233,7 @@ class Desk:
         first: Attempt | None = None
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(min(2.0, 0.05 * 2**attempt))
+                time.sleep(random.uniform(0.0, min(1.0, 0.05 * 2**attempt)))  # noqa: S311  (jitter)
             view = self._view(key)
             if pinned:
                 first = first or view.state.attempt

@@ -39,11 +39,15 @@ DISABLED: Final = "Disabled"
 
 @dataclass(frozen=True, slots=True)
 class WriterSettings(Waits):
-    """How long things wait, and between which bounds a round that failed is tried again."""
+    """How long things wait, and between which bounds a round that failed is tried again.
+
+    ``race_most``: the longest wait after a lost race. The server is well then, and waiting wins no later race.
+    """
 
     requests: RequestSettings = field(default_factory=RequestSettings)
     retry_least: timedelta = timedelta(milliseconds=200)
     retry_most: timedelta = timedelta(seconds=30)
+    race_most: timedelta = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +283,8 @@ class DecisionWriter:
 
     def _failed(self, err: GorError, requests: bool) -> None:
         """Full jitter, doubling, without an end. A lost race is no news."""
-        most = min(self._settings.retry_least * 2**self._attempts, self._settings.retry_most)
+        longest = self._settings.race_most if isinstance(err, PushRaced) else self._settings.retry_most
+        most = min(self._settings.retry_least * 2**self._attempts, longest)
         self._attempts = min(self._attempts + 1, 16)
         self._not_before = self._clock() + most * random.random()  # noqa: S311 spreads retries, guards nothing
         if requests:

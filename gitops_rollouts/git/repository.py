@@ -94,6 +94,7 @@ class Mirror:
         self._changes = 0
         self._ready = False
         self._trees: OrderedDict[str, Tree] = OrderedDict()
+        self._trees_lock = threading.Lock()  # of its own: a tree that is here never waits for a fetch under way
         self.history = History(self._child, self._objects)
 
     # --- talking to the remote ---------------------------------------------------------------------------------
@@ -180,14 +181,14 @@ class Mirror:
     def tree(self, commit: str) -> Tree:
         """The files of a commit. ``commit`` is a full id; raises RefMissing if it isn't here."""
         self._prepare()
-        with self._lock:
+        with self._trees_lock:
             if commit in self._trees:
                 self._trees.move_to_end(commit)
                 return self._trees[commit]
         full = self.history.resolve(commit)
         if full is None:
             raise RefMissing(f"commit {commit[:12]} isn't in the repository")
-        with self._lock:
+        with self._trees_lock:
             self._trees[full] = Tree(self._child, self._objects, full)
             while len(self._trees) > _TREES:
                 self._trees.popitem(last=False)
