@@ -270,7 +270,11 @@ class Requests:
         if group is None or group.target not in targets or not open_now[name]:
             return
         at, asked = targets[group.target], wanted.get(group.target, {})
-        if not promotion_view(group, name, "", open_now[name], at, asked).void or not self._may_go(group.target, name):
+        tip = self._mirror.list_refs(PREFIX).get(name)
+        # merged, and reverted before anybody looked: merging it again changes nothing (§3 R3, R13)
+        spent = tip is not None and self._mirror.is_ancestor(tip, head)
+        void = spent or promotion_view(group, name, "", open_now[name], at, asked).void
+        if not void or not self._may_go(group.target, name):
             return
         if self._branches.delete(name, head):
             report.deleted.append(name)

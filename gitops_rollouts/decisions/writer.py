@@ -159,8 +159,9 @@ class DecisionWriter:
 
     def saw_requests(self, refs: Mapping[str, str], head: str = "") -> None:
         """The request branches that the poller just saw on the remote: name → commit; and where the branch is."""
-        if head and head != self._head and any(target.promotion for target in self._targets.values()):
-            self._head = head  # another environment's record may be new, which no Rollout here tells
+        if head and head != self._head and (refs or any(target.promotion for target in self._targets.values())):
+            # another environment's record may be new, or a request merged and taken back at once: no Rollout tells
+            self._head = head
             self._look_at_requests()
         if self._refs is None or dict(refs) != dict(self._refs):
             self._refs = dict(refs)
