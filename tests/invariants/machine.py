@@ -342,6 +342,8 @@ class Decisions(RuleBasedStateMachine):
         if not model.rewritten:
             known = {key: told_by_git(state) for key, state in model.process.published.items()}
             assert {key: told_by_git(state) for key, state in model.read_afresh().items()} == known, "I9"
+        spent = [name for name, tip in model.oracle.requests().items() if model.oracle.holds(head, tip)]
+        assert not spent, f"merged, and still there: {spent}"
         branches = [re.sub(r"(-g\w+)-\d+$", r"\1", name) for name in model.oracle.requests()]
         assert len(branches) == len(set(branches)), f"I12: {branches}"
 

@@ -59,6 +59,10 @@ class Oracle:
         listed = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/rollouts/")
         return dict(line.split() for line in listed.splitlines())
 
+    def holds(self, head: str, commit: str) -> bool:
+        """Whether a commit is merged."""
+        return self.git("rev-list", "-1", commit, f"^{head}").strip() == ""
+
     def chain(self, commit: str) -> list[str]:
         """First parents, newest first."""
         return self.git("rev-list", "--first-parent", commit).split()
