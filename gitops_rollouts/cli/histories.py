@@ -21,6 +21,10 @@ Clone = Annotated[
     typer.Option("--repo", help="A clone, or a remote; no cluster is asked then. Needs --target.", metavar="DIR|URL"),
 ]
 CloneFolder = Annotated[str | None, typer.Option("--path", help="With --repo: the GitSync's directory.")]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", help="The GitSync's name, which each decision begins with.", rich_help_panel="Where from"),
+]
 OneOrAll = Annotated[
     str | None, typer.Argument(metavar="NAME", help="A Rollout. Default: all of the GitSync.", show_default=False)
 ]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll
-from gitops_rollouts.cli.manifests import Branch, Target, TargetNamespace
+from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll, Target
+from gitops_rollouts.cli.manifests import Branch, TargetNamespace
 from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace, Output
 from gitops_rollouts.cli.output import Format
 

@@ -96,7 +96,7 @@ ENGINE: Final = (
     *_of_routers((("elbv2.k8s.aws", ("targetgroupbindings",)),), "list"),
     *_rights("discovery.k8s.io", "endpointslices", "list", "know what target groups of AWS have to serve"),
     *_rights("coordination.k8s.io", "leases", "get create patch", "elect one leader", own=True),
-    *_rights("", "secrets", "get", "read credentials of Git, webhooks and metric providers", own=True),
-    *_rights("", "configmaps", "get", "read which step plugins are turned off", own=True),
+    *_rights("", "secrets", "get", "read what GitSyncs and metric providers name", own=True),
+    *_rights("", "configmaps", "get", "read which step plugins are turned off, and whose signatures count", own=True),
 )
 """The rights of the engine's own ClusterRole and Role. What is applied from Git needs rights of its own."""

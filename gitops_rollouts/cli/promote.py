@@ -43,7 +43,8 @@ def promote(
       gor promote web --dry-run    show the line
 
     In Git only gates are approved: -c needs one where the update is, and -a is
-    the same as --full.
+    the same as --full. Where the GitSync says who may promote, a line that
+    doesn't count is warned of: sign as a promoter, or merge the request.
     """
     from gitops_rollouts.cli import requests
     from gitops_rollouts.cli.output import say

@@ -25,6 +25,7 @@ def retry(
 
     Removes the abort and the approvals from Git, as you: every gate asks
     again. To keep the approvals, `git revert` the abort's commit instead.
+    Where the GitSync says who may promote, only they may retry: it warns.
 
     \b
       gor retry web

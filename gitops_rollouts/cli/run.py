@@ -101,7 +101,7 @@ def run(  # noqa: PLR0917  typer makes options of them
             "--aws-verify-target-group",
             "--alb-verify-weight",
             help="Ask AWS whether load balancers split traffic as told and serve new pods, before old ones go;"
-            " needs gitops-rollouts[aws].",
+            " needs gitops-rollouts\\[aws].",
             rich_help_panel=_AWS,
         ),
     ] = False,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gitops_rollouts.cli import exit_codes
-from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll
-from gitops_rollouts.cli.manifests import Branch, Target, TargetNamespace
+from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll, Target
+from gitops_rollouts.cli.manifests import Branch, TargetNamespace
 from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace, Output
 from gitops_rollouts.cli.output import Format
 
@@ -62,7 +62,8 @@ def verify(
 
     \b
     Where nobody is named who may promote, signatures are shown and ask
-    nothing. Exit code: 1 if a decision is unauthorised or invalid.
+    nothing. Forges aren't asked: what they may have merged with an approval
+    is unchecked. Exit code: 1 if a decision is unauthorised or invalid.
     """
     from gitops_rollouts.cli.histories import Asked, fetched, in_clone, in_cluster
     from gitops_rollouts.cli.output import is_data, print_data, print_table, say

@@ -182,7 +182,7 @@ def test_the_table_says_it_in_a_line(story: Story) -> None:
 
 def test_the_recipes_of_the_page_by_git_alone(story: Story) -> None:
     """Each command of the page's table, as it stands there but for the one id."""
-    section = PAGE.read_text().partition("\nAnswers by Git alone:\n")[2].partition("\n\nThe command `gor`")[0]
+    section = PAGE.read_text().partition("\nAnswers by Git alone:\n\n")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.split(" | ")] for line in section.splitlines() if "`git " in line]
     recipes = {row[0].removeprefix("| "): row[1].removesuffix(" |").strip("`") for row in rows}
     example = "d-hdwlvihfmv"

@@ -14,9 +14,14 @@ import pytest
 import yaml
 
 from gitops_rollouts import __version__
+from gitops_rollouts.api.gitsync import parse_gitsync
 from gitops_rollouts.cli.permissions import ENGINE
+from gitops_rollouts.forges.settings import forge_settings
+from gitops_rollouts.git.address import parse_address
 from gitops_rollouts.git.credentials import Credentials
+from gitops_rollouts.git.signatures import parse_signers
 from gitops_rollouts.render.kustomize import find_kubectl
+from gitops_rollouts.sync.policy import policy_of
 from gitops_rollouts.traffic.built_in import BUILT_IN
 from gitops_rollouts.traffic.object_router import ObjectRouter
 
@@ -179,6 +184,29 @@ def test_the_example_secret_has_the_form_that_is_read() -> None:
     spec = example["GitSync", "prod"]["spec"]
     for ref in (spec["readSecretRef"], spec["writeSecretRef"]):
         assert (ref["namespace"], ref["name"]) == (secret["metadata"]["namespace"], secret["metadata"]["name"])
+
+
+def test_the_example_with_a_forge_can_be_used_once_its_secrets_are_put_in() -> None:
+    """docs/forges.md "An example from beginning to end" """
+    example = build(DEPLOY / "examples" / "github")
+    sync = parse_gitsync(example["GitSync", "prod"])
+    spec, authority = sync.spec, sync.spec.authority
+    assert spec.forge is not None
+    assert authority is not None
+    named = (spec.read_secret_ref, spec.forge.secret_ref, spec.webhook_secret_ref, spec.signing_secret_ref)
+    for ref in named:
+        assert ref is not None
+        assert example["Secret", ref.name]["metadata"]["namespace"] == ref.namespace
+    forge = forge_settings(parse_address(spec.repo), spec.forge.kind, spec.forge.url, spec.forge.project, token="t")
+    assert (forge.kind, forge.api, forge.project) == ("github", "https://api.github.com", "acme/deploy")
+    logins = tuple((one.login, one.principal) for one in authority.forge_approvers)
+    signers = parse_signers(authority.allowed_signers, "the example")
+    policy = policy_of(signers, authority.promoters, authority.engines, logins)
+    assert policy.promoters == {"alice@example.com"}
+    held = Credentials.from_secret(
+        {key: value.encode() for key, value in example["Secret", "github-bot"]["stringData"].items()}
+    )
+    assert held.password
 
 
 def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:

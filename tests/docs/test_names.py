@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gitops_rollouts.api import names
-from gitops_rollouts.api.gitsync import GitSyncSpec
-from gitops_rollouts.api.status import StepPluginStatus
+from gitops_rollouts.api.gitsync import GitSyncSpec, GitSyncStatus
+from gitops_rollouts.api.meta import Model
+from gitops_rollouts.api.status import Condition, StepPluginStatus
+from gitops_rollouts.decisions import writer
 from gitops_rollouts.engine import conditions, events, gates
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +69,33 @@ def test_each_condition_and_reason_is_documented(word: str) -> None:
     assert word in PAGES
 
 
-def test_each_field_of_a_gitsync_is_documented() -> None:
+@pytest.mark.parametrize("model", [GitSyncSpec, GitSyncStatus], ids=lambda model: model.__name__)
+def test_each_field_of_a_gitsync_is_documented(model: type[Model]) -> None:
+    """Those of its parts too, in a table or in an example."""
     page = (ROOT / "docs/gitsync.md").read_text()
-    fields = [field.alias or name for name, field in GitSyncSpec.model_fields.items()]
-    assert [field for field in fields if f"`{field}`" not in page] == []
+    missing = [field for field in _fields(model) if not re.search(rf"`{field}`|[{{ ,]{field}: ", page)]
+    assert missing == []
+
+
+def _fields(model: type[Model]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for part in _models(field.annotation):
+            if part is not Condition:
+                yield from _fields(part)
+
+
+def _models(annotation: object) -> Iterator[type[Model]]:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def test_each_reason_of_write_back_is_documented() -> None:
+    """docs/gitsync.md "Status": whoever waits for a decision in Git looks there first."""
+    page = (ROOT / "docs/gitsync.md").read_text()
+    code = (ROOT / "gitops_rollouts/decisions/writer.py").read_text()
+    reasons = set(re.findall(r'\("([A-Z]\w+)", ', code)) | {writer.DISABLED}
+    assert len(reasons) > 5
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
