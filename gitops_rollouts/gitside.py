@@ -49,12 +49,14 @@ from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.config import put_gitsyncs
 from gitops_rollouts.sync.environments import as_proposals, promotion_of, stored_proposals
 from gitops_rollouts.sync.hints import looks_now
+from gitops_rollouts.sync.live import LiveGitSync, project_gitsync
 from gitops_rollouts.sync.poller import Seen
-from gitops_rollouts.sync.reconcile import GitSyncReconciler, LiveGitSync, project_gitsync
+from gitops_rollouts.sync.reconcile import GitSyncReconciler
 from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.source import Cached
 from gitops_rollouts.sync.stamp import Stamp
 from gitops_rollouts.sync.status import WRITE_BACK
-from gitops_rollouts.sync.tree_pass import FULL_PASS, Cached
+from gitops_rollouts.sync.tree_pass import FULL_PASS
 
 AUTHOR: Final = Author("gitops-rollouts[bot]", "bot@gitops-rollouts.io")
 _KIND_SECONDS: Final = 30.0

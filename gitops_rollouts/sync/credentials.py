@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final
+from typing import Any, Final
 
 from gitops_rollouts.api.gitsync import GitSyncSpec, SecretRef
 from gitops_rollouts.errors import ConfigError, Forbidden, NotFound
@@ -13,7 +13,7 @@ from gitops_rollouts.forges.settings import forge_settings
 from gitops_rollouts.git.address import parse_address
 from gitops_rollouts.git.credentials import MAX_SECRET, Credentials
 from gitops_rollouts.kube.client import Client
-from gitops_rollouts.kube.resources import SECRETS
+from gitops_rollouts.kube.resources import SECRETS, Resource
 from gitops_rollouts.sync.repositories import Remote
 
 SHORTEST_WEBHOOK_SECRET: Final = 16
@@ -73,16 +73,22 @@ async def _credentials(client: Client, reference: SecretRef) -> Credentials:
 
 async def _data(client: Client, reference: SecretRef) -> dict[str, bytes]:
     where = f"the Secret {reference.namespace}/{reference.name}"
-    if not reference.name or not reference.namespace:
-        raise ConfigError("a Secret reference needs a name and a namespace")
-    try:
-        secret = await client.get(SECRETS, reference.namespace, reference.name)
-    except NotFound as err:
-        raise ConfigError(f"{where} doesn't exist", remedy="create it, or correct the reference") from err
-    except Forbidden as err:
-        raise ConfigError(f"{where} may not be read", remedy=err.remedy) from err
-    data = secret.get("data") or {}
+    data = await read_data(client, SECRETS, reference, where)
     try:
         return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
     except (binascii.Error, TypeError, ValueError) as err:
         raise ConfigError(f"{where} can't be decoded") from err
+
+
+async def read_data(client: Client, resource: Resource, reference: SecretRef, where: str) -> dict[str, Any]:
+    """The ``data`` of a Secret or ConfigMap, as stored. ``where``: it, in words. Raises as `read_remote` does."""
+    if not reference.name or not reference.namespace:
+        raise ConfigError(f"{where}: a reference needs a name and a namespace")
+    try:
+        found = await client.get(resource, reference.namespace, reference.name)
+    except NotFound as err:
+        raise ConfigError(f"{where} doesn't exist", remedy="create it, or correct the reference") from err
+    except Forbidden as err:
+        raise ConfigError(f"{where} may not be read", remedy=err.remedy) from err
+    data = found.get("data")
+    return data if isinstance(data, dict) else {}

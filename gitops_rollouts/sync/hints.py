@@ -20,8 +20,8 @@ from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.informer import Key
 from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.sync.credentials import read_webhook_secret
+from gitops_rollouts.sync.live import LiveGitSync
 from gitops_rollouts.sync.poller import Clock
-from gitops_rollouts.sync.reconcile import LiveGitSync
 from gitops_rollouts.tasks import cancel
 
 APART_SECONDS: Final = 2.0

@@ -7,19 +7,20 @@ import base64
 import binascii
 import functools
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from gitops_rollouts.api.gitsync import GitSync, GitSyncSpec, GpgKey, KeysRef, SecretRef
 from gitops_rollouts.api.names import GOR_GROUP
 from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import InGit, Key
-from gitops_rollouts.errors import ConfigError, Forbidden, GitError, NotFound
+from gitops_rollouts.errors import ConfigError, GitError
 from gitops_rollouts.git.credentials import MAX_SECRET
 from gitops_rollouts.git.gpg import MAX_KEYS, GpgSigner, parse_gpg_key
 from gitops_rollouts.git.signatures import AnySigner, parse_signers
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import CONFIG_MAPS, SECRETS
 from gitops_rollouts.render.objects import Identity, Problem, RenderedObject
+from gitops_rollouts.sync.credentials import read_data
 
 _PRIVATE_KEYS: Final = ("ssh-privatekey", "identity", "gpg-private-key")
 _INLINE: Final = "spec.authority.allowedSigners"
@@ -110,7 +111,7 @@ async def read_signing_key(client: Client, spec: GitSyncSpec) -> str | None:
     if reference is None:
         return None
     where = f"the Secret {reference.namespace}/{reference.name}"
-    data = await _data(client, reference, where, secret=True)
+    data = await read_data(client, SECRETS, reference, where)
     for key in _PRIVATE_KEYS:
         if key in data:
             return _decoded(data[key], f"{where}, key {key}")
@@ -121,25 +122,13 @@ async def _text(client: Client, reference: KeysRef) -> tuple[str, str]:
     """The allowed signers of a ConfigMap or Secret, and where they stand in words."""
     secret = reference.kind == "Secret"
     where = f"the {reference.kind} {reference.namespace}/{reference.name}"
-    data = await _data(client, SecretRef(name=reference.name, namespace=reference.namespace), where, secret=secret)
+    named = SecretRef(name=reference.name, namespace=reference.namespace)
+    data = await read_data(client, SECRETS if secret else CONFIG_MAPS, named, where)
     value = data.get(reference.key)
     where = f"{where}, key {reference.key}"
     if value is None:
         raise ConfigError(f"{where} isn't there", remedy="put the allowed signers there, or correct the reference")
     return (_decoded(value, where) if secret else str(value)), where
-
-
-async def _data(client: Client, reference: SecretRef, where: str, *, secret: bool) -> dict[str, Any]:
-    if not reference.name or not reference.namespace:
-        raise ConfigError(f"{where}: a reference needs a name and a namespace")
-    try:
-        found = await client.get(SECRETS if secret else CONFIG_MAPS, reference.namespace, reference.name)
-    except NotFound as err:
-        raise ConfigError(f"{where} doesn't exist", remedy="create it, or correct the reference") from err
-    except Forbidden as err:
-        raise ConfigError(f"{where} may not be read", remedy=err.remedy) from err
-    data = found.get("data")
-    return data if isinstance(data, dict) else {}
 
 
 def _decoded(value: object, where: str) -> str:

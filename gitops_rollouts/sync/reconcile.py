@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest, Proposal, encode_gitsync_status, parse_gitsync
+from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest, Proposal, encode_gitsync_status
 from gitops_rollouts.api.names import APPLY_MANAGER
 from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
@@ -30,6 +30,7 @@ from gitops_rollouts.sync.apply import Applier
 from gitops_rollouts.sync.credentials import read_forge, read_remote
 from gitops_rollouts.sync.environments import first_of
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
+from gitops_rollouts.sync.live import LiveGitSync, project_gitsync
 from gitops_rollouts.sync.memory import Memory
 from gitops_rollouts.sync.order import removal_order
 from gitops_rollouts.sync.policy import read_policy, read_signing_key, refuse_own_keys
@@ -37,8 +38,9 @@ from gitops_rollouts.sync.poller import Clock, Poller, Seen
 from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.source import Cached, Reader, Source
 from gitops_rollouts.sync.status import Facts, compose, worth_writing
-from gitops_rollouts.sync.tree_pass import FULL_PASS, Cached, Cluster, Reader, Source, TreePass
+from gitops_rollouts.sync.tree_pass import FULL_PASS, Cluster, TreePass
 
 FINALIZER: Final = "gitops-rollouts.io/delete-objects"
 _REBUILD_SECONDS: Final = 1.0
@@ -48,16 +50,6 @@ _CREDENTIALS_FOR: Final = timedelta(minutes=1)
 _STATUS_SECONDS: Final = 60.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveGitSync:
-    """A GitSync as the cache holds it. ``status`` is as stored, ``version`` its resourceVersion as a number."""
-
-    sync: GitSync
-    status: Mapping[str, Any]
-    finalizers: tuple[str, ...] = ()
-    version: int = 0
 
 
 @dataclass(slots=True)
@@ -84,9 +76,9 @@ class GitSyncReconciler:
 
     ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
     a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`), ``forge`` on which
-    forge the repository is,
-    ``closed`` when there is none any more, ``looked`` of each answer of the remote. ``stamped``: what the
-    stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it; ``known``: a GitSync.
+    forge the repository is, ``closed`` when there is none any more, ``looked`` of each answer of the remote.
+    ``stamped``: what the stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it;
+    ``known``: a GitSync.
     """
 
     def __init__(
@@ -387,17 +379,3 @@ class GitSyncReconciler:
 def _names_keys(sync: GitSync) -> bool:
     """Whether the keys of those who may decide stand in another object."""
     return sync.spec.authority is not None and sync.spec.authority.allowed_signers_ref is not None
-
-
-def project_gitsync(raw: Mapping[str, Any]) -> LiveGitSync:
-    """Keep a GitSync of the cluster. Total."""
-    metadata = raw.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    status = raw.get("status")
-    version = str(metadata.get("resourceVersion") or "")
-    return LiveGitSync(
-        parse_gitsync(raw),
-        status if isinstance(status, dict) else {},
-        tuple(str(one) for one in metadata.get("finalizers") or ()),
-        int(version) if version.isdigit() else 0,
-    )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -14,9 +14,8 @@ from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.names import STAMP_MANAGER
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.referred import reference_of
-from gitops_rollouts.decisions.state import Attempt, InGit, Key, TargetAt, TargetSpec
+from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.errors import GitError, InputError, KubeError, NotFound
-from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import ROLLOUTS
@@ -31,6 +30,7 @@ from gitops_rollouts.sync.policy import unauthorised
 from gitops_rollouts.sync.poller import Seen
 from gitops_rollouts.sync.pruning import Pruned, Pruning
 from gitops_rollouts.sync.removal import Remover
+from gitops_rollouts.sync.source import Source
 from gitops_rollouts.sync.stamp import Stamp, stamp_for, stamp_of, stamp_patch
 from gitops_rollouts.sync.status import Facts
 from gitops_rollouts.sync.watched import watched
@@ -41,26 +41,6 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SaveInventory = Callable[[Mapping[Identity, Entry]], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
-
-
-class Reader(Protocol):
-    """Reads a GitSync's part of a commit; `decisions.reading.TargetReader` is one. Blocks."""
-
-    def read(
-        self,
-        spec: TargetSpec,
-        head: str,
-        previous_head: str | None = None,
-        known: Mapping[Key, Attempt] | None = None,
-    ) -> TargetAt: ...
-
-    def has_news(self, at: TargetAt) -> bool:
-        """Whether what a forge has said since may change what was read."""
-        ...
-
-    def distrusts(self, state: InGit, spec: TargetSpec) -> str:
-        """Why a recorded version may not be built on; empty: it may."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +55,6 @@ class Cluster:
     board: Board
     renderer: Renderer
     full_pass: timedelta = FULL_PASS
-
-
-@dataclass(frozen=True, slots=True)
-class Cached:
-    """What a cache knows of a live Rollout. It may be late: the uid makes that harmless."""
-
-    uid: str
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a GitSync's tree comes from."""
-
-    spec: TargetSpec
-    mirror: Mirror
-    reader: Reader
-    stamped: Callable[[], Mapping[Key, Attempt]] = dict
-    """The attempts that the stamps of live Rollouts name: what was applied before this process began."""
-    cached: Callable[[str, str], Cached | None] = lambda namespace, name: None
-    """A live Rollout as a cache has it, None if it has none."""
 
 
 class TreePass:

@@ -23,8 +23,8 @@ from gitops_rollouts.engine.plan import Plan, RecordAbort
 from gitops_rollouts.engine.step import step
 from gitops_rollouts.errors import KubeError
 from gitops_rollouts.sync import repositories
+from gitops_rollouts.sync.live import project_gitsync
 from gitops_rollouts.sync.poller import Poller, Seen
-from gitops_rollouts.sync.reconcile import project_gitsync
 from gitops_rollouts.telemetry import Metrics
 from invariants.api_server import Key, ModelApi, ServedWorld
 

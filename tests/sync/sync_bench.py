@@ -21,9 +21,10 @@ from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.lease import NoElection
 from gitops_rollouts.kube.resources import CONFIG_MAPS, GITSYNCS, ROLLOUTS
 from gitops_rollouts.render.renderer import Renderer
-from gitops_rollouts.sync.reconcile import GitSyncReconciler, project_gitsync
+from gitops_rollouts.sync.live import project_gitsync
+from gitops_rollouts.sync.reconcile import GitSyncReconciler
 from gitops_rollouts.sync.repositories import Repositories
-from gitops_rollouts.sync.tree_pass import Cached
+from gitops_rollouts.sync.source import Cached
 from waiting import eventually
 
 ROLLOUT = """\

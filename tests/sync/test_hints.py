@@ -19,7 +19,7 @@ from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.informer import Informer
 from gitops_rollouts.kube.resources import GITSYNCS, SECRETS
 from gitops_rollouts.sync.hints import Hints, looks_now
-from gitops_rollouts.sync.reconcile import project_gitsync
+from gitops_rollouts.sync.live import project_gitsync
 from gitops_rollouts.tasks import cancel
 from gitops_rollouts.web.server import WebServer
 from gitops_rollouts.web.webhooks import webhooks_app

@@ -7,8 +7,8 @@ import pytest
 from gitops_rollouts.decisions.identity import digests
 from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.render.yaml_reader import Document, read_documents
+from gitops_rollouts.sync.source import Cached
 from gitops_rollouts.sync.stamp import Stamp, stamp_of
-from gitops_rollouts.sync.tree_pass import Cached
 from sync.sync_bench import Bench
 from waiting import eventually
 

@@ -11,7 +11,7 @@ import pytest
 from gitops_rollouts.kube.resources import GITSYNCS, SECRETS
 from gitops_rollouts.local.git_server import GitServer
 from gitops_rollouts.render import kustomize
-from gitops_rollouts.sync.reconcile import LiveGitSync
+from gitops_rollouts.sync.live import LiveGitSync
 from gitops_rollouts.sync.stamp import stamp_of
 from sync.sync_bench import Bench
 from waiting import eventually
