@@ -77,6 +77,8 @@ ENABLED = false
 MODE = file
 LEVEL = Info
 ROOT_PATH = {data}/log
+logger.access.MODE = file
+ACCESS_LOG_TEMPLATE = {{{{.Start.Unix}}}} {{{{.Identity}}}} {{{{.Ctx.Req.Method}}}} {{{{.Ctx.Req.URL.Path}}}}
 """
 
 
@@ -95,8 +97,9 @@ class Refused(Exception):
 class Gitea:
     """A running one. ``acme`` owns the repositories and is its administrator."""
 
-    def __init__(self, url: str, owner: Person) -> None:
+    def __init__(self, url: str, owner: Person, data: Path) -> None:
         self.url = url
+        self.data = data
         self.people = {OWNER: owner}
 
     def call(self, method: str, path: str, body: Any = None, *, by: str = OWNER) -> Any:
@@ -148,6 +151,15 @@ class GiteaRepository(Remote):
     def call(self, method: str, path: str = "", body: Any = None, *, by: str = OWNER) -> Any:
         """What the API says to something below this repository."""
         return self.site.call(method, self.path + path, body, by=by)
+
+    def writes(self, by: str) -> list[int]:
+        """When somebody changed something here through the API: seconds, oldest first, as Gitea logged it."""
+        found = []
+        for line in (self.site.data / "log" / "access.log").read_text().splitlines():
+            at, who, method, path = line.split(" ", 3)
+            if who == by and method not in ("GET", "HEAD") and path.startswith(f"/api/v1{self.path}/"):
+                found.append(int(at))
+        return found
 
     def settings(self, by: str = "bot") -> ForgeSettings:
         """What opens it to one of the people."""
@@ -226,7 +238,7 @@ def running(data: Path) -> Iterator[Gitea]:
     try:
         wait_for(lambda: process.poll() is not None or _answers(url), 60)
         assert process.poll() is None, (data / "output").read_text()[-2000:]
-        site = Gitea(url, Person(OWNER, _administrator(program, settings, environment)))
+        site = Gitea(url, Person(OWNER, _administrator(program, settings, environment)), data)
         for login in PEOPLE:
             site.add_person(login)
         yield site
