@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from gitops_rollouts.api.gitsync import GitSync, Hold, OpenRequest
 from gitops_rollouts.api.meta import format_time, parse_time
+from gitops_rollouts.decisions import holds as held
 from gitops_rollouts.decisions import requests
 from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.request_view import RequestView, Standing
@@ -61,7 +62,7 @@ def as_requests(found: Iterable[Shown]) -> tuple[OpenRequest, ...]:
     )
 
 
-def as_holds(holds: Iterable[requests.Hold]) -> tuple[Hold, ...]:
+def as_holds(holds: Iterable[held.Hold]) -> tuple[Hold, ...]:
     """For the status, in an order of their own."""
     return tuple(
         Hold(
@@ -76,10 +77,10 @@ def as_holds(holds: Iterable[requests.Hold]) -> tuple[Hold, ...]:
     )
 
 
-def stored_holds(sync: GitSync) -> list[requests.Hold]:
+def stored_holds(sync: GitSync) -> list[held.Hold]:
     """What a GitSync's status remembers from before a restart."""
     return [
-        requests.Hold(
+        held.Hold(
             sync.metadata.name,
             one.namespace,
             one.name,

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.approval import promotion, promotion_note
 from gitops_rollouts.decisions.drafting import Draft, set_line
-from gitops_rollouts.decisions.gates import Gate
+from gitops_rollouts.decisions.holds import Hold, Holds
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, Subject
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.naming import StableNames
@@ -35,29 +34,6 @@ _OPENED: Final = "opened/"
 
 Standings = Mapping[str, Standing]
 """What a forge shows, by branch."""
-Place = tuple[str, str, str, str, Gate]
-"""(target, namespace, name, intent, gate) of a hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Somebody deleted or closed a request: the Rollout waits, and nothing new is opened for this attempt and gate.
-
-    ``who``: where a forge tells. ``when``: RFC 3339, when it was seen.
-    """
-
-    target: str
-    namespace: str
-    name: str
-    intent: str
-    gate: Gate
-    who: str = ""
-    when: str = ""
-
-    @property
-    def place(self) -> Place:
-        """What it is about."""
-        return self.target, self.namespace, self.name, self.intent, self.gate
 
 
 @dataclass(slots=True)
@@ -101,7 +77,7 @@ class Requests:
         self._engine = engine
         self._settings = settings
         self._waiting: dict[Group, _Waiting] = {}
-        self._holds: dict[Place, Hold] = {}
+        self._holds = Holds()
         self._read: dict[tuple[str, str], frozenset[Subject]] = {}
         self._not_made: dict[str, str] = {}
         self._names = StableNames(mirror)
@@ -110,11 +86,11 @@ class Requests:
     @property
     def holds(self) -> frozenset[Hold]:
         """Every hold in force."""
-        return frozenset(self._holds.values())
+        return self._holds.all
 
     def restore(self, holds: Iterable[Hold]) -> None:
         """Holds that a GitSync's status remembers."""
-        self._holds |= {hold.place: hold for hold in holds}
+        self._holds.restore(holds)
 
     def round(
         self,
@@ -188,7 +164,7 @@ class Requests:
             group = group_of(name)
             if name in tips or group is None or group.target not in targets:
                 continue
-            self._hold(group, self._members(tip, head), targets, Standing(name, 0, "", "closed"), now)
+            self._holds.note(group, self._members(tip, head), targets, Standing(name, 0, "", "closed"), now)
             if self._may_go(group.target, name):
                 self._mirror.unmark(mark)
             else:
@@ -207,26 +183,7 @@ class Requests:
             if group is not None and group.target in targets:
                 standing = self._standings.get(group.target, {}).get(name)
                 if standing is not None and standing.held:
-                    self._hold(group, subjects, targets, standing, now)
-
-    def _hold(
-        self,
-        group: Group,
-        subjects: Iterable[Subject],
-        targets: Mapping[str, TargetAt],
-        standing: Standing,
-        now: datetime,
-    ) -> None:
-        for subject in subjects:
-            state = targets[group.target].rollouts.get((subject.namespace, subject.name))
-            if state and waits(state, group.intent, group.gate):
-                when = standing.when or format_time(now)
-                hold = Hold(
-                    subject.target, subject.namespace, subject.name, group.intent, group.gate, standing.who, when
-                )
-                known = self._holds.get(hold.place)
-                if known is None or (hold.who and hold.who != known.who):
-                    self._holds[hold.place] = hold
+                    self._holds.note(group, subjects, targets, standing, now)
 
     def _may_go(self, target: str, branch: str) -> bool:
         """Whether nobody needs a void branch, or what we remember of it, any more."""
@@ -243,12 +200,7 @@ class Requests:
             if (group := group_of(name)) and self._is_open(group.target, name)
             for subject in subjects
         }
-        for place, hold in list(self._holds.items()):
-            if hold.target not in targets:
-                continue
-            state = targets[hold.target].rollouts.get((hold.namespace, hold.name))
-            if state is None or not waits(state, hold.intent, hold.gate) or place in reopened:
-                del self._holds[place]
+        self._holds.forget(targets, reopened)
 
     def _is_open(self, target: str, branch: str) -> bool:
         """Whether a branch that is there asks for its merge, as far as anybody knows."""
@@ -306,7 +258,9 @@ class Requests:
         left = {
             key: want
             for key, want in members.items()
-            if key not in covered and not self._is_held(group, key) and not self._taken_back(at.rollouts[key], group)
+            if key not in covered
+            and (group.target, *key, group.intent, group.gate) not in self._holds
+            and not self._taken_back(at.rollouts[key], group)
         }
         if not left:
             self._waiting.pop(group, None)
@@ -382,9 +336,6 @@ class Requests:
         group = group_of(branch)
         standing = self._standings.get(group.target, {}).get(branch) if group else None
         return standing is None or standing.state in ("none", "open")
-
-    def _is_held(self, group: Group, key: Key) -> bool:
-        return (group.target, *key, group.intent, group.gate) in self._holds
 
 
 def _groups(

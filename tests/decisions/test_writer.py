@@ -14,8 +14,8 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import PROD, WEB, abort, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
+from gitops_rollouts.decisions.holds import Hold
 from gitops_rollouts.decisions.request_view import Standing
-from gitops_rollouts.decisions.requests import Hold
 from gitops_rollouts.decisions.state import InGit, TargetSpec
 from gitops_rollouts.decisions.wants import WantAbort, WantRecord, WantRequest
 from gitops_rollouts.errors import GitUnreachable
