@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gitops_rollouts.api.crd import crds
-from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.meta import Raw, parse_time
 from gitops_rollouts.cli.checks import Check
 from gitops_rollouts.cli.checks_of_analysis import analysis_checks
+from gitops_rollouts.cli.checks_of_gitsyncs import gitsync_checks
 from gitops_rollouts.cli.checks_of_plugins import plugin_checks
 from gitops_rollouts.cli.connection import connect
-from gitops_rollouts.cli.output import age
 from gitops_rollouts.cli.permissions import ENGINE, Permission
-from gitops_rollouts.errors import ConfigError, GitError, KubeError, NotFound
-from gitops_rollouts.kube.resources import CRDS, GITSYNCS, LEASES, NAMESPACES, Resource
+from gitops_rollouts.errors import ConfigError, KubeError, NotFound
+from gitops_rollouts.kube.resources import CRDS, LEASES, NAMESPACES, Resource
 
 if TYPE_CHECKING:
     from gitops_rollouts.kube.client import Client
@@ -60,7 +59,7 @@ async def _checks(client: Client, own: str, instance: str) -> AsyncIterator[Chec
     yield await _rights(client, own)
     yield await _leader(client, own, instance)
     analyses = await analysis_checks(client, allowed)
-    for check in (*await plugin_checks(client, own), *analyses, *await _gitsyncs(client)):
+    for check in (*await plugin_checks(client, own), *analyses, *await gitsync_checks(client)):
         yield check
 
 
@@ -159,74 +158,3 @@ def _holder(spec: Raw, now: datetime, start: str) -> Check:
     if silent > timedelta(seconds=int(spec.get("leaseDurationSeconds") or 15)):
         return Check("warn", "leader", f"{holder} stopped {int(silent.total_seconds())}s ago", start)
     return Check("ok", "leader", str(holder))
-
-
-async def _gitsyncs(client: Client) -> list[Check]:
-    try:
-        syncs = [parse_gitsync(each) for each in await client.list(GITSYNCS)]
-    except NotFound:
-        return []
-    except KubeError as error:
-        return [Check("warn", "GitSyncs", f"can't be listed: {error.message}", "ask an administrator")]
-    if not syncs:
-        return [Check("ok", "GitSyncs", "none: gor run only progresses Rollouts")]
-    now = datetime.now(UTC)
-    found: list[Check] = []
-    for sync in sorted(syncs, key=lambda each: each.metadata.name):
-        found += [_fetch(sync, now), _write_back(sync), await _reading_by_me(sync)]
-    return found
-
-
-def _fetch(sync: GitSync, now: datetime) -> Check:
-    what = f"GitSync {sync.metadata.name}: fetch"
-    status = sync.status
-    if sync.spec.suspend:
-        return Check("warn", what, "suspended", "set spec.suspend to false")
-    condition = status.condition("Fetched")
-    if condition is not None and condition.status == "False":
-        return Check("fail", what, condition.message, "check spec.repo, spec.branch and the Secret of readSecretRef")
-    if status.last_fetched is None:
-        return Check("warn", what, "not fetched yet", "see whether gor run runs (leader, above)")
-    try:
-        stale = now - status.last_fetched > sync.spec.staleness_duration()
-    except ValueError:
-        return Check("fail", what, f"spec.maxStaleness is {sync.spec.max_staleness!r}", "write a duration such as 10m")
-    found = f"the branch is at {status.last_fetched_commit[:7]}"
-    if stale:
-        last = f"last answer {age(status.last_fetched, now)} ago"
-        return Check(
-            "fail", what, f"{last}: nothing moves forward", "see whether gor run runs and reaches the repository"
-        )
-    return Check("ok", what, found)
-
-
-def _write_back(sync: GitSync) -> Check:
-    what = f"GitSync {sync.metadata.name}: write"
-    if sync.spec.write == "none":
-        return Check("ok", what, "off (write: none)")
-    condition = sync.status.condition("WriteBack")
-    if condition is None or condition.status == "Unknown":
-        return Check("ok", what, "not tried yet: nothing was to be written")
-    if condition.status == "False":
-        return Check("fail", what, condition.message, "let the credential of writeSecretRef push, or set write: none")
-    return Check("ok", what, condition.message or "works")
-
-
-async def _reading_by_me(sync: GitSync) -> Check:
-    """Whether the person who asks can read the repository with their own Git: gor promote and its like need it."""
-    from gitops_rollouts.cli.manifests import own_mirror
-
-    what = f"GitSync {sync.metadata.name}: you"
-
-    def look() -> str | None:
-        with own_mirror(sync.spec.repo) as mirror:
-            return mirror.ls_remote(sync.spec.branch)
-
-    remedy = "gor promote, abort and the like write Git as you: set up your Git for this repository"
-    try:
-        head = await asyncio.to_thread(look)
-    except (GitError, ConfigError) as error:
-        return Check("warn", what, f"can't read it from here: {error.message}", remedy)
-    if head is None:
-        return Check("fail", what, f"there is no branch {sync.spec.branch}", "correct spec.branch, or push it")
-    return Check("ok", what, f"can read {sync.spec.branch}, at {head[:7]}")
