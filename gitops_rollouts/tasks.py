@@ -36,6 +36,15 @@ async def first(work: Coroutine[Any, Any, None] | None, guards: Sequence[asyncio
     return False
 
 
+async def woken(wake: asyncio.Event, stopping: asyncio.Future[Any], seconds: float | None) -> None:
+    """Wait until ``wake`` is set or ``stopping`` is done, for ``seconds`` at most (None: for ever)."""
+    waking = asyncio.ensure_future(wake.wait())
+    try:
+        await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waking.cancel()
+
+
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel and wait; what they raise is logged, it comes second to whatever ended them."""
     tasks = list(tasks)

@@ -20,6 +20,7 @@ from gitops_rollouts.decisions.request_view import RequestView, Standing
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, GorError
 from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.tasks import woken
 
 log = structlog.get_logger(__name__)
 
@@ -100,11 +101,7 @@ class PullRequests:
             while not stop.is_set():
                 self._wake.clear()
                 await self.step()
-                waking: asyncio.Future[object] = asyncio.ensure_future(self._wake.wait())
-                try:
-                    await asyncio.wait({waking, stopping}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    waking.cancel()
+                await woken(self._wake, stopping, self._pause())
         finally:
             stopping.cancel()
 

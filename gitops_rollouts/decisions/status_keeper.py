@@ -24,6 +24,7 @@ from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, GorError
 from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.tasks import woken
 
 _ONE: Final = "shown/one/"
 _MANY: Final = "shown/many/"
@@ -144,7 +145,7 @@ class StatusKeeper:
                 at, now = self._next(), self._clock()
                 await asyncio.wait({stopping}, timeout=_PACE.total_seconds())
                 if at is None or at > now + _PACE:
-                    await self._pause(None if at is None else (at - now - _PACE).total_seconds(), stopping)
+                    await woken(self._wake, stopping, None if at is None else (at - now - _PACE).total_seconds())
         finally:
             stopping.cancel()
 
@@ -168,13 +169,6 @@ class StatusKeeper:
             else:
                 self._shown.sent(place, said, self._clock())
                 self._is_well(place.target)
-
-    async def _pause(self, seconds: float | None, stopping: asyncio.Future[object]) -> None:
-        waking: asyncio.Future[object] = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
 
     def _next(self) -> datetime | None:
         silent, waiting = self._silent(), self._waiting()

@@ -28,9 +28,11 @@ from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import Requests, RequestSettings, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
+from gitops_rollouts.decisions.troubles import Troubles
 from gitops_rollouts.decisions.wants import Want, WantAbort
 from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.tasks import woken
 
 log = structlog.get_logger(__name__)
 
@@ -102,18 +104,13 @@ class DecisionWriter:
         self._refs: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
         self._standings: dict[str, Standings] = {}
-        self._forge_trouble: dict[str, str] = {}
         self._views: dict[str, tuple[RequestView, ...]] = {}
         self._unlisten = board.on_change(self._git_changed)
         self._requests_at: datetime | None = None
         self._not_before: datetime | None = None
         self._attempts = 0
-        self._trouble: tuple[str, str] | None = None
-        self._request_trouble = ""
-        self._unopened: Mapping[str, str] = {}
-        self._stuck_proposals: dict[str, str] = {}
+        self._troubles = Troubles()
         self._head = ""
-        self._refusals: dict[str, tuple[str, str]] = {}
         self._offered: dict[str, str] = {}
         self._wake = asyncio.Event()
 
@@ -124,7 +121,7 @@ class DecisionWriter:
         name = target.spec.name
         if self._targets.get(name) != target:
             self._targets[name] = target
-            self._refusals.pop(name, None)
+            self._troubles.refusals.pop(name, None)
             self._agenda.unsettle(name)
             self._look_at_requests()
             self._report_all()
@@ -133,9 +130,10 @@ class DecisionWriter:
         """A GitSync is gone. Its branches stay: another engine may go on."""
         self._agenda.forget(name)
         self._proposals.forget(name)
-        for store in (self._targets, self._reports, self._refusals, self._seen, self._offered):
+        self._troubles.forget(name)
+        for store in (self._targets, self._reports, self._seen, self._offered):
             store.pop(name, None)
-        for kept in (self._standings, self._forge_trouble, self._views):
+        for kept in (self._standings, self._views):
             kept.pop(name, None)
 
     def set_wants(self, target: str, key: Key, wanted: Iterable[Want], *, moving: bool = False) -> None:
@@ -151,7 +149,7 @@ class DecisionWriter:
         """Once nothing of a target is stuck any more, its refusal is history."""
         report = self._reports.get(name)
         if report is not None and not report.ok and not self._agenda.problems(name):
-            self._refusals.pop(name, None)
+            self._troubles.refusals.pop(name, None)
             self._report_all()
 
     def gone(self, target: str, key: Key) -> None:
@@ -172,8 +170,8 @@ class DecisionWriter:
         """What the forge of a target shows for its requests, all that is known of it. ``trouble``: with the forge."""
         if target not in self._targets:
             return
-        told = self._forge_trouble.get(target, "") != trouble
-        self._forge_trouble[target] = trouble
+        told = self._troubles.forges.get(target, "") != trouble
+        self._troubles.forges[target] = trouble
         if dict(self._standings.get(target, {})) != dict(standings):
             self._standings[target] = dict(standings)
             self._look_at_requests()
@@ -220,7 +218,7 @@ class DecisionWriter:
                 if at is not None and at <= now:
                     await self.step()
                 else:
-                    await self._pause(None if at is None else (at - now).total_seconds(), stopping)
+                    await woken(self._wake, stopping, None if at is None else (at - now).total_seconds())
         finally:
             stopping.cancel()
             self._unlisten()
@@ -242,16 +240,9 @@ class DecisionWriter:
             log.exception("a round of the decision writer failed")
             self._failed(GorError(f"an unexpected {type(err).__name__}, see the log"), requests)
         else:
-            self._not_before, self._attempts, self._trouble = None, 0, None
+            self._not_before, self._attempts, self._troubles.round = None, 0, None
             self._succeeded(result, jobs)
         self._report_all()
-
-    async def _pause(self, seconds: float | None, stopping: asyncio.Future[object]) -> None:
-        waking: asyncio.Future[object] = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
 
     def _next(self, now: datetime) -> datetime | None:
         """When the next round should run; None: nothing is due."""
@@ -295,9 +286,9 @@ class DecisionWriter:
             reason = "Unreachable" if isinstance(err, GitError) else "Failed"
             if isinstance(err, GitAccessDenied):
                 reason = "AccessDenied"
-            if self._trouble is None:
+            if self._troubles.round is None:
                 log.warning("decisions can't be written", error=str(err))
-            self._trouble = (reason, str(err))
+            self._troubles.round = (reason, str(err))
 
     def _succeeded(self, result: RoundResult, jobs: list[Job]) -> None:
         now = self._clock()
@@ -307,13 +298,16 @@ class DecisionWriter:
             kept_back = name in result.offered or any(outcome.state == "written" for outcome in outcomes)
             if result.refused is not None and kept_back:
                 denied = isinstance(result.refused, GitAccessDenied)
-                self._refusals[name] = ("AccessDenied" if denied else "PushRefused", str(result.refused))
+                self._troubles.refusals[name] = ("AccessDenied" if denied else "PushRefused", str(result.refused))
             for outcome in outcomes:
                 self._settle(job, outcome, result.refused, now)
             if name in result.taken:
-                self._refusals[name] = ("TargetNameTaken", f"another engine ({result.taken[name]}) writes as {name!r}")
+                self._troubles.refusals[name] = (
+                    "TargetNameTaken",
+                    f"another engine ({result.taken[name]}) writes as {name!r}",
+                )
             elif not self._agenda.problems(name) and name not in result.offered:
-                self._refusals.pop(name, None)
+                self._troubles.refusals.pop(name, None)
                 self._offered.pop(name, None)
         # what is planned in every round, and refused again, asks for no other round by itself
         decided = any(
@@ -334,7 +328,7 @@ class DecisionWriter:
         waits = [result.requests.wait] if result.requests is not None else []
         for name, report in result.proposals.items():
             waits.append(report.wait)
-            self._stuck_proposals[name] = report.problem
+            self._troubles.proposals[name] = report.problem
             self._on_proposals(name, report.proposed)
         for at in waits:
             if at is not None:
@@ -348,9 +342,9 @@ class DecisionWriter:
         if result.request_error:
             self._requests_at = now + self._settings.reprobe
         if result.requests is not None:
-            self._unopened = result.requests.problems
+            self._troubles.unopened = result.requests.problems
         if result.request_error or result.requests is not None:
-            self._request_trouble = result.request_error
+            self._troubles.requests = result.request_error
         if result.requests_again:
             self._requests_at = now
 
@@ -382,26 +376,11 @@ class DecisionWriter:
         holds = frozenset(hold for hold in self._requests.holds if hold.target == name)
         pending = self._agenda.pending(name)
         asked = shown(self._views.get(name, ()), self._standings.get(name, {}) if target.forge else None)
-        problems = self._agenda.problems(name)
-        tripped = self._agenda.tripped(name, now)
         if not target.write:
             text = "decisions stay in the cluster (write: none)"
             return WriteReport(name, True, DISABLED, text, pending, holds, asked)
-        refusal = self._refusals.get(name)
-        trouble = (refusal[0], f"{refusal[1]}{self._where(name)}") if refusal else self._trouble
-        if trouble is None and tripped:
-            named = ", ".join("/".join(key) for key in tripped[:3])
-            trouble = ("CircuitOpen", f"too many commits within an hour on {named}: nothing more is written")
-        if trouble is None and problems:
-            trouble = ("Stuck", problems[0])
-        if trouble is None and self._request_trouble:
-            trouble = ("RequestsRefused", self._request_trouble)
-        if trouble is None and name in self._unopened:
-            trouble = ("RequestsWait", self._unopened[name])
-        if trouble is None and target.forge and self._forge_trouble.get(name):
-            trouble = ("ForgeFailed", self._forge_trouble[name])
-        if trouble is None and target.promotion and self._stuck_proposals.get(name):
-            trouble = ("PromotionStuck", self._stuck_proposals[name])
+        tripped, problems = self._agenda.tripped(name, now), self._agenda.problems(name)
+        trouble = self._troubles.of(target, tripped, problems, self._where(name))
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds, asked)
         return WriteReport(name, True, READY, "Git shows every decision", pending, holds, asked)

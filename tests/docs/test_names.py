@@ -95,7 +95,7 @@ def _models(annotation: object) -> Iterator[type[Model]]:
 def test_each_reason_of_write_back_is_documented() -> None:
     """docs/gitsync.md "Status": whoever waits for a decision in Git looks there first."""
     page = (ROOT / "docs/gitsync.md").read_text()
-    code = (ROOT / "gitops_rollouts/decisions/writer.py").read_text()
-    reasons = set(re.findall(r'\("([A-Z]\w+)", ', code)) | {writer.DISABLED}
+    code = "".join((ROOT / f"gitops_rollouts/decisions/{name}.py").read_text() for name in ("writer", "troubles"))
+    reasons = set(re.findall(r'(?:\(|reason = |return |")"([A-Z][a-z]\w+)"', code)) | {writer.DISABLED}
     assert len(reasons) > 5
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
