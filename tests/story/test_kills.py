@@ -115,7 +115,7 @@ def updates(loop: Loop, run: str, stable: str, dice: random.Random | None) -> tu
 @pytest.mark.cluster
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_12_kill_9_at_100_random_moments_over_20_updates(running: Loop) -> None:
+def test_check_12_kill_9_at_100_random_moments_over_20_updates(running: Loop) -> None:
     """Every id is introduced once, and every update ends as it does in a run that nobody disturbs."""
     running.pull()
     manifest = running.clone / "envs/prod/web.yaml"
