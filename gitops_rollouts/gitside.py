@@ -35,7 +35,7 @@ from gitops_rollouts.decisions.wants import is_moving, wants
 from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
-from gitops_rollouts.errors import ConfigError, KubeUnreachable, UnknownKind
+from gitops_rollouts.errors import KubeUnreachable, UnknownKind
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -392,13 +392,3 @@ class _Wants:
 def _note_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a loop beside a repository ended", loop=task.get_name(), error=repr(error))
-
-
-def mirror_directory(chosen: Path | None, environment: Mapping[str, str]) -> Path:
-    """Where mirrors are kept: the chosen directory, else the user's cache folder. Raises `ConfigError`."""
-    if chosen is not None:
-        return chosen
-    home = environment.get("XDG_CACHE_HOME") or (f"{environment['HOME']}/.cache" if environment.get("HOME") else "")
-    if not home:
-        raise ConfigError("there is no place for repositories", remedy="name one with --state-dir")
-    return Path(home) / "gitops-rollouts" / "repositories"

@@ -37,6 +37,7 @@ becomes a commit, [bold]git revert[/bold] rolls back.
 \b
   gor get rollouts          what runs, how far it is, who it waits for
   gor why web               in a paragraph: what Git wants, what serves, why
+  gor log web               who decided what, when, why, on what evidence
   gor promote web           let the canary go on: writes the line into Git
   gor abort web             back to the stable version now
   gor validate envs/prod    check manifests before a push, without a cluster

@@ -152,9 +152,10 @@ def run(  # noqa: PLR0917  typer makes options of them
 
     from gitops_rollouts import telemetry
     from gitops_rollouts.git.credentials import Credentials
-    from gitops_rollouts.gitside import GitOptions, git_factory, mirror_directory
+    from gitops_rollouts.gitside import GitOptions, git_factory
     from gitops_rollouts.leader import Settings, controller_namespace
     from gitops_rollouts.manager import Manager
+    from gitops_rollouts.sync.repositories import mirror_directory
 
     telemetry.configure_logging(log_level.value, log_format.value)
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.git.address import parse_address
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -93,3 +94,13 @@ class Repositories:
 def _directory_name(identity: str) -> str:
     readable = "".join(char if char.isalnum() or char in "-." else "-" for char in identity.rpartition("/")[2])[:40]
     return f"{readable.strip('-.') or 'repository'}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def mirror_directory(chosen: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where mirrors are kept: the chosen directory, else the user's cache folder. Raises `ConfigError`."""
+    if chosen is not None:
+        return chosen
+    home = environment.get("XDG_CACHE_HOME") or (f"{environment['HOME']}/.cache" if environment.get("HOME") else "")
+    if not home:
+        raise ConfigError("there is no place for repositories", remedy="name one with --state-dir")
+    return Path(home) / "gitops-rollouts" / "repositories"
