@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +209,17 @@ def test_the_example_with_a_forge_can_be_used_once_its_secrets_are_put_in() -> N
         {key: value.encode() for key, value in example["Secret", "github-bot"]["stringData"].items()}
     )
     assert held.password
+
+
+def test_the_kustomization_of_the_page_installs_webhooks_and_the_right_to_apply(tmp_path: Path) -> None:
+    """docs/forges.md "An example from beginning to end": beside a clone of this project."""
+    block = (ROOT / "docs/forges.md").read_text().partition("# kustomization.yaml\n")[2].partition("\n\n")[0]
+    (tmp_path / "kustomization.yaml").write_text(textwrap.dedent(block))
+    shutil.copytree(DEPLOY, tmp_path / "gitops-rollouts" / "deploy")
+    made = build(tmp_path)
+    (container,) = made["Deployment", "gitops-rollouts"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example.com/gitops-rollouts:{__version__}"
+    assert {("Ingress", "gitops-rollouts-webhooks"), ("RoleBinding", "gitops-rollouts-apply")} <= made.keys()
 
 
 def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
