@@ -2,34 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from mirrors import mirror, new_mirror, remote
 
-import pytest
-
-from git_remote import Remote
-from gitops_rollouts.git.repository import Mirror
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> Remote:
-    return Remote(tmp_path)
-
-
-@pytest.fixture
-def new_mirror(remote: Remote, tmp_path: Path) -> Iterator[Callable[..., Mirror]]:
-    made: list[Mirror] = []
-
-    def make(name: str = "mirror") -> Mirror:
-        mirror = Mirror(tmp_path / f"{name}.git", remote.url, allow_file=True)
-        made.append(mirror)
-        return mirror
-
-    yield make
-    for mirror in made:
-        mirror.close()
-
-
-@pytest.fixture
-def mirror(new_mirror: Callable[..., Mirror]) -> Mirror:
-    return new_mirror()
+__all__ = ["mirror", "new_mirror", "remote"]

@@ -43,8 +43,8 @@ def rewrite(remote: Remote, annotations: Lines, *versions: str) -> str:
     """Put other commits with these versions in the place of all there was; the last one has the lines."""
     remote.git("checkout", "-q", "--orphan", "anew")
     for version in versions[:-1]:
-        remote.write({WEB_YAML: manifest(version)})
-    commit = remote.write({WEB_YAML: manifest(versions[-1], annotations=annotations)})
+        remote.write({WEB_YAML: manifest(version)}, "anew")  # within a second, the same message gives the same commit
+    commit = remote.write({WEB_YAML: manifest(versions[-1], annotations=annotations)}, "anew")
     remote.push("--force")
     remote.git("branch", "-q", "-M", "anew", "main")
     return commit
