@@ -1,17 +1,38 @@
-"""Tasks that live and end together."""
+"""Tasks that live and end together, and threads for what blocks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, Final
+import contextvars
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import structlog
 
 STOP: Final = "stop"
 """The name of the task whose end is an ordinary end."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
+
+
+class Threads:
+    """Threads of their own for one sort of blocking work, made as they are needed.
+
+    The loop's own are few (as many as cores, and four), and names are looked up in them: a server that hangs must not
+    keep another sort of work from its thread.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+
+    async def run(self, call: Callable[..., T], *args: Any) -> T:
+        """Like `asyncio.to_thread`."""
+        inside = partial(contextvars.copy_context().run, call, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, inside)
 
 
 async def first(work: Coroutine[Any, Any, None] | None, guards: Sequence[asyncio.Task[Any]]) -> bool:

@@ -18,6 +18,7 @@ import structlog
 
 from gitops_rollouts.errors import ForgeLimited, GorError
 from gitops_rollouts.forges.forge import Forge, Merged
+from gitops_rollouts.forges.threads import FORGE_THREADS
 
 _REMEMBERED: Final = 4096
 _AT_ONCE: Final = 4
@@ -113,7 +114,7 @@ class ForgeAnswers:
 
         async def put(key: tuple[str, str], question: _Question) -> None:
             async with gate:
-                await asyncio.to_thread(self._put, key, question)
+                await FORGE_THREADS.run(self._put, key, question)
 
         await asyncio.gather(*(put(key, question) for key, question in due))
         with self._lock:

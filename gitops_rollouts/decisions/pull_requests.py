@@ -19,6 +19,7 @@ from gitops_rollouts.decisions.forge_round import ForgeRound, Looked
 from gitops_rollouts.decisions.request_view import RequestView, Standing
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, GorError
 from gitops_rollouts.forges.forge import Forge
+from gitops_rollouts.forges.threads import FORGE_THREADS
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.tasks import woken
 
@@ -140,7 +141,7 @@ class PullRequests:
         targets = [name for name in self._views if self._forge_of(name) is lane.forge]
         views = [view for name in targets for view in self._views[name]]
         try:
-            looked = await asyncio.to_thread(lane.round.look, views, now)
+            looked = await FORGE_THREADS.run(lane.round.look, views, now)
         except GorError as err:
             self._failed(lane, err, now)
         except Exception as err:  # the loop of all GitSyncs of a branch never ends by one surprise

@@ -23,6 +23,7 @@ from gitops_rollouts.decisions.shown_statuses import Place, ShownStatuses, Spaci
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, GorError
 from gitops_rollouts.forges.forge import Forge
+from gitops_rollouts.forges.threads import FORGE_THREADS
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.tasks import woken
 
@@ -157,7 +158,7 @@ class StatusKeeper:
             if forge is None or place.target in self._waiting():
                 continue  # it stopped taking them in the midst of these
             try:
-                await asyncio.to_thread(self._send, forge, place, said)
+                await FORGE_THREADS.run(self._send, forge, place, said)
             except ForgeError as err:
                 self._failed(place, said, err)
             except GorError as err:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -32,12 +33,13 @@ from gitops_rollouts.decisions.troubles import Troubles
 from gitops_rollouts.decisions.wants import Want, WantAbort
 from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
-from gitops_rollouts.tasks import woken
+from gitops_rollouts.tasks import Threads, woken
 
 log = structlog.get_logger(__name__)
 
 READY: Final = "Ready"
 DISABLED: Final = "Disabled"
+_ROUNDS: Final = Threads("decisions", 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ class DecisionWriter:
         if not jobs:
             return
         try:
-            result = await asyncio.to_thread(self._round.run, jobs, now, requests=requests)
+            result = await _ROUNDS.run(partial(self._round.run, jobs, now, requests=requests))
         except GorError as err:
             self._failed(err, requests)
         except Exception as err:  # the writer of all GitSyncs of a branch never ends by one surprise

@@ -17,8 +17,10 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from gitops_rollouts.errors import GitError, GorError, RefMissing
+from gitops_rollouts.tasks import Threads
 
 JITTER: Final = 0.1
+_POLLS: Final = Threads("polls", 64)
 Clock = Callable[[], datetime]
 
 log = structlog.get_logger(__name__)
@@ -155,7 +157,7 @@ class Poller:
         before = watch.seen
         asked_at = self._clock()
         try:
-            watch.seen = await asyncio.to_thread(_ask, watch.remote, watch.branch, before, asked_at)
+            watch.seen = await _POLLS.run(_ask, watch.remote, watch.branch, before, asked_at)
         except GorError as err:
             # nothing that was fetched is forgotten: what runs goes on running
             watch.seen = replace(before, error=err, asked=True)

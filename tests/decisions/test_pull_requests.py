@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -11,9 +14,12 @@ from decision_engine import KEY, WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
+from gitops_rollouts.decisions.wants import WantAbort
 from gitops_rollouts.errors import ForgeDenied, ForgeLimited
+from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.git.repository import Mirror
 from request_keeping import Keeping, newer
+from waiting import eventually
 
 
 @pytest.fixture
@@ -340,3 +346,36 @@ async def test_a_wiped_engine_finds_the_same_request(keeping: Keeping) -> None:
     assert requests(keeping) == [(1, "open")]
     assert keeping.engine.mirror.look("main")[1] == tip
     assert keeping.engine.board.get(*KEY) is not None
+
+
+def _as_async(told: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def tell() -> bool:
+        return told()
+
+    return tell
+
+
+async def test_a_forge_that_hangs_takes_no_thread_from_commits(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§2: a forge that is slow delays no abort's commit, however few threads there are."""
+    state = await keeping.poll()
+    over, hung = threading.Event(), threading.Event()
+
+    def hang(base: str, prefix: str) -> list[PullRequest]:
+        hung.set()
+        over.wait(30)
+        return []
+
+    monkeypatch.setattr(keeping.forge, "open_requests", hang)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    keeping.pulls.look("prod")
+    looking = asyncio.create_task(keeping.pulls.step())
+    try:
+        await eventually(_as_async(hung.is_set), 10)
+        keeping.engine.want(WantAbort(state.attempt, 1, "2026-01-01T00:00:00Z", "failed", "web-abc has failed"))
+        await asyncio.wait_for(keeping.engine.settle(), 20)
+        assert len(keeping.engine.pushed) == 1
+    finally:
+        over.set()
+        await looking
