@@ -330,8 +330,12 @@ class GitSide:
             evidence=evidence,
         )
         place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))
-        said = said_of(live.rollout, state, begun=ran == state.attempt, applied=authority.applied, evidence=evidence)
-        place.beside.statuses.say(state, said)
+        try:
+            begun, applied = ran == state.attempt, authority.applied
+            said = said_of(live.rollout, state, begun=begun, applied=applied, evidence=evidence)
+            place.beside.statuses.say(state, said)
+        except Exception:  # what a commit shows is for people, and no pass fails over it
+            log.exception("what a commit is to show can't be told", rollout="/".join(live.key))
 
     def gone(self, key: Key) -> None:
         """A Rollout was deleted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -13,6 +13,7 @@ import structlog
 
 STOP: Final = "stop"
 """The name of the task whose end is an ordinary end."""
+_SURPRISED_SECONDS: Final = 1.0
 
 T = TypeVar("T")
 
@@ -64,6 +65,21 @@ async def woken(wake: asyncio.Event, stopping: asyncio.Future[Any], seconds: flo
         await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waking.cancel()
+
+
+async def outliving(name: str, turn: Callable[[asyncio.Future[Any]], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Take turns until ``stop`` is set; each is given what is done then. A surprise in one of them is logged, and
+    after a moment comes the next."""
+    stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    try:
+        while not stop.is_set():
+            try:
+                await turn(stopping)
+            except Exception:
+                log.exception("a turn ended by a surprise, another follows", loop=name)
+                await asyncio.wait({stopping}, timeout=_SURPRISED_SECONDS)
+    finally:
+        stopping.cancel()
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -21,7 +21,7 @@ from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeM
 from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.forges.threads import FORGE_THREADS
 from gitops_rollouts.git.repository import Mirror
-from gitops_rollouts.tasks import woken
+from gitops_rollouts.tasks import outliving, woken
 
 log = structlog.get_logger(__name__)
 
@@ -97,14 +97,12 @@ class PullRequests:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set and the calls under way are over."""
         self._stop = stop
-        stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-        try:
-            while not stop.is_set():
-                self._wake.clear()
-                await self.step()
-                await woken(self._wake, stopping, self._pause())
-        finally:
-            stopping.cancel()
+        await outliving("pull requests", self._turn, stop)
+
+    async def _turn(self, stopping: asyncio.Future[object]) -> None:
+        self._wake.clear()
+        await self.step()
+        await woken(self._wake, stopping, self._pause())
 
     async def step(self) -> None:
         """Look at every forge that is due. Never raises: a failure is told and tried again."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+import structlog
+
 from gitops_rollouts.decisions.drafting import Draft
 from gitops_rollouts.decisions.message import Note, commit_message
 from gitops_rollouts.decisions.overlay import orphans
@@ -19,10 +21,12 @@ from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import RequestReport, Requests, Standings
 from gitops_rollouts.decisions.state import Key, Promotion, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import Want, WantRequest
-from gitops_rollouts.errors import GitAccessDenied, GitError, PushRefused
+from gitops_rollouts.errors import GitAccessDenied, GorError, PushRefused
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.tree import Tree
 from gitops_rollouts.git.writing import Author
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,8 @@ class RoundResult:
     """What waits to be copied into each target that has a promotion."""
     branches: Mapping[str, str] | None = None
     """The request branches as this round left them; None: it didn't look at them."""
-    requests_again: bool = False
-    """The requests' part of the round failed in passing."""
+    requests_failed: GorError | None = None
+    """The requests' part of the round came to no end, in passing as far as anybody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +201,10 @@ class Round:
         Their failure doesn't undo the rest of the round.
         """
         base = result.commit or result.head
-        targets: dict[str, TargetAt] = {}
-        for job in jobs:
-            if job.target.spec.name not in result.failed and job.synced is not None:
-                at = self._reader.read(job.target.spec, base, job.synced)
-                if not at.rendered.failed:
-                    targets[at.spec.name] = at
         wanted = {job.target.spec.name: job.requests if job.target.gates == "request" else {} for job in jobs}
         standings = {job.target.spec.name: job.standings for job in jobs if job.target.forge}
         try:
+            targets = self._readable(jobs, base, result)
             result.requests = self._requests.round(base, targets, wanted, now, standings)
             result.views = dict(result.requests.views)
             self._stand_records(base, targets, jobs, standings, result)
@@ -213,10 +212,20 @@ class Round:
             result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:
             result.request_error = str(err)
-        except GitError:
-            if not result.outcomes:
-                raise
-            result.requests_again = True
+        except GorError as err:
+            result.requests_failed = err
+        except Exception as err:  # what is wrong with a request must not keep what was pushed from being known
+            log.exception("requests can't be looked after")
+            result.requests_failed = GorError(f"an unexpected {type(err).__name__}, see the log")
+
+    def _readable(self, jobs: Sequence[Job], base: str, result: RoundResult) -> dict[str, TargetAt]:
+        found: dict[str, TargetAt] = {}
+        for job in jobs:
+            if job.target.spec.name not in result.failed and job.synced is not None:
+                at = self._reader.read(job.target.spec, base, job.synced)
+                if not at.rendered.failed:
+                    found[at.spec.name] = at
+        return found
 
     def _propose(
         self, jobs: Sequence[Job], targets: Mapping[str, TargetAt], result: RoundResult, now: datetime

@@ -25,7 +25,7 @@ from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeM
 from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.forges.threads import FORGE_THREADS
 from gitops_rollouts.git.repository import Mirror
-from gitops_rollouts.tasks import woken
+from gitops_rollouts.tasks import outliving, woken
 
 _ONE: Final = "shown/one/"
 _MANY: Final = "shown/many/"
@@ -138,17 +138,15 @@ class StatusKeeper:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until ``stop`` is set and the call under way is over."""
-        stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-        try:
-            while not stop.is_set():
-                self._wake.clear()
-                await self.step()
-                at, now = self._next(), self._clock()
-                await asyncio.wait({stopping}, timeout=_PACE.total_seconds())
-                if at is None or at > now + _PACE:
-                    await woken(self._wake, stopping, None if at is None else (at - now - _PACE).total_seconds())
-        finally:
-            stopping.cancel()
+        await outliving("commit statuses", self._turn, stop)
+
+    async def _turn(self, stopping: asyncio.Future[object]) -> None:
+        self._wake.clear()
+        await self.step()
+        at, now = self._next(), self._clock()
+        await asyncio.wait({stopping}, timeout=_PACE.total_seconds())
+        if at is None or at > now + _PACE:
+            await woken(self._wake, stopping, None if at is None else (at - now - _PACE).total_seconds())
 
     async def step(self) -> None:
         """Send what is due. Never raises: a failure is told and tried again."""

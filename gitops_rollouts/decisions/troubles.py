@@ -20,8 +20,8 @@ class Troubles:
     """Why no round can be brought to its end: it concerns every target."""
     refusals: dict[str, Trouble] = field(default_factory=dict)
     """What the server, or another engine's name, keeps back."""
-    requests: str = ""
-    """Why a branch of a request can't be pushed."""
+    requests: Trouble | None = None
+    """Why branches of requests can't be pushed, or looked after."""
     unopened: Mapping[str, str] = field(default_factory=dict)
     """Which request waits, and for what."""
     forges: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Troubles:
             return "CircuitOpen", f"too many commits within an hour on {named}: nothing more is written"
         found = (
             ("Stuck", stuck[0] if stuck else ""),
-            ("RequestsRefused", self.requests),
+            self.requests or ("RequestsFailed", ""),
             ("RequestsWait", self.unopened.get(name, "")),
             ("ForgeFailed", self.forges.get(name, "") if target.forge else ""),
             ("PromotionStuck", self.proposals.get(name, "") if target.promotion else ""),

@@ -33,7 +33,7 @@ from gitops_rollouts.decisions.troubles import Troubles
 from gitops_rollouts.decisions.wants import Want, WantAbort
 from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
-from gitops_rollouts.tasks import Threads, woken
+from gitops_rollouts.tasks import Threads, outliving, woken
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +112,7 @@ class DecisionWriter:
         self._not_before: datetime | None = None
         self._attempts = 0
         self._troubles = Troubles()
+        self._request_attempts = 0
         self._head = ""
         self._offered: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -211,19 +212,19 @@ class DecisionWriter:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write until ``stop`` is set and the round under way is over."""
-        stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
         try:
-            while not stop.is_set():
-                self._wake.clear()
-                now = self._clock()
-                at = self._next(now)
-                if at is not None and at <= now:
-                    await self.step()
-                else:
-                    await woken(self._wake, stopping, None if at is None else (at - now).total_seconds())
+            await outliving("decision writer", self._turn, stop)
         finally:
-            stopping.cancel()
             self._unlisten()
+
+    async def _turn(self, stopping: asyncio.Future[object]) -> None:
+        self._wake.clear()
+        now = self._clock()
+        at = self._next(now)
+        if at is not None and at <= now:
+            await self.step()
+        else:
+            await woken(self._wake, stopping, None if at is None else (at - now).total_seconds())
 
     async def step(self) -> None:
         """One round of everything that is due. Never raises: a failure is reported and tried again."""
@@ -277,11 +278,9 @@ class DecisionWriter:
     # --- what came of it ---------------------------------------------------------------------------------------
 
     def _failed(self, err: GorError, requests: bool) -> None:
-        """Full jitter, doubling, without an end. A lost race is no news."""
-        longest = self._settings.race_most if isinstance(err, PushRaced) else self._settings.retry_most
-        most = min(self._settings.retry_least * 2**self._attempts, longest)
+        """A lost race is no news."""
+        self._not_before = self._clock() + self._until_again(err, self._attempts)
         self._attempts = min(self._attempts + 1, 16)
-        self._not_before = self._clock() + most * random.random()  # noqa: S311 spreads retries, guards nothing
         if requests:
             self._requests_at = self._clock()
         if not isinstance(err, PushRaced):
@@ -292,8 +291,17 @@ class DecisionWriter:
                 log.warning("decisions can't be written", error=str(err))
             self._troubles.round = (reason, str(err))
 
+    def _until_again(self, err: GorError, attempts: int) -> timedelta:
+        """Full jitter, doubling, without an end."""
+        longest = self._settings.race_most if isinstance(err, PushRaced) else self._settings.retry_most
+        most: timedelta = min(self._settings.retry_least * 2**attempts, longest)
+        return most * random.random()  # noqa: S311 spreads retries, guards nothing
+
     def _succeeded(self, result: RoundResult, jobs: list[Job]) -> None:
         now = self._clock()
+        if result.commit:
+            log.info("decisions written", commit=result.commit)
+            self._on_pushed(result.commit)
         for job in jobs:
             name = job.target.spec.name
             outcomes = result.outcomes.get(name, [])
@@ -322,9 +330,6 @@ class DecisionWriter:
         for name, views in result.views.items():
             self._views[name] = views
             self._on_views(name, views)
-        if result.commit:
-            log.info("decisions written", commit=result.commit)
-            self._on_pushed(result.commit)
 
     def _requests_done(self, result: RoundResult, now: datetime) -> None:
         waits = [result.requests.wait] if result.requests is not None else []
@@ -341,14 +346,23 @@ class DecisionWriter:
             for name in [name for name, branch in self._offered.items() if branch not in result.branches]:
                 del self._offered[name]
                 self._agenda.again(name, now)  # somebody deleted it, but what it states is so
-        if result.request_error:
-            self._requests_at = now + self._settings.reprobe
         if result.requests is not None:
             self._troubles.unopened = result.requests.problems
-        if result.request_error or result.requests is not None:
-            self._troubles.requests = result.request_error
-        if result.requests_again:
-            self._requests_at = now
+        self._again_after_requests(result, now)
+
+    def _again_after_requests(self, result: RoundResult, now: datetime) -> None:
+        err = result.requests_failed
+        if err is not None:
+            # decisions go on meanwhile: this waits by itself
+            self._requests_at = now + self._until_again(err, self._request_attempts)
+            self._request_attempts = min(self._request_attempts + 1, 16)
+            if not isinstance(err, PushRaced):
+                self._troubles.requests = ("RequestsFailed", str(err))
+        elif result.request_error:
+            self._requests_at = now + self._settings.reprobe
+            self._troubles.requests = ("RequestsRefused", result.request_error)
+        elif result.requests is not None:
+            self._troubles.requests, self._request_attempts = None, 0
 
     def _settle(self, job: Job, outcome: Outcome, refused: GorError | None, now: datetime) -> None:
         name = job.target.spec.name

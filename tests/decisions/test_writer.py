@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decision_engine import KEY, WEB_YAML, Engine
+from decision_engine import KEY, QUICK, WEB_YAML, Engine
 from decision_repo import PROD, WEB, abort, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
@@ -843,3 +843,60 @@ async def test_a_fresh_engine_closes_what_became_void_while_it_was_away(remote: 
     again.want()
     await again.settle()
     assert again.mirror.look("main")[1] == {}
+
+
+@pytest.mark.parametrize("error", [GitUnreachable("the server hung up"), RuntimeError("a surprise")])
+async def test_what_is_wrong_with_requests_is_tried_again_in_good_time_and_delays_no_abort(
+    remote: Remote, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """§2: no storm of fetches, and a decision that comes meanwhile is written at once, once, and known to be."""
+    state = deployed(remote, engine)
+    fetches: list[str] = []
+    fetch = engine.mirror.fetch
+    monkeypatch.setattr(engine.mirror, "fetch", lambda branch: (fetches.append(branch), fetch(branch))[1])
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine.writer._requests, "round", fail)
+    engine.writer._settings = replace(QUICK, retry_least=timedelta(seconds=1), retry_most=timedelta(seconds=30))
+    engine.want(a_request(state))
+    end = engine.now + timedelta(minutes=2)
+    while (at := engine.writer._next(engine.now)) is not None and at < end:
+        engine.now = max(engine.now, at)
+        await engine.writer.step()
+        assert len(fetches) < 40
+    assert engine.reason == "RequestsFailed"
+    engine.want(a_request(state), an_abort(state))
+    due = engine.writer._next(engine.now)
+    assert due is not None
+    assert due <= engine.now
+    await engine.writer.step()
+    assert len(engine.pushed) == 1
+    assert engine.reports[-1].pending == 0
+
+
+async def test_the_loop_outlives_a_surprise_in_what_follows_a_round(remote: Remote, engine: Engine) -> None:
+    """§4: who is told of a round may fail; the next decision is written all the same."""
+    state = deployed(remote, engine)
+
+    def fail(target: str, views: object) -> None:
+        raise RuntimeError("a surprise")
+
+    engine.writer._on_views = fail
+    stop = asyncio.Event()
+    running = asyncio.create_task(engine.writer.run(stop))
+    engine.want(a_request(state))
+
+    async def tried() -> bool:
+        return engine.mirror.ls_remote(branch_of(state)) is not None
+
+    await eventually(tried)
+    engine.want(an_abort(state))
+
+    async def written() -> bool:
+        return bool(engine.pushed)
+
+    await eventually(written)
+    stop.set()
+    await running
