@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ _REMEMBERED: Final = 4096
 _AT_ONCE: Final = 4
 _SURE_AFTER: Final = 3
 """A forge may know of a merge a moment after Git does: only so many noes in a row are one."""
-_NO_SECONDS: Final = (1.0, 4.0, 10.0, 60.0, 300.0, 3600.0)
+_NO_SECONDS: Final = (1.0, 4.0, 10.0, 60.0, 300.0, 3600.0, 86400.0)
 _FAILED_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 
 log = structlog.get_logger(__name__)
@@ -110,20 +110,33 @@ class ForgeAnswers:
         now = self._monotonic()
         with self._lock:
             due = [(key, question) for key, question in self._questions.items() if question.due <= now]
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def put(key: tuple[str, str], question: _Question) -> None:
-            async with gate:
-                await FORGE_THREADS.run(self._put, key, question)
-
-        await asyncio.gather(*(put(key, question) for key, question in due))
+        lanes: dict[int, list[tuple[tuple[str, str], _Question]]] = {}
+        for key, question in sorted(due, key=lambda each: each[1].answer.known):  # somebody waits for the others
+            lanes.setdefault(id(self._forge_of(key[0])), []).append((key, question))
+        await asyncio.gather(*map(self._put_to_one, lanes.values()))
         with self._lock:
             soonest = min((question.due for question in self._questions.values()), default=float("inf"))
         return max(0.0, soonest - self._monotonic()) if soonest != float("inf") else None
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _put(self, key: tuple[str, str], question: _Question) -> None:
+    async def _put_to_one(self, questions: Sequence[tuple[tuple[str, str], _Question]]) -> None:
+        """Questions to one forge. Once it fails the rest waits for another time, and holds nobody up for long."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        failed: list[str] = []
+
+        async def put(key: tuple[str, str], question: _Question) -> None:
+            async with gate:
+                if not failed:
+                    await FORGE_THREADS.run(self._put, key, question, failed)
+                    return
+                question.due = self._monotonic() + _FAILED_SECONDS[0]
+                if not question.answer.known:
+                    self._store(key, question, Answer(problem=failed[0]))
+
+        await asyncio.gather(*(put(key, question) for key, question in questions))
+
+    def _put(self, key: tuple[str, str], question: _Question, failed: list[str]) -> None:
         target, commit = key
         forge = self._forge_of(target)
         try:
@@ -132,8 +145,10 @@ class ForgeAnswers:
                 return
             merged = forge.merged_as(commit)
         except ForgeLimited as err:
+            failed.append(str(err))
             self._failed(key, question, str(err), err.retry_after)
         except GorError as err:
+            failed.append(str(err))
             self._failed(key, question, str(err), 0.0)
         except Exception as err:  # what one forge answers must not end the questions to all
             log.exception("a forge's answer can't be used", target=target)

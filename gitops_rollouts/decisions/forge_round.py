@@ -89,11 +89,15 @@ class ForgeRound:
             self._known.clear()
             return looked
         open_now = self._open_requests()
+        denied: ForgeDenied | None = None
         for view in views:
             try:
                 looked.standings[view.branch] = self._show(view, open_now.get(view.branch), now)
-            except (ForgeRefused, ForgeMissing) as err:
+            except (ForgeRefused, ForgeMissing, ForgeDenied) as err:
+                denied = err if isinstance(err, ForgeDenied) else denied
                 looked.problems[view.branch] = str(err)
+        if denied is not None and not looked.standings:
+            raise denied  # the token's rights, rather than one request's rules
         branches = {view.branch for view in views}
         self._known = {branch: known for branch, known in self._known.items() if branch in branches}
         return looked
@@ -194,7 +198,8 @@ class ForgeRound:
         if not read_marker(request.body).closed:
             self._edit(known, merge_body(request.body, fenced(view, closed=True)))
         self._fence()
-        self._forge.comment(request.number, closing(view))
+        with contextlib.suppress(ForgeRefused, ForgeDenied):  # a locked conversation; the body says it as well
+            self._forge.comment(request.number, closing(view))
         self._fence()
         self._forge.close(request.number)
         known.request = replace(_request(known), state="closed")
@@ -211,7 +216,8 @@ class ForgeRound:
                 return _standing(view, request, who=request.merged_by)
             if late:
                 self._fence()
-                self._forge.comment(request.number, too_late(view))
+                with contextlib.suppress(ForgeRefused, ForgeDenied):
+                    self._forge.comment(request.number, too_late(view))
                 with contextlib.suppress(ForgeRefused):  # Bitbucket changes no text of what isn't open
                     self._edit(known, merge_body(request.body, fenced(view, closed=True)))
         known.done = True

@@ -171,7 +171,10 @@ class PullRequests:
         least = timedelta(seconds=asked) if 0 <= asked <= _LONGEST_WAIT.total_seconds() else _LONGEST_WAIT
         slow = isinstance(err, ForgeDenied | ForgeMissing)  # nothing but a person changes that
         most = RETRY_MOST if slow else min(RETRY_LEAST * 2**lane.attempts, RETRY_MOST)
-        lane.attempts = min(lane.attempts + 1, 16)
+        if isinstance(err, ForgeLimited):
+            most = RETRY_LEAST  # it works, and says when
+        else:
+            lane.attempts = min(lane.attempts + 1, 16)
         lane.due = True
         lane.not_before = now + max(least, most * (0.5 + random.random() / 2))  # noqa: S311 spreads retries
         if not lane.trouble:

@@ -322,3 +322,34 @@ async def test_questions_are_put_as_they_come_and_answers_told() -> None:
         assert answers.ask("prod", commit).known
     finally:
         task.cancel()
+
+
+async def test_a_forge_that_fails_holds_up_neither_another_nor_what_is_asked_later() -> None:
+    """§6: after a few failures the rest isn't asked at once; what nobody knows yet goes first."""
+    away, well, clock = Told(), Told(), Clock()
+    forges = {"prod": away, "eu": well}
+    answers = ForgeAnswers(lambda target: cast("Forge", forges[target]), monotonic=clock)
+    for commit in map(str, range(40)):
+        away.merged[commit] = ForgeUnreachable("no answer")
+        answers.ask("prod", commit)
+    answers.ask("eu", "a")
+    await answers.put_due()
+    assert well.asked == ["a"]
+    assert 1 <= len(away.asked) <= 8
+    assert {answers.ask("prod", str(n)).problem for n in range(40)} == {"no answer"}
+    away.merged.clear()
+    for _ in range(60):
+        clock.now += 1.0
+        await answers.put_due()
+    assert set(away.asked) == set(map(str, range(40)))
+
+
+async def test_a_no_that_stands_is_asked_for_once_a_day_in_the_end() -> None:
+    """§2: at rest next to nothing is asked, however many commits there were."""
+    forge, clock = Told(), Clock()
+    answers = ForgeAnswers(lambda target: cast("Forge", forge), monotonic=clock)
+    answers.ask("prod", "a")
+    for _ in range(7 * 24 * 4):
+        await answers.put_due()
+        clock.now += 900.0
+    assert len(forge.asked) <= 14

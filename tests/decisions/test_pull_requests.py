@@ -379,3 +379,49 @@ async def test_a_forge_that_hangs_takes_no_thread_from_commits(
     finally:
         over.set()
         await looking
+
+
+async def test_a_conversation_that_is_locked_keeps_no_other_request_from_people(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§2: what is refused of one request delays no other, and a superseded one is closed without words then."""
+
+    def locked(number: int, text: str) -> None:
+        raise ForgeDenied("the conversation is locked")
+
+    monkeypatch.setattr(keeping.forge, "comment", locked)
+    await keeping.poll()
+    newer(keeping)
+    await keeping.poll()
+    assert requests(keeping) == [(1, "closed"), (2, "open")]
+    assert keeping.engine.reason == "Ready"
+
+
+async def test_a_request_that_may_not_be_changed_keeps_no_other_from_people(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§2."""
+    await keeping.poll()
+    close = keeping.forge.close
+
+    def denied(number: int) -> None:
+        if number == 1:
+            raise ForgeDenied("may not")
+        close(number)
+
+    monkeypatch.setattr(keeping.forge, "close", denied)
+    newer(keeping)
+    await keeping.poll()
+    await keeping.poll()
+    assert requests(keeping) == [(1, "open"), (2, "open")]
+    assert keeping.engine.reason == "ForgeFailed"
+
+
+async def test_a_forge_that_has_its_fill_is_asked_again_when_it_says(keeping: Keeping) -> None:
+    """§2: however often that was so before."""
+    await keeping.poll()
+    [lane] = keeping.pulls._lanes.values()
+    for _ in range(12):
+        keeping.pulls._failed(lane, ForgeLimited("too many", retry_after=3.0), keeping.engine.now)
+    assert lane.not_before is not None
+    assert lane.not_before - keeping.engine.now <= timedelta(seconds=3)
