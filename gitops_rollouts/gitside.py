@@ -36,6 +36,7 @@ from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteRepo
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import KubeUnreachable, UnknownKind
+from gitops_rollouts.forges.forge import ForgeSettings
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -132,7 +133,7 @@ class GitSide:
             credentials=options.credentials,
             opened=self._opened,
             signs=self._keys.put,
-            forge=self.forges.put,
+            forge=self._forge_named,
             closed=self._let_go,
             looked=self._looked,
             stamped=self._stamped,
@@ -225,12 +226,15 @@ class GitSide:
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 
+    def _forge_named(self, name: str, settings: ForgeSettings | None) -> None:
+        if self.forges.put(name, settings):
+            self._answers.forget(name)
+
     def _let_go(self, name: str) -> None:
         """A GitSync is gone or suspended, or can't be used as it is."""
         self._closed(name)
         self._keys.put(name, None)
-        self.forges.put(name, None)
-        self._answers.forget(name)
+        self._forge_named(name, None)
 
     def _closed(self, name: str) -> None:
         """A GitSync is gone, suspended, or reads something else from now on."""

@@ -93,6 +93,7 @@ class ForgeAnswers:
         with self._lock:
             for key in [key for key in self._questions if key[0] == target]:
                 del self._questions[key]
+            self._news[target] = self._news.get(target, 0) + 1  # what was made of the answers counts no more, too
 
     async def run(self) -> None:
         """Put questions until cancelled."""

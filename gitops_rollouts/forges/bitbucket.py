@@ -140,7 +140,7 @@ class BitbucketForge:
             "description": status.description[:MAX_DESCRIPTION],
             "url": status.url or self.commit_url(commit),
         }
-        self._http.post(f"{self._repo}/commit/{commit}/statuses/build", json=wanted)
+        self._http.post(f"{self._repo}/commit/{commit}/statuses/build", json=wanted, spare=True)
 
     def merged_as(self, commit: str) -> Merged | None:
         """By its list of a commit's requests where the workspace has that, else among those that changed last."""

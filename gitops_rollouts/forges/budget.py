@@ -23,8 +23,11 @@ class Budget:
         self._taken: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def take(self, origin: str) -> float:
-        """Take one call to this API: 0, or the seconds until there is one again; then none was taken."""
+    def take(self, origin: str, *, spare: bool = False) -> float:
+        """Take one call to this API: 0, or the seconds until there is one again; then none was taken.
+
+        ``spare``: one that others go before, so that it gets only what leaves half of them for those.
+        """
         with self._lock:
             now = self.monotonic()
             if origin not in self._taken and len(self._taken) >= _ORIGINS:
@@ -32,8 +35,9 @@ class Budget:
             taken = self._taken.setdefault(origin, deque())
             while taken and now - taken[0] >= WINDOW_SECONDS:
                 taken.popleft()
-            if len(taken) >= self._calls:
-                return max(taken[0] + WINDOW_SECONDS - now, 0.001)
+            most = self._calls // 2 if spare else self._calls
+            if len(taken) >= most:
+                return max(taken[len(taken) - most] + WINDOW_SECONDS - now, 0.001)
             taken.append(now)
             return 0.0
 

@@ -125,7 +125,7 @@ class GiteaForge:
             "description": status.description[:MAX_DESCRIPTION],
             "target_url": status.url,
         }
-        self._http.post(f"{self._repo}/statuses/{commit}", json=wanted)
+        self._http.post(f"{self._repo}/statuses/{commit}", json=wanted, spare=True)
 
     def merged_as(self, commit: str) -> Merged | None:
         """Approvals count that are of the head which was merged, whatever the branch has had since.

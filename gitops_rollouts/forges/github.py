@@ -129,7 +129,7 @@ class GitHubForge:
             "description": status.description[:MAX_DESCRIPTION],
             **({"target_url": status.url} if status.url else {}),
         }
-        self._http.post(f"{self._repo}/statuses/{commit}", json=wanted)
+        self._http.post(f"{self._repo}/statuses/{commit}", json=wanted, spare=True)
 
     def merged_as(self, commit: str) -> Merged | None:
         """GitHub keeps a merged request's head as it was merged, whatever its branch has had since."""

@@ -153,7 +153,7 @@ class GitLabForge:
             wanted["target_url"] = status.url
         for state in _STATUSES[status.state]:
             try:
-                self._http.post(f"{self._project}/statuses/{commit}", json={**wanted, "state": state})
+                self._http.post(f"{self._project}/statuses/{commit}", json={**wanted, "state": state}, spare=True)
             except ForgeRefused as error:
                 said = str(error).lower()
                 if _BUSY in said:

@@ -117,9 +117,11 @@ class ForgeHttp:
             self._keep(url, raw)
         return self._read(raw)
 
-    def post(self, path: str, *, query: Mapping[str, str] | None = None, json: Any = None) -> Answer:
-        """Make something."""
-        return self._change("POST", path, query, json)
+    def post(
+        self, path: str, *, query: Mapping[str, str] | None = None, json: Any = None, spare: bool = False
+    ) -> Answer:
+        """Make something. ``spare``: all other changes go before it."""
+        return self._change("POST", path, query, json, spare=spare)
 
     def put(self, path: str, *, query: Mapping[str, str] | None = None, json: Any = None) -> Answer:
         """Make or replace something."""
@@ -161,10 +163,12 @@ class ForgeHttp:
             where, asked = urljoin(self._url(where, None), follows), None
         return found[:most]
 
-    def _change(self, method: str, path: str, query: Mapping[str, str] | None, json: Any) -> Answer:
+    def _change(
+        self, method: str, path: str, query: Mapping[str, str] | None, json: Any, *, spare: bool = False
+    ) -> Answer:
         url = self._url(path, query)
         self._stay_quiet()
-        wait = self._budget.take(self._origin)
+        wait = self._budget.take(self._origin, spare=spare)
         if wait:
             raise ForgeLimited(f"{self.title} has been asked to change as much as it is in a minute", retry_after=wait)
         body = None if json is None else orjson.dumps(json)

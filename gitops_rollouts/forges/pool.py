@@ -31,9 +31,13 @@ class Forges:
         self._of: dict[str, ForgeSettings] = {}
         self._lock = threading.Lock()
 
-    def put(self, target: str, settings: ForgeSettings | None) -> None:
-        """What a GitSync says now; None: it has no forge, or is gone. Raises `ConfigError`."""
+    def put(self, target: str, settings: ForgeSettings | None) -> bool:
+        """What a GitSync says now; None: it has no forge, or is gone. Raises `ConfigError`.
+
+        Says whether that is another place than before, where nothing counts that the one before has said.
+        """
         with self._lock:
+            before = self._of.get(target)
             if settings is None:
                 self._of.pop(target, None)
             else:
@@ -44,9 +48,14 @@ class Forges:
                     self._made[settings] = self._makers[settings.kind](settings)
             used = set(self._of.values())
             self._made = {one: forge for one, forge in self._made.items() if one in used}
+            return _place(before) != _place(settings)
 
     def get(self, target: str) -> Forge | None:
         """The forge of a GitSync."""
         with self._lock:
             settings = self._of.get(target)
             return self._made.get(settings) if settings is not None else None
+
+
+def _place(settings: ForgeSettings | None) -> tuple[str, ...]:
+    return (settings.kind, settings.api, settings.project) if settings is not None else ()

@@ -20,7 +20,8 @@ from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import InGit, TargetSpec
 from gitops_rollouts.decisions.wants import WantAbort
 from gitops_rollouts.errors import ForgeLimited, ForgeUnreachable
-from gitops_rollouts.forges.forge import Forge, Merged
+from gitops_rollouts.forges.forge import Forge, ForgeSettings, Merged
+from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer
 from ssh_keys import Key, policy
@@ -353,3 +354,24 @@ async def test_a_no_that_stands_is_asked_for_once_a_day_in_the_end() -> None:
         await answers.put_due()
         clock.now += 900.0
     assert len(forge.asked) <= 14
+
+
+async def test_what_another_forge_said_counts_no_more() -> None:
+    """§6: a GitSync that names another project, or none, starts anew; another token is the same place."""
+    forges = Forges()
+    first = ForgeSettings("gitea", "https://git.example/api/v1", "acme/shop", "one")
+    assert forges.put("prod", first)
+    assert not forges.put("prod", replace(first, token="two"))
+    assert forges.put("prod", replace(first, project="acme/other"))
+    assert forges.put("prod", None)
+    assert not forges.put("prod", None)
+    told = Told()
+    answers = ForgeAnswers(lambda target: cast("Forge", told), monotonic=Clock())
+    told.merged["a"] = Merged(1, "", "dana", "bob", frozenset({"bob"}), "main", "a", "a")
+    answers.ask("prod", "a")
+    await answers.put_due()
+    before = answers.news("prod")
+    assert answers.ask("prod", "a").known
+    answers.forget("prod")
+    assert not answers.ask("prod", "a").known
+    assert answers.news("prod") != before

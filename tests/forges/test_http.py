@@ -256,3 +256,19 @@ def test_a_forge_that_asks_for_fewer_requests_is_left_alone(headers: dict[str, s
         with pytest.raises(ForgeLimited):
             http.get("/x")
         assert len(server.seen) == 2
+
+
+def test_statuses_leave_half_of_the_minute_s_calls_to_requests() -> None:
+    """docs/decisions.md §2: many commits that show what becomes of them delay no gate's request."""
+    now = [0.0]
+    budget = Budget(lambda: now[0])
+    assert [budget.take("x", spare=True) for _ in range(20)] == [0.0] * 20
+    now[0] = 10.0
+    assert budget.take("x", spare=True) == 50.0
+    assert [budget.take("x") for _ in range(20)] == [0.0] * 20
+    assert budget.take("x") == 50.0
+    now[0] = 60.0
+    assert budget.take("x", spare=True) == 10.0
+    assert budget.take("x") == 0.0
+    now[0] = 70.0
+    assert budget.take("x", spare=True) == 0.0
