@@ -37,7 +37,7 @@ from gitops_rollouts.sync.policy import read_policy, read_signing_key, refuse_ow
 from gitops_rollouts.sync.poller import Clock, Poller, Seen
 from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
-from gitops_rollouts.sync.repositories import Repositories
+from gitops_rollouts.sync.repositories import Remote, Repositories
 from gitops_rollouts.sync.source import Cached, Reader, Source
 from gitops_rollouts.sync.status import Facts, compose, worth_writing
 from gitops_rollouts.sync.tree_pass import FULL_PASS, Cluster, TreePass
@@ -276,7 +276,7 @@ class GitSyncReconciler:
             refuse_own_keys(sync, target.memory.inventory)
             target.policy = await read_policy(self._client, spec)
             await asyncio.to_thread(self._signs, name, await read_signing_key(self._client, spec))
-            self._forge(name, await read_forge(self._client, spec, remote))
+            await self._open_forge(sync, remote, known=target.mirror is not None and target.opened_for == wanted)
             mirror = self._repositories.mirror(name, remote)
             target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now
@@ -286,6 +286,17 @@ class GitSyncReconciler:
             self._opened(sync, target.mirror, what)
         self.poller.watch(name, target.mirror, spec.branch, interval)
         return Source(what, target.mirror, target.reader, lambda: self._stamped(name), self._cached)
+
+    async def _open_forge(self, sync: GitSync, remote: Remote, *, known: bool) -> None:
+        """``known``: it was opened as it is now. Then Git goes on without its Secret, which may be on its way."""
+        try:
+            settings = await read_forge(self._client, sync.spec, remote)
+        except ConfigError as err:
+            if not known:
+                raise
+            log.warning("the forge's token can't be read: the last one stays", gitsync=sync.metadata.name, why=str(err))
+            return
+        self._forge(sync.metadata.name, settings)
 
     def _close(self, name: str, target: _Target | None) -> None:
         """Stop to poll and to write."""

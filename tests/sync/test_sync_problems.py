@@ -303,3 +303,17 @@ async def test_the_status_tells_of_the_spec_as_it_is(bench: Bench) -> None:
         return bool(raw["status"]["observedGeneration"] == raw["metadata"]["generation"])
 
     await eventually(seen, what="the new generation to be observed")
+
+
+async def test_a_forge_s_token_that_is_gone_stops_nothing_that_git_says(bench: Bench) -> None:
+    """docs/decisions.md §2: without its forge, commits go on; a revert must never wait for a Secret of another."""
+    named = {"name": "forge", "namespace": bench.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": named, "stringData": {"token": "hush-hush"}}
+    await bench.client.create(SECRETS, bench.namespace, secret)
+    forge = {"kind": "gitea", "url": "http://127.0.0.1:1", "project": "acme/shop", "secretRef": named}
+    name = await bench.sync(forge=forge)
+    await bench.put({"envs/prod/web.yaml": bench.manifest()}, name)
+    await bench.client.delete(SECRETS, bench.namespace, "forge")
+    bench.ahead += timedelta(minutes=2)
+    await bench.put({"envs/prod/web.yaml": bench.manifest("v2")}, name)
+    assert await image(bench) == "web:v2"
