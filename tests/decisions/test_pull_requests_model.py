@@ -107,7 +107,10 @@ class RequestsMachine(RuleBasedStateMachine):
     def merge(self, at: int) -> None:
         if self._open:
             self.remote.pull()
-            self.forge.merge_by(self._open[at % len(self._open)].number, "alice")
+            try:
+                self.forge.merge_by(self._open[at % len(self._open)].number, "alice")
+            except AssertionError:
+                self.remote.git("merge", "--abort")  # an old one that is in conflict by now: its button is grey
 
     @rule(at=strategies.integers(0, 3))
     def close(self, at: int) -> None:
