@@ -14,7 +14,7 @@ from gitops_rollouts.local.git_server import GitServer
 from story.cluster_reader import ClusterReader
 from story.loop import MANIFEST, OWN, Loop, wait_until
 from story.test_checks import wipe
-from story.test_kills import introduced_ids
+from story.test_kills import introducing
 
 pytestmark = pytest.mark.cluster
 
@@ -329,4 +329,4 @@ def test_kill_9_around_the_switch(asking: Loop, reader: ClusterReader, tmp_path:
         loop.wait_phase("Healthy", tag, seconds=120)
         assert tags(loop) == (tag, tag)
         loop.wait_record(seconds=120)
-    assert {made: count for made, count in introduced_ids(loop).items() if count != 1} == {}
+    assert {made: commits for made, commits in introducing(loop).items() if len(commits) != 1} == {}
