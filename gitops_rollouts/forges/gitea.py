@@ -19,6 +19,7 @@ from gitops_rollouts.forges.forge import (
     PullRequest,
 )
 from gitops_rollouts.forges.http import ForgeHttp
+from gitops_rollouts.forges.pulls_api import PullsApi
 
 _PAGE: Final = "50"
 _STYLES: Final = (
@@ -32,13 +33,11 @@ _NO_MANUAL: Final = "switch Manual merge off in the repository's settings"
 _SAYS: Final[Mapping[str, Literal["yes", "no"]]] = {"APPROVED": "yes", "REQUEST_CHANGES": "no"}
 
 
-class GiteaForge:
+class GiteaForge(PullsApi):
     """One repository on a Gitea or Forgejo. See `Forge` for what each does."""
 
     def __init__(self, settings: ForgeSettings, budget: Budget = SHARED) -> None:
-        self.title = "Gitea"
-        self._http = ForgeHttp(settings, self.title, budget=budget)
-        self._repo = f"/repos/{settings.project}"
+        super().__init__(ForgeHttp(settings, "Gitea", budget=budget), settings.project, _STYLES)
         self._web = f"{settings.api.removesuffix('/api/v1')}/{settings.project}"
 
     def open_requests(self, base: str, prefix: str) -> Sequence[PullRequest]:
@@ -73,19 +72,6 @@ class GiteaForge:
             raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
         return made
 
-    def edit(self, number: int, *, title: str | None = None, body: str | None = None) -> None:
-        """Only what is given."""
-        given = {"title": title, "body": body}
-        self._patch(number, {name: value for name, value in given.items() if value is not None})
-
-    def close(self, number: int) -> None:
-        """What is merged can't be closed, and needn't be."""
-        try:
-            self._patch(number, {"state": "closed"})
-        except ForgeRefused:
-            if at(self._get(number), "state") != "closed":
-                raise
-
     def reopen(self, number: int) -> None:
         """It would open one whose branch is gone; that is refused here."""
         live = self._get(number)
@@ -93,10 +79,6 @@ class GiteaForge:
             raise ForgeRefused(f"{self.title} can't reopen request {number}: its branch is gone")
         if at(live, "state") != "open":
             self._patch(number, {"state": "open"})
-
-    def comment(self, number: int, text: str) -> None:
-        """Comments hang below the issue that a request is as well."""
-        self._http.post(f"{self._repo}/issues/{number}/comments", json={"body": text})
 
     def merge(self, number: int, head: str, *, when_ready: bool = False) -> None:
         """A merge that it puts off isn't pinned by Gitea: its rules should dismiss approvals when commits are added."""
@@ -158,12 +140,6 @@ class GiteaForge:
         """On its web site."""
         return f"{self._web}/commit/{commit}"
 
-    def _get(self, index: int) -> Any:
-        return self._http.get(f"{self._repo}/pulls/{index}").data
-
-    def _patch(self, index: int, wanted: dict[str, str]) -> None:
-        self._http.patch(f"{self._repo}/pulls/{index}", json=wanted)
-
     def _newest(self, branch: str, base: str) -> PullRequest | None:
         query = {"state": "all", "base_branch": base, "limit": _PAGE}
         rows = self._http.pages(f"{self._repo}/pulls", query, enough=lambda each: _is(each, branch, base))
@@ -187,10 +163,6 @@ class GiteaForge:
             for each in sorted(rows, key=lambda each: number(each, "id"))
             if text(each, "state") in _SAYS
         ]
-
-    def _style(self) -> str:
-        allowed = self._http.get(self._repo).data
-        return next((style for style, field in _STYLES if flag(allowed, field)), "merge")
 
     def _with_closer(self, found: PullRequest) -> PullRequest:
         rows = self._http.pages(f"{self._repo}/issues/{found.number}/timeline", {"limit": _PAGE})

@@ -18,6 +18,7 @@ from gitops_rollouts.forges.forge import (
     PullRequest,
 )
 from gitops_rollouts.forges.http import ForgeHttp
+from gitops_rollouts.forges.pulls_api import PullsApi
 
 _HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _PAGE: Final = "100"
@@ -35,13 +36,11 @@ mutation($input: EnablePullRequestAutoMergeInput!) {
 _ALLOW: Final = "allow auto-merge in the repository's settings, or let a person merge it"
 
 
-class GitHubForge:
+class GitHubForge(PullsApi):
     """One repository on GitHub. See `Forge` for what each does."""
 
     def __init__(self, settings: ForgeSettings, budget: Budget = SHARED) -> None:
-        self.title = "GitHub"
-        self._http = ForgeHttp(settings, self.title, headers=_HEADERS, budget=budget)
-        self._repo = f"/repos/{settings.project}"
+        super().__init__(ForgeHttp(settings, "GitHub", headers=_HEADERS, budget=budget), settings.project, _STYLES)
         self._owner = settings.project.partition("/")[0]
         root = settings.api.removesuffix("/api/v3")
         self._web = f"{'https://github.com' if settings.api == _PUBLIC else root}/{settings.project}"
@@ -86,26 +85,9 @@ class GitHubForge:
             raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
         return made
 
-    def edit(self, number: int, *, title: str | None = None, body: str | None = None) -> None:
-        """Only what is given."""
-        given = {"title": title, "body": body}
-        self._patch(number, {name: value for name, value in given.items() if value is not None})
-
-    def close(self, number: int) -> None:
-        """What is closed or merged stays so."""
-        try:
-            self._patch(number, {"state": "closed"})
-        except ForgeRefused:
-            if at(self._get(number), "state") != "closed":
-                raise
-
     def reopen(self, number: int) -> None:
         """Refused by the forge when the branch is gone, or was made anew."""
         self._patch(number, {"state": "open"})
-
-    def comment(self, number: int, text: str) -> None:
-        """Comments hang below the issue that a request is as well."""
-        self._http.post(f"{self._repo}/issues/{number}/comments", json={"body": text})
 
     def merge(self, number: int, head: str, *, when_ready: bool = False) -> None:
         """At once if the rules are met, else by auto-merge if that is wanted. Both are pinned to the head."""
@@ -155,17 +137,6 @@ class GitHubForge:
     def commit_url(self, commit: str) -> str:
         """On its web site."""
         return f"{self._web}/commit/{commit}"
-
-    def _get(self, index: int) -> Any:
-        return self._http.get(f"{self._repo}/pulls/{index}").data
-
-    def _patch(self, index: int, wanted: dict[str, str]) -> None:
-        self._http.patch(f"{self._repo}/pulls/{index}", json=wanted)
-
-    def _style(self) -> str:
-        """Who may not see which styles are allowed is shown none of them."""
-        allowed = self._http.get(self._repo).data
-        return next((style for style, field in _STYLES if flag(allowed, field)), "merge")
 
     def _merge_later(self, node: str, head: str, style: str) -> None:
         wanted = {"pullRequestId": node, "expectedHeadOid": head, "mergeMethod": style.upper()}
