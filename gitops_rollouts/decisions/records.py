@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping, Set
 from typing import Final
 
-from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.own_branch import Offer, OwnBranches
+from gitops_rollouts.decisions.request_names import subjects_of
 from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView, Standing
 from gitops_rollouts.decisions.state import Key, TargetAt
-from gitops_rollouts.errors import DecisionError, GitAccessDenied, PushRefused
+from gitops_rollouts.errors import GitAccessDenied, PushRefused
 from gitops_rollouts.git.repository import Mirror
 
 RECORD_PREFIX: Final = "rollouts/record/"
@@ -76,7 +76,7 @@ class Records:
     ) -> RequestView:
         commits = self._mirror.history.between(head, tip)
         decisions = [value for one in commits for value in self._mirror.info(one).trailers("Rollout-Decision")]
-        subjects = _subjects(decisions)
+        subjects = subjects_of(decisions, _DECISION)
         void = ""
         if direct or self._branches.merged(tip, head) == self._mirror.tree(head).subtree_oid(""):
             void = PROMOTED
@@ -93,15 +93,3 @@ class Records:
             void=void,
             decisions=tuple(decisions),
         )
-
-
-def _subjects(decisions: list[str]) -> frozenset[Subject]:
-    found: set[Subject] = set()
-    for value in decisions:
-        match = _DECISION.fullmatch(value)
-        if match:
-            try:
-                found.add(Subject.parse(match["subject"]))
-            except DecisionError:
-                continue
-    return frozenset(found)

@@ -57,11 +57,14 @@ def part_of(branch: str) -> int:
     return int(match["part"] or 1) if match else 1
 
 
-def subjects_of(decisions: Iterable[str]) -> frozenset[Subject]:
-    """Whom a request is for, by the ``Rollout-Decision`` trailers of its commits."""
+def subjects_of(decisions: Iterable[str], form: re.Pattern[str] = _DECISION) -> frozenset[Subject]:
+    """Whom a request is for, by the ``Rollout-Decision`` trailers of its commits.
+
+    ``form``: of those that count, with a group ``subject``; by default promotions.
+    """
     found: set[Subject] = set()
     for value in decisions:
-        match = _DECISION.fullmatch(value)
+        match = form.fullmatch(value)
         if match:
             try:
                 found.add(Subject.parse(match["subject"]))
