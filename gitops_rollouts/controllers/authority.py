@@ -30,6 +30,8 @@ _FIRST_LOOK: Final = timedelta(seconds=8)
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _APPLYING: Final = timedelta(seconds=10)
 """Sync publishes what it read and then applies it: for so long that is no news for a status."""
+_CONFIRMING: Final = timedelta(seconds=15)
+"""A forge is asked again by every process that starts, and after every merge: for so long that is no news either."""
 
 
 class GitView(Protocol):
@@ -76,6 +78,7 @@ class AuthorityReader:
         self._staleness = staleness
         self._digests: dict[Key, _Digests] = {}
         self._behind: dict[Key, datetime] = {}
+        self._unconfirmed: dict[Key, datetime] = {}
         self._first_read: datetime | None = None
 
     def read(self, live: LiveRollout, now: datetime, workload: Workload | None = None) -> Reading:
@@ -102,6 +105,8 @@ class AuthorityReader:
         command = f"gor promote {name} -n {namespace}"
         fresh = fetched is not None and now - fetched <= self._staleness(target)
         unconfirmed = state is not None and bool(state.unconfirmed)
+        if not unconfirmed:
+            self._unconfirmed.pop(live.key, None)
         if state is None or unconfirmed or (applied and _is_behind(live, stamp, state)):
             # the tree can't be read, speaks of another attempt than the one that runs (§1.1), or of what a forge has to
             # confirm (§6): nothing goes on, and nothing looks withdrawn
@@ -111,7 +116,10 @@ class AuthorityReader:
                     return Reading(wait=_LOOK_AGAIN)
             behind = fresh and not unconfirmed
             held = Authority(target, False, applied, _ALL_GATES, True, promote_command=command, behind=behind)
-            return Reading(replace(held, unconfirmed=fresh and unconfirmed))
+            if fresh and unconfirmed:
+                unsaid = now - self._unconfirmed.setdefault(live.key, now) < _CONFIRMING
+                held = replace(held, unconfirmed=True, unsaid=unsaid)
+            return Reading(held)
         self._behind.pop(live.key, None)
         return Reading(
             Authority(
@@ -135,6 +143,7 @@ class AuthorityReader:
         """The object is gone."""
         self._digests.pop(key, None)
         self._behind.pop(key, None)
+        self._unconfirmed.pop(key, None)
 
     def _began(self, now: datetime) -> datetime:
         if self._first_read is None:

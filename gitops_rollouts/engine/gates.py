@@ -274,6 +274,9 @@ def hold(scene: Scene) -> Plan | None:
     if scene.changed or (scene.aborted and scene.status.aborted_at is None):
         return None
     reason, text = _why_held(scene)
+    authority = scene.observed.authority
+    if reason == UNCONFIRMED and authority is not None and authority.unsaid:
+        return None  # an engine that begins anew asks for what it knew before: that alone writes nothing
     return tell(scene, reason, text)
 
 

@@ -192,6 +192,8 @@ class Authority:
     """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
     unconfirmed: bool = False
     """Git was read, and a forge has to say first who approved what it wants (§6). Only with ``fresh`` False."""
+    unsaid: bool = False
+    """That is so for such a short time that it is no news: all holds, and no status says so yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,29 @@ def test_what_a_forge_has_to_confirm_holds_without_a_pass_being_missed() -> None
     assert authority.approved_through > 1000
 
 
+def test_a_forge_that_is_asked_again_after_a_restart_is_no_news_at_first() -> None:
+    """docs/decisions.md §6: what was known before is asked again, and only a forge that stays silent is news."""
+    git = _Git(_state(unconfirmed="the forge hasn't said yet who approved it"))
+    reader = AuthorityReader(git, lambda _: timedelta(minutes=10))
+
+    def held(after: int) -> tuple[bool, bool, bool]:
+        git.fetched = NOW + timedelta(seconds=after)
+        authority = reader.read(_live(), git.fetched).authority
+        assert authority is not None
+        return authority.fresh, authority.unconfirmed, authority.unsaid
+
+    assert [held(after) for after in (0, 14, 15, 60)] == [
+        (False, True, True),
+        (False, True, True),
+        (False, True, False),
+        (False, True, False),
+    ]
+    git.state = _state(approved_through=1)
+    assert held(61) == (True, False, False)
+    git.state = _state(unconfirmed="the next promotion")  # each time anew
+    assert held(70) == (False, True, True)
+
+
 def test_what_sync_is_about_to_apply_is_waited_for_but_an_abort_is_not() -> None:
     """The window between publishing a tree and applying it is no staleness."""
     git = _Git(_state())

@@ -175,6 +175,28 @@ def test_stale_git_freezes_forward_moves() -> None:
     assert world.status["phase"] == "Healthy"
 
 
+def test_an_engine_that_has_to_ask_a_forge_again_moves_and_writes_nothing() -> None:
+    """§6: past a gate that was approved; a long silence of the forge is said, and nothing moves then either."""
+    world = at_gate()
+    allow(world, approved_through=1)
+    world.settle()
+    assert (world.status["currentStepIndex"], world.sizes()) == (3, {"web:v1": 2, "web:v2": 3})
+    world.statuses.clear()
+    world.events.clear()
+    everything = 2**31 - 1
+    allow(world, fresh=False, unconfirmed=True, unsaid=True, approved_through=everything, full=True)
+    world.settle()
+    assert (world.statuses, world.events) == ([], [])
+    allow(world, unsaid=False)
+    world.settle()
+    assert world.condition("HeldByGit")["reason"] == "ApprovalUnconfirmed"  # type: ignore[index]
+    assert (world.status["currentStepIndex"], world.sizes()) == (3, {"web:v1": 2, "web:v2": 3})
+    allow(world, fresh=True, unconfirmed=False, approved_through=1, full=False)
+    world.settle()
+    assert world.condition("HeldByGit") is None
+    assert (world.status["currentStepIndex"], world.sizes()) == (3, {"web:v1": 2, "web:v2": 3})
+
+
 def test_stale_git_stops_in_mid_scaling_and_stops_the_clock() -> None:
     """§4, §0.2: what is there keeps being served; the progress deadline doesn't run."""
     steps = [{"setWeight": 50}, {"pause": {"duration": "10s"}}]

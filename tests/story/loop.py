@@ -85,6 +85,14 @@ def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], seco
     raise AssertionError(f"not within {seconds:g} s: {told}" + (f" (last: {last!r})" if last else ""))
 
 
+def changes(before: Any, after: Any, at: str = "") -> list[str]:
+    """What differs between two states of an object, one line a field."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted({*before, *after})
+        return [line for key in keys for line in changes(before.get(key), after.get(key), f"{at}.{key}")]
+    return [] if before == after else [f"{at}: {before!r} -> {after!r}"]
+
+
 class Loop:
     """One repository, one namespace, one GitSync and the program that joins them."""
 
@@ -293,13 +301,15 @@ class Loop:
         self.git("fetch", "-q", "--prune", "origin")
         head = self.git("rev-parse", "origin/main")
         wait_until(lambda: self.sync()["status"].get("lastAppliedCommit") == head, "the tip to be applied")
-        live = self.rollout()["metadata"]["resourceVersion"]
+        live = self.rollout()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(1)
             self.git("fetch", "-q", "--prune", "origin")
             assert self.git("rev-parse", "origin/main") == head, "a commit without any input"
-            assert self.rollout()["metadata"]["resourceVersion"] == live, "a write without any input"
+            assert (now := self.rollout())["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"], (
+                f"a write without any input: {changes(live, now)}"
+            )
 
     def describe(self) -> str:
         """For failure messages: what the cluster says now."""
