@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gitops_rollouts.cli.manifests import Branch, TargetNamespace
+from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync
@@ -16,23 +21,12 @@ if TYPE_CHECKING:
     from gitops_rollouts.decisions.reading import TargetReader
     from gitops_rollouts.decisions.state import TargetSpec
 
-Clone = Annotated[
-    str | None,
-    typer.Option("--repo", help="A clone, or a remote; no cluster is asked then. Needs --target.", metavar="DIR|URL"),
-]
-CloneFolder = Annotated[str | None, typer.Option("--path", help="With --repo: the GitSync's directory.")]
-Target = Annotated[
-    str | None,
-    typer.Option("--target", help="The GitSync's name, which each decision begins with.", rich_help_panel="Where from"),
-]
-OneOrAll = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="A Rollout. Default: all of the GitSync.", show_default=False)
-]
+_PANEL = "Where from"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the options say. ``policy``: whom to trust instead of the GitSync's own."""
+    """What the options say, see `_options`."""
 
     name: str | None = None
     repo: str | None = None
@@ -43,7 +37,51 @@ class Asked:
     namespace: str | None = None
     kubeconfig: Path | None = None
     context: str | None = None
-    policy: Policy | None = None
+
+
+def _options(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A Rollout. Default: all of the GitSync.", show_default=False)
+    ] = None,
+    *,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--repo",
+            help="A clone, or a remote; no cluster is asked then. Needs --target.",
+            metavar="DIR|URL",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="The GitSync's name, which each decision begins with.", rich_help_panel=_PANEL),
+    ] = None,
+    branch: Branch = None,
+    path: Annotated[
+        str | None, typer.Option("--path", help="With --repo: the GitSync's directory.", rich_help_panel=_PANEL)
+    ] = None,
+    target_namespace: TargetNamespace = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """The options that every command which reads a history has; only the signature is used."""
+
+
+def add_command(app: typer.Typer, name: str, function: Callable[..., None], *, panel: str) -> None:
+    """Register a command that reads a history: ``function`` takes ``asked`` and its own parameters, by name."""
+    own, shared = inspect.signature(function, eval_str=True), inspect.signature(_options, eval_str=True)
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        asked = Asked(**{key: given.pop(key) for key in shared.parameters})
+        function(asked, **given)
+
+    mine = [each for key, each in own.parameters.items() if key != "asked"]
+    first, *rest = shared.parameters.values()
+    command.__signature__ = own.replace(parameters=[first, *mine, *rest])  # type: ignore[attr-defined]
+    app.command(name, rich_help_panel=panel)(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +93,8 @@ class HistoryOf:
     key: tuple[str, str] | None = None
 
 
-def in_clone(asked: Asked) -> HistoryOf:
-    """What ``--repo`` names. Raises `ConfigError` for options that are missing."""
+def in_clone(asked: Asked, policy: Policy | None = None) -> HistoryOf:
+    """What ``--repo`` names. ``policy``: whom to trust. Raises `ConfigError` for options that are missing."""
     from gitops_rollouts.decisions.state import TargetSpec
     from gitops_rollouts.errors import ConfigError
 
@@ -65,18 +103,17 @@ def in_clone(asked: Asked) -> HistoryOf:
     space = asked.namespace or asked.target_namespace or ""
     if asked.name is not None and not space:
         raise ConfigError("--repo needs -n", remedy="name the Rollout's namespace: there is no cluster to ask")
-    spec = TargetSpec(
-        asked.target, asked.branch or "main", asked.path or "", asked.target_namespace or "", asked.policy
-    )
+    spec = TargetSpec(asked.target, asked.branch or "main", asked.path or "", asked.target_namespace or "", policy)
     here = Path(asked.repo or "")
     url = f"file://{here.resolve()}" if here.is_dir() else asked.repo or ""
     return HistoryOf(url, spec, (space, asked.name) if asked.name is not None else None)
 
 
-def in_cluster(asked: Asked, *, all_of_them: bool = False) -> list[HistoryOf]:
+def in_cluster(asked: Asked, policy: Policy | None = None, *, all_of_them: bool = False) -> list[HistoryOf]:
     """The GitSync that is named, or that applies the Rollout, with whom it trusts.
 
-    ``all_of_them``: every GitSync of the cluster where none is named, instead of a `ConfigError`.
+    ``policy``: whom to trust instead. ``all_of_them``: every GitSync of the cluster where none is named, instead of a
+    `ConfigError`.
     """
     from gitops_rollouts.api.gitsync import parse_gitsync
     from gitops_rollouts.cli.at_desk import target_spec
@@ -105,8 +142,8 @@ def in_cluster(asked: Asked, *, all_of_them: bool = False) -> list[HistoryOf]:
             key = (cluster.namespace, asked.name) if asked.name is not None else None
             made = []
             for sync in syncs:
-                policy = asked.policy or await read_policy(cluster.client, sync.spec)
-                spec = replace(target_spec(sync.metadata.name, sync.spec), policy=policy)
+                trusted = policy or await read_policy(cluster.client, sync.spec)
+                spec = replace(target_spec(sync.metadata.name, sync.spec), policy=trusted)
                 made.append(HistoryOf(sync.spec.repo, spec, key))
             return made
 

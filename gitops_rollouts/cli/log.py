@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll, Target
-from gitops_rollouts.cli.manifests import Branch, TargetNamespace
-from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace, Output
+from gitops_rollouts.cli.histories import Asked, add_command
+from gitops_rollouts.cli.options import Output
 from gitops_rollouts.cli.output import Format
 
 if TYPE_CHECKING:
@@ -23,17 +22,12 @@ _ENGINE_ACTORS = ("engine", "request")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("log", rich_help_panel="Look")(log)
+    add_command(app, "log", log, panel="Look")
 
 
 def log(
-    name: OneOrAll = None,
+    asked: Asked,
     *,
-    repo: Clone = None,
-    target: Target = None,
-    branch: Branch = None,
-    path: CloneFolder = None,
-    target_namespace: TargetNamespace = None,
     verb: Annotated[
         list[str] | None,
         typer.Option("--verb", help="promote, abort, retry, withdraw, promoted, … Repeatable.", rich_help_panel=_PANEL),
@@ -50,9 +44,6 @@ def log(
         int, typer.Option("--limit", "-l", help="So many, the newest; 0: all.", min=0, rich_help_panel=_PANEL)
     ] = 50,
     output: Output = Format.TABLE,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """List the decisions in Git, newest first: who, what, when, why.
 
@@ -67,13 +58,12 @@ def log(
     """
     from datetime import UTC, datetime
 
-    from gitops_rollouts.cli.histories import Asked, fetched, in_clone, in_cluster
+    from gitops_rollouts.cli.histories import fetched, in_clone, in_cluster
     from gitops_rollouts.cli.output import is_data, print_data, say
     from gitops_rollouts.decisions.decided import decided
 
     wanted = _filter(verb, by, image, since, datetime.now(UTC))
-    asked = Asked(name, repo, target, branch, path, target_namespace, namespace, kubeconfig, context)
-    places = [in_clone(asked)] if repo is not None else in_cluster(asked, all_of_them=True)
+    places = [in_clone(asked)] if asked.repo is not None else in_cluster(asked, all_of_them=True)
     found: list[Decision] = []
     for place in places:
         with fetched(place) as (reader, head):

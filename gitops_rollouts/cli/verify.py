@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from gitops_rollouts.cli import exit_codes
-from gitops_rollouts.cli.histories import Clone, CloneFolder, OneOrAll, Target
-from gitops_rollouts.cli.manifests import Branch, TargetNamespace
-from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace, Output
+from gitops_rollouts.cli.histories import Asked, add_command
+from gitops_rollouts.cli.options import Output
 from gitops_rollouts.cli.output import Format
+from gitops_rollouts.cli.trust import AllowedSigners, Engines, GpgKeys, Promoters, policy_from
 
 if TYPE_CHECKING:
-    from gitops_rollouts.decisions.policy import Policy
     from gitops_rollouts.decisions.state import TargetSpec
     from gitops_rollouts.decisions.verifying import Finding
-
-_PANEL = "Whom to trust"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("verify", rich_help_panel="Check")(verify)
+    add_command(app, "verify", verify, panel="Check")
 
 
 def verify(
-    name: OneOrAll = None,
+    asked: Asked,
     *,
-    repo: Clone = None,
-    target: Target = None,
-    branch: Branch = None,
-    path: CloneFolder = None,
-    target_namespace: TargetNamespace = None,
-    allowed_signers: Annotated[
-        Path | None,
-        typer.Option(
-            "--allowed-signers", help="A file in OpenSSH's format, instead of the GitSync's.", rich_help_panel=_PANEL
-        ),
-    ] = None,
-    promoter: Annotated[
-        list[str] | None,
-        typer.Option("--promoter", help="A principal who may promote. Repeatable.", rich_help_panel=_PANEL),
-    ] = None,
-    engine: Annotated[
-        list[str] | None, typer.Option("--engine", help="An engine's principal. Repeatable.", rich_help_panel=_PANEL)
-    ] = None,
+    allowed_signers: AllowedSigners = None,
+    gpg_key: GpgKeys = None,
+    promoter: Promoters = None,
+    engine: Engines = None,
     output: Output = Format.TABLE,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Check every decision in Git's history against its signature and the rules.
 
@@ -65,23 +44,12 @@ def verify(
     nothing. Forges aren't asked: what they may have merged with an approval
     is unchecked. Exit code: 1 if a decision is unauthorised or invalid.
     """
-    from gitops_rollouts.cli.histories import Asked, fetched, in_clone, in_cluster
+    from gitops_rollouts.cli.histories import fetched, in_clone, in_cluster
     from gitops_rollouts.cli.output import is_data, print_data, print_table, say
     from gitops_rollouts.decisions.verifying import verify as verify_history
 
-    asked = Asked(
-        name,
-        repo,
-        target,
-        branch,
-        path,
-        target_namespace,
-        namespace,
-        kubeconfig,
-        context,
-        _policy(allowed_signers, tuple(promoter or ()), tuple(engine or ())),
-    )
-    place = in_clone(asked) if repo is not None else in_cluster(asked)[0]
+    policy = policy_from(allowed_signers, gpg_key or (), promoter or (), engine or (), ())
+    place = in_clone(asked, policy) if asked.repo is not None else in_cluster(asked, policy)[0]
     spec = place.spec
     with fetched(place) as (reader, head):
         found = verify_history(reader.mirror, reader.contents, reader.guard, spec, head, place.key)
@@ -96,24 +64,6 @@ def verify(
         say("Nobody is named who may promote: signatures are shown and ask nothing.", stderr=True)
     if bad:
         raise typer.Exit(exit_codes.NEGATIVE)
-
-
-def _policy(file: Path | None, promoters: tuple[str, ...], engines: tuple[str, ...]) -> Policy | None:
-    from gitops_rollouts.errors import ConfigError
-    from gitops_rollouts.git.signatures import parse_signers
-    from gitops_rollouts.sync.policy import policy_of
-
-    if file is None:
-        if promoters or engines:
-            raise ConfigError("--promoter and --engine need --allowed-signers", remedy="name the file with their keys")
-        return None
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} can't be read", remedy="name a file of allowed signers") from error
-    if not promoters:
-        raise ConfigError("--allowed-signers needs --promoter", remedy="name a principal who may promote")
-    return policy_of(parse_signers(text, str(file)), promoters, engines)
 
 
 def _as_data(spec: TargetSpec, head: str, found: list[Finding]) -> dict[str, object]:

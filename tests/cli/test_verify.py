@@ -16,8 +16,10 @@ from git_remote import Remote
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.git.repository import Mirror
+from gpg_keys import GpgKey, MakeGpgKey, gpg_keys
 from ssh_keys import Key
 
+__all__ = ["gpg_keys"]
 FILE = "envs/prod/web.yaml"
 
 
@@ -31,7 +33,7 @@ class Auditor:
         (folder / "signers").write_text(f"{self.alice.line}\n{self.engine.line}\n")
         self.reading = Reading(Mirror(folder / "mirror.git", self.remote.url, allow_file=True))
 
-    def put(self, image: str, *made: object, key: Key | None = None) -> str:
+    def put(self, image: str, *made: object, key: Key | GpgKey | None = None) -> str:
         text = manifest(image, annotations=lines(*made))  # type: ignore[arg-type]
         if key is None:
             return self.remote.put({FILE: text})
@@ -133,6 +135,39 @@ def test_a_key_or_a_name_that_is_missing_is_said(auditor: Auditor) -> None:
     assert (done.returncode, "carol@x" in done.stderr) == (exit_codes.USAGE, True)
     done = auditor.verify("--allowed-signers", "nowhere")
     assert (done.returncode, "nowhere" in done.stderr) == (exit_codes.USAGE, True)
+
+
+def test_gpg_keys_are_trusted_as_a_gitsync_does(auditor: Auditor, gpg_keys: MakeGpgKey) -> None:
+    """docs/decisions.md §7: an engine that signs with GPG, a promoter with SSH, and keys that nobody named."""
+    engine, stranger = gpg_keys("engine@gpg"), gpg_keys("stranger@gpg", says="engine@gpg")
+    for name, key in (("engine.asc", engine), ("both.asc", stranger)):
+        (auditor.folder / name).write_text(key.public)
+    auditor.put("web:v1")
+    record = stable(auditor.reading.web().attempt)
+    made = [auditor.put("web:v1", record, key=engine)]
+    auditor.put("web:v2", record)
+    line = promote(auditor.reading.web().attempt, 1)
+    made += [auditor.put("web:v2", record, line, key=auditor.alice)]
+    made += [auditor.put("web:v2", stable(auditor.reading.web().attempt), key=engine)]
+    trust = ("--allowed-signers", "signers", "--promoter", "alice@x", "--engine", "engine@gpg", "-o", "json")
+    done = auditor.verify(*trust, "--gpg-key", "engine@gpg=engine.asc", trusting=False)
+    assert done.returncode == exit_codes.OK, done.stderr
+    told = [(one["commit"], one["signedBy"]) for one in json.loads(done.stdout)["changes"]]
+    assert told == [
+        (made[0], "engine@gpg"), (made[1], "alice@x"), (made[2], "engine@gpg"), (made[2], "engine@gpg"),
+    ]  # fmt: skip
+    # the name that a key gives itself says nothing: it is known by its fingerprint
+    bad = auditor.put("web:v2", replace(record, commit=made[2][:12]), key=stranger)
+    found = json.loads(
+        auditor.verify(*trust, "--gpg-key", "engine@gpg=engine.asc", trusting=False).stdout
+    )["changes"][-1]  # fmt: skip
+    assert (found["commit"], found["signedBy"].startswith("an unknown key")) == (bad, True)
+    # a promoter may have a GPG key alone
+    alone = auditor.verify("--promoter", "engine@gpg", "--gpg-key", "engine@gpg=engine.asc", trusting=False)
+    assert "alice@x" not in alone.stdout
+    for wrong in ("engine@gpg", "engine@gpg=signers", "engine@gpg=nowhere"):
+        refused = auditor.verify(*trust, "--gpg-key", wrong, trusting=False)
+        assert (refused.returncode, wrong.partition("=")[2] in refused.stderr) == (exit_codes.USAGE, True)
 
 
 def test_the_reading_agrees_with_the_audit(auditor: Auditor) -> None:
