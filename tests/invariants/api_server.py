@@ -10,8 +10,9 @@ from engine.world import World, _merge_patched
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import APPLY_MANAGER, POD_TEMPLATE_HASH
-from gitops_rollouts.engine.plan import Plan
-from gitops_rollouts.errors import Conflict, KubeUnreachable, NotFound, UnknownKind
+from gitops_rollouts.api.status import encode_status
+from gitops_rollouts.engine.plan import CreateReplicaSet, PatchRollout, Plan
+from gitops_rollouts.errors import AlreadyExists, Conflict, KubeUnreachable, NotFound, UnknownKind
 from gitops_rollouts.kube.resources import GITSYNCS, ROLLOUTS, Resource
 from invariants.fate import Fate
 
@@ -23,6 +24,9 @@ class ServedWorld(World):
 
     fate: Fate
     down: Callable[[], bool]
+    version: Callable[[], str]
+    seen = ""
+    """The resourceVersion that the pass under way began with, or wrote since."""
 
     @property
     def image(self) -> str:
@@ -62,9 +66,35 @@ class ServedWorld(World):
     def _own(self, name: str, uid: str | None) -> None:
         super()._own(name, self.raw["metadata"]["uid"] if uid is not None else None)
 
+    def _write_status(self, plan: Plan) -> None:
+        before = self.raw["status"]
+        if plan.status is not None and encode_status(plan.status) != encode_status(self.rollout.status):
+            self._is_as_seen()
+        super()._write_status(plan)
+        if self.raw["status"] is not before:
+            self._wrote()
+
+    def _patch_rollout(self, action: PatchRollout) -> None:
+        self._is_as_seen()
+        super()._patch_rollout(action)
+        self._wrote()
+
+    def _is_as_seen(self) -> None:
+        if self.raw["metadata"]["resourceVersion"] != self.seen:
+            raise Conflict("the object has been modified", status=409)
+
+    def _wrote(self) -> None:
+        self.seen = self.raw["metadata"]["resourceVersion"] = self.version()
+
     def _act_on_replica_set(self, action: Any) -> None:
+        known = self.sets.get(action.name)
+        if isinstance(action, CreateReplicaSet):
+            if known is not None:
+                raise AlreadyExists(f"ReplicaSet {action.name} exists already", status=409)
+        elif known is None or getattr(action, "uid", known.spec.uid) != known.spec.uid:
+            raise NotFound(f"ReplicaSet {action.name} not found", status=404)
         super()._act_on_replica_set(action)
-        if type(action).__name__ == "CreateReplicaSet":
+        if isinstance(action, CreateReplicaSet):
             self._own(action.name, "ours")
 
 
@@ -194,7 +224,7 @@ class ModelApi:
         metadata["annotations"] = {}
         raw = {"apiVersion": body["apiVersion"], "kind": "Rollout", "metadata": metadata, "spec": {}, "status": {}}
         world = self.worlds[key] = ServedWorld(cast("dict[str, Any]", raw))
-        world.fate, world.down = self.fate, lambda: self.down
+        world.fate, world.down, world.version = self.fate, lambda: self.down, self._version
         world.runs._serial = 1000 * self._serial  # no two runs have the same uid
         metadata["creationTimestamp"] = format_time(world.now)
         return world

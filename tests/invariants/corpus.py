@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
-from invariants.machine import WEB, Decisions
+from decision_repo import promote
+from gitops_rollouts.api.names import PROMOTE
+from gitops_rollouts.decisions.grammar import format_line
+from invariants.machine import API, WEB, Decisions
 
 Life = Callable[[Decisions], None]
+
+
+def live(life: Life) -> None:
+    """A life, and then rest."""
+    state = Decisions()
+    try:
+        life(state)
+    finally:
+        state.teardown()
 
 
 def gates_are_passed_one_by_one(state: Decisions) -> None:
@@ -22,7 +35,8 @@ def gates_are_passed_one_by_one(state: Decisions) -> None:
     state.come_to_rest()
     assert world.sizes() == {"web:v1": 0, "web:v2": 5}
     assert world.status["phase"] == "Healthy"
-    assert "v2 is stable" in state.model.oracle.git("log", "-1", "--format=%s", "main")
+    told = state.model.oracle.git("log", "-1", "--format=%s", "main")
+    assert "v2 is stable" in told, f"not that v2 is stable: {told}"
 
 
 def a_failed_check_is_an_abort_in_git(state: Decisions) -> None:
@@ -79,6 +93,49 @@ def an_abort_that_was_taken_back_stays_away(state: Decisions) -> None:
     assert state.model.api.worlds[WEB].sizes() == {"web:v1": 4, "web:v2": 1}
 
 
+def a_lost_answer_and_a_revert_in_between(state: Decisions) -> None:
+    """I6: the server took the abort, nobody was told, a person took it back, and then the engine looks again."""
+    state.begin(plan="gates", window=True)
+    state.push_an_image(key=WEB, version=2)
+    state.come_to_rest()
+    state.use_the_plugin(message="abort", key=WEB)
+    for _ in range(2):
+        state.look(key=WEB)
+    state.lose_an_answer()
+    state.pass_time(seconds=5)
+    state.write()
+    assert not state.model.fate.lose_answer
+    state.kill()
+    state.revert(back=0)
+    state.come_to_rest()
+    assert _aborts(state) == 1
+    assert state.model.api.worlds[WEB].sizes() == {"web:v1": 4, "web:v2": 1}
+
+
+def a_promotion_beside_an_abort(state: Decisions) -> None:
+    """Both lines stand there: abort wins, whoever wrote which of them first."""
+    state.begin(plan="gates", window=True)
+    state.push_an_image(key=WEB, version=2)
+    state.come_to_rest()
+    state.use_the_plugin(message="abort", key=WEB)
+    state.come_to_rest()
+    line = format_line(promote(state.model.process.published[WEB].attempt, 3))
+    state._edit(WEB, "    team: shop\n", f'    {PROMOTE}: "{line}"\n    team: shop\n', "promoted by hand")
+    state.come_to_rest()
+    assert state.model.api.worlds[WEB].sizes() == {"web:v1": 5, "web:v2": 0}
+
+
+def an_approval_of_another_version(state: Decisions) -> None:
+    """I1: what was approved of v2 is no approval of v3."""
+    state.begin(plan="gates", window=True)
+    state.release(key=WEB, version=2)
+    state.merge_a_request(which=0, squash=False)
+    state.come_to_rest()
+    state.push_an_image(key=WEB, version=3)
+    state.come_to_rest()
+    assert state.model.api.worlds[WEB].sizes() == {"web:v1": 4, "web:v2": 0, "web:v3": 1}
+
+
 def the_aborted_image_again_within_one_poll(state: Decisions) -> None:
     """Found by the machine: the new intent ends the old abort in one pass, the tree's abort begins in the next."""
     state.begin(plan="gates", window=True)
@@ -132,15 +189,57 @@ def a_branch_that_is_gone_takes_nothing_along(state: Decisions) -> None:
     assert len(state.model.api.worlds) == 2
 
 
+def a_stale_leader_pushes_after_its_successor(state: Decisions) -> None:
+    """I5: the abort of both has one id, and the push of the one that was overtaken finds another tip."""
+    state.begin(plan="gates", window=True)
+    state.push_an_image(key=WEB, version=2)
+    state.come_to_rest()
+    state.use_the_plugin(message="abort", key=WEB)
+    state.look(key=WEB)
+    state.look(key=WEB)
+    first = state.model.process
+    take_over = state.model.fate.take_over
+
+    def after_a_push() -> None:
+        state.type_something(key=API)
+        take_over()
+
+    state.model.fate.take_over = after_a_push
+    state.be_overtaken(effects=0, rounds=3)  # the commit is built, its push is under way
+    state.model.now += timedelta(seconds=5)
+    state.write()
+    assert state.model.process is not first
+    state.come_to_rest()
+    assert _aborts(state) == 1
+
+
+def a_stale_leader_acts_on_what_its_successor_moved(state: Decisions) -> None:
+    """Each effect of a first pass over a new version comes after the next process' whole update."""
+    state.begin(plan="gates", window=True)
+    for effects in range(4):
+        state.push_an_image(key=WEB, version=2 + effects)
+        state.poll()
+        state.reconcile()
+        state.be_overtaken(effects=effects, rounds=3)
+        state.go_on(times=4)
+        state.come_to_rest()
+        assert state.model.api.worlds[WEB].sizes()[f"web:v{2 + effects}"] == 1
+
+
 LIVES: tuple[Life, ...] = (
     gates_are_passed_one_by_one,
     a_failed_check_is_an_abort_in_git,
     nothing_grows_on_an_old_fetch,
     a_lost_answer_is_no_second_abort,
     an_abort_that_was_taken_back_stays_away,
+    a_lost_answer_and_a_revert_in_between,
+    a_promotion_beside_an_abort,
+    an_approval_of_another_version,
     the_aborted_image_again_within_one_poll,
     a_merge_that_is_taken_back_asks_nobody_again,
     a_cluster_that_is_lost_in_mid_update,
     a_rewritten_history_moves_no_traffic,
     a_branch_that_is_gone_takes_nothing_along,
+    a_stale_leader_pushes_after_its_successor,
+    a_stale_leader_acts_on_what_its_successor_moved,
 )

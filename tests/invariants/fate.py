@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,12 @@ class Fate:
     def __init__(self) -> None:
         self.left: int | None = None
         """So many effects until death; None: not soon. An odd death of a push comes after the server's accept."""
+        self.overtaken: int | None = None
+        """So many effects until another process leads: the next one passed the fence, and comes after all it does."""
+        self.take_over: Callable[[], None] = lambda: None
+        """The other process begins, and works for a while."""
+        self.violations: list[BaseException] = []
+        """What must never happen and did, where the program outlives every surprise."""
         self.git_down = False
         self.lose_answer = False
         """The next push is taken by the server, and nobody is told."""
@@ -28,6 +35,12 @@ class Fate:
     def before(self, what: str) -> None:
         """An effect is about to happen: two chances to die, this one and `after`."""
         self._count(f"before {what}")
+        if self.overtaken == 0:
+            self.overtaken = None
+            self.take_over()
+            self.left = 0  # what is under way still happens; the fence stops the next
+        elif self.overtaken is not None:
+            self.overtaken -= 1
 
     def after(self, what: str) -> None:
         """It has happened."""
@@ -42,12 +55,28 @@ class Fate:
             raise Killed(where)
         self.left -= 1
 
+    def noting(self, check: Callable[..., None]) -> Callable[..., None]:
+        """A check that is called from inside the program: what it finds is kept, whoever catches it."""
+
+        @functools.wraps(check)
+        def checked(*args: Any) -> None:
+            try:
+                check(*args)
+            except Exception as err:
+                self.violations.append(err)
+                raise
+
+        return checked
+
 
 class FaultyMirror(Mirror):
-    """A mirror whose process dies at any of its effects. ``pushed`` sees each commit that the server took."""
+    """A mirror whose process dies at any of its effects.
+
+    ``pushed`` sees each commit that the server took, its branch, what it was to follow and what it followed.
+    """
 
     fate: Fate
-    pushed: Callable[[str, str, str | None], None]
+    pushed: Callable[[str, str, str | None, str | None], None]
 
     def look(self, branch: str) -> tuple[str | None, dict[str, str]]:
         self._reach()
@@ -75,8 +104,9 @@ class FaultyMirror(Mirror):
     def push(self, commit: str, branch: str, expected: str | None) -> None:
         self._reach()
         self.fate.before(f"the push to {branch}")
+        tip = self.ls_remote(branch)
         super().push(commit, branch, expected)
-        self.pushed(commit, branch, expected)
+        self.pushed(commit, branch, expected, tip)
         self._told(branch)
 
     def delete_branch(self, branch: str, expected: str) -> None:
@@ -96,12 +126,12 @@ class FaultyMirror(Mirror):
             raise GitUnreachable("git is away")
 
 
-def mirror_class(fate: Fate, pushed: Callable[[str, str, str | None], None]) -> Callable[..., Any]:
+def mirror_class(fate: Fate, pushed: Callable[[str, str, str | None, str | None], None]) -> Callable[..., Any]:
     """What makes mirrors of this fate, in place of `Mirror`."""
 
     class Bound(FaultyMirror):
         pass
 
     Bound.fate = fate
-    Bound.pushed = staticmethod(pushed)
+    Bound.pushed = staticmethod(fate.noting(pushed))
     return Bound

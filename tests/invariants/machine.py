@@ -52,6 +52,7 @@ SINGLE_STEPS = st.one_of(
 TROUBLE = st.one_of(
     deed("kill"),
     deed("die_soon", {"effects": st.integers(0, 12)}),
+    deed("be_overtaken", {"effects": st.integers(0, 8), "rounds": st.integers(0, 4)}),
     deed("git_goes_or_comes"),
     deed("api_goes_or_comes"),
     deed("lose_an_answer"),
@@ -281,6 +282,10 @@ class Decisions(RuleBasedStateMachine):
     def die_soon(self, effects: int) -> None:
         self.model.fate.left = effects
 
+    def be_overtaken(self, effects: int, rounds: int) -> None:
+        """Another process leads while this one is in the midst of an effect, and doesn't know it."""
+        self.model.fate.overtaken, self.model.rounds_of_the_next = effects, rounds
+
     def git_goes_or_comes(self) -> None:
         self.model.fate.git_down = not self.model.fate.git_down
 
@@ -320,7 +325,8 @@ class Decisions(RuleBasedStateMachine):
 
     def _mend(self) -> None:
         model = self.model
-        model.fate.left, model.fate.git_down, model.fate.lose_answer, model.api.down = None, False, False, False
+        model.fate.left = model.fate.overtaken = None
+        model.fate.git_down = model.fate.lose_answer = model.api.down = False
         if self.lost is not None:
             self.delete_or_restore_the_branch()
 

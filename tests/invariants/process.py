@@ -22,6 +22,7 @@ from gitops_rollouts.decisions.writer import DecisionWriter
 from gitops_rollouts.engine.plan import Plan, RecordAbort
 from gitops_rollouts.engine.step import step
 from gitops_rollouts.errors import KubeError
+from gitops_rollouts.kube.resources import ROLLOUTS
 from gitops_rollouts.sync import repositories
 from gitops_rollouts.sync.live import project_gitsync
 from gitops_rollouts.sync.poller import Poller, Seen
@@ -44,6 +45,11 @@ class SteppedWriter(DecisionWriter):
             return False
         await self.step()
         return True
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What the last rounds came to grief of."""
+        return (*(self._troubles.round or ()), *(self._troubles.requests or ()))
 
     def due(self, now: datetime) -> datetime | None:
         """When the next round should run."""
@@ -135,6 +141,8 @@ class Process:
         """A round of the decision writer, if one is due."""
         now = self.clock()
         rounds = [await writer.round(now) for writer in self.writers]
+        told = [text for writer in self.writers for text in writer.troubles]
+        assert not any("unexpected" in text for text in told), told
         return any(rounds)
 
     def next_write(self) -> datetime | None:
@@ -144,7 +152,8 @@ class Process:
 
     def kill(self) -> None:
         """The process is gone. What it had on disk stays."""
-        self.api.gone = lambda key: None
+        if self.api.gone == self._gone:
+            self.api.gone = lambda key: None
         self.side.reconciler._repositories.close()
         self.side._keys.close()
 
@@ -203,10 +212,12 @@ class Process:
 
     async def _carry_out(self, world: ServedWorld, live: Any, plan: Plan) -> None:
         told = tuple(action for action in plan.actions if isinstance(action, RecordAbort))
+        world.seen = live.version
         if told:
-            await self.executor.execute(live, Plan(actions=told), Outcome())
+            outcome = Outcome()
+            await self.executor.execute(live, Plan(actions=told), outcome)
+            world.seen = str(outcome.written.get(ROLLOUTS, world.seen))
         world.carry_out(plan)
-        world.raw["metadata"]["resourceVersion"] = self.api._version()
 
     def _items(self) -> list[tuple[Key, Any]]:
         return [(key, project_rollout(world.raw)) for key, world in self.api.worlds.items()]

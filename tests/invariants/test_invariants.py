@@ -22,8 +22,4 @@ def test_the_invariants_hold_for_ten_thousand_steps() -> None:
 @pytest.mark.parametrize("life", corpus.LIVES, ids=lambda life: life.__name__)
 def test_what_once_failed(life: corpus.Life) -> None:
     """Each failure that was ever found, as short as it could be made."""
-    state = Decisions()
-    try:
-        life(state)
-    finally:
-        state.teardown()
+    corpus.live(life)
