@@ -10,7 +10,7 @@
 | 5    | TIMEOUT     | `--timeout` was over before the answer was there                                     |
 | 6    | NOT_FOUND   | the named object isn't there                                                         |
 | 7    | UNFINISHED  | `status` without `--watch`: Progressing or Paused, neither Healthy nor Degraded yet  |
-| 8    | INCONCLUSIVE| `analysis test`: neither yes nor no                                                  |
+| 8    | INCONCLUSIVE| `analysis test`: neither yes nor no; `verify`: some count only if the forge says so  |
 | 9    | UNMEASURED  | `analysis test`: the template can't be carried out, or a metric could not be measured |
 | 70   | BUG         | an error that nobody foresaw; run again with `gor --debug` for the traceback         |
 | 130  | INTERRUPTED | Ctrl-C                                                                               |

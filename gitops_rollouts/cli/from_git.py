@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gitops_rollouts.api.gitsync import GitSyncSpec
+from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.meta import parse_time
 from gitops_rollouts.cli.at_desk import attempt_of, target_spec
+from gitops_rollouts.cli.forge_word import engines_text, take_engines_word
 from gitops_rollouts.cli.manifests import own_mirror
 from gitops_rollouts.cli.narrative import CommitNote, FromGit
 from gitops_rollouts.cli.view import Stamp
@@ -20,12 +21,14 @@ from gitops_rollouts.render.renderer import Renderer
 
 
 def read_from_git(
-    name: str, spec: GitSyncSpec, namespace: str, rollout: str, stamp: Stamp | None, policy: Policy | None = None
+    sync: GitSync, namespace: str, rollout: str, stamp: Stamp | None, policy: Policy | None = None
 ) -> FromGit | None:
     """Fetch the branch and read the Rollout; None if the tree doesn't have it. Blocks. Raises `GitError`.
 
-    ``stamp``: what was applied, so that the intent is the one that sync found. ``policy``: who may decide.
+    ``stamp``: what was applied, so that the intent is the one that sync found. ``policy``: who may decide; what a forge
+    says of that is taken from the GitSync's status, as the engine found it.
     """
+    spec = sync.spec
     key = (namespace, rollout)
     with own_mirror(spec.repo) as mirror:
         head = mirror.fetch(spec.branch)
@@ -33,9 +36,15 @@ def read_from_git(
         applied = stamp is not None and stamp.commit and mirror.is_ancestor(stamp.commit, head)
         known = {key: attempt_of(stamp)} if applied and stamp else {}
         previous = stamp.commit if applied and stamp else None
-        what = replace(target_spec(name, spec), policy=policy)
+        what = replace(target_spec(sync.metadata.name, spec), policy=policy)
         state = reader.read(what, head, previous, known).rollouts.get(key)
-        return FromGit(state, _commits(mirror, reader, state)) if state is not None else None
+        while state is not None and take_engines_word(reader, what, sync, head, (state,)):
+            state = reader.read(what, head, previous, known).rollouts.get(key)
+        if state is None:
+            return None
+        if state.unconfirmed:
+            state = replace(state, unconfirmed=engines_text(sync, head, state))
+        return FromGit(state, _commits(mirror, reader, state))
 
 
 def _commits(mirror: Mirror, reader: TargetReader, state: InGit) -> dict[str, CommitNote]:

@@ -17,6 +17,7 @@ from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync
+    from gitops_rollouts.decisions.forge_merges import Answers
     from gitops_rollouts.decisions.policy import Policy
     from gitops_rollouts.decisions.reading import TargetReader
     from gitops_rollouts.decisions.state import TargetSpec
@@ -91,6 +92,8 @@ class HistoryOf:
     url: str
     spec: TargetSpec
     key: tuple[str, str] | None = None
+    sync: GitSync | None = None
+    """As the cluster has it."""
 
 
 def in_clone(asked: Asked, policy: Policy | None = None) -> HistoryOf:
@@ -144,19 +147,22 @@ def in_cluster(asked: Asked, policy: Policy | None = None, *, all_of_them: bool 
             for sync in syncs:
                 trusted = policy or await read_policy(cluster.client, sync.spec)
                 spec = replace(target_spec(sync.metadata.name, sync.spec), policy=trusted)
-                made.append(HistoryOf(sync.spec.repo, spec, key))
+                made.append(HistoryOf(sync.spec.repo, spec, key, sync))
             return made
 
     return run_async(work())
 
 
 @contextmanager
-def fetched(place: HistoryOf) -> Iterator[tuple[TargetReader, str]]:
-    """A reader of the repository, and the branch's head, just fetched as the person who asks."""
+def fetched(place: HistoryOf, answers: Answers | None = None) -> Iterator[tuple[TargetReader, str]]:
+    """A reader of the repository, and the branch's head, just fetched as the person who asks.
+
+    ``answers``: of forges.
+    """
     from gitops_rollouts.cli.manifests import own_mirror
     from gitops_rollouts.decisions.reading import TargetReader
     from gitops_rollouts.render.renderer import Renderer
 
     with own_mirror(place.url) as mirror:
         head = mirror.fetch(place.spec.branch)
-        yield TargetReader(mirror, Renderer()), head
+        yield TargetReader(mirror, Renderer(), answers=answers), head

@@ -54,12 +54,13 @@ def explain(seen: RolloutView, git: FromGit | None, now: datetime) -> str:
         *_kept(seen, now),
         *_decision(seen, git, now),
         *measured(seen, now),
-        *_trouble(seen, now),
+        *_trouble(seen, git, now),
         *_next(seen, git, now),
     ]
     ignored = [
         f"Ignored: {each.key.removeprefix(names.OWN_PREFIX)} ({each.value}): {each.reason}."
         for each in (git.state.ignored if git else ())
+        if not (git and git.state.unconfirmed and each.unauthorised)
     ]
     return "\n".join([" ".join(sentences), *ignored])
 
@@ -211,12 +212,15 @@ def _lines(seen: RolloutView, git: FromGit | None) -> tuple[Abort | Malformed | 
     )
 
 
-def _trouble(seen: RolloutView, now: datetime) -> Iterator[str]:
+def _trouble(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:
     if seen.stamp is None:
         return
     current = seen.rollout.status.current_pod_hash
     if seen.stamp.hash and current and seen.stamp.hash != current and _taken_up(seen):
         yield "The live template isn't the one that sync applied (edited outside Git): it holds until sync heals it."
+    if git is not None and git.state.unconfirmed:
+        waits = git.state.unconfirmed
+        yield f"{waits[0].upper()}{waits[1:].rstrip('.')}; until the forge has said so nothing of it moves."
     if seen.gitsync is not None:
         yield from _sync_trouble(seen.gitsync, now)
 

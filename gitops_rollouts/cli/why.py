@@ -73,7 +73,7 @@ def _from_git(seen: RolloutView, policy: Policy | ConfigError | None) -> FromGit
     try:
         if isinstance(policy, ConfigError):
             raise policy
-        return read_from_git(sync.metadata.name, sync.spec, seen.namespace, seen.name, seen.stamp, policy)
+        return read_from_git(sync, seen.namespace, seen.name, seen.stamp, policy)
     except (GitError, ConfigError) as error:
         say(f"(told from the cluster alone: {error.message})", stderr=True)
         return None

@@ -10,9 +10,9 @@ import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
-from gitops_rollouts.decisions.forge_answers import Answer, ForgeAnswers
+from gitops_rollouts.decisions.forge_answers import Answer
 from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.forges.forge import Merged
@@ -36,10 +36,22 @@ class Word:
 NO: Final = Word("no")
 
 
+class Answers(Protocol):
+    """Who knows what a forge says of merged requests."""
+
+    def ask(self, target: str, commit: str) -> Answer:
+        """Which merged request became a commit of the target's branch, as far as it is known."""
+        ...
+
+    def news(self, target: str) -> int:
+        """Another number each time that a target's answers change."""
+        ...
+
+
 class ForgeMerges:
     """Judges commits of one repository. Any number of threads may use it. ``answers`` None: no forge can be asked."""
 
-    def __init__(self, mirror: Mirror, answers: ForgeAnswers | None) -> None:
+    def __init__(self, mirror: Mirror, answers: Answers | None) -> None:
         self._mirror = mirror
         self._answers = answers
         self._known: OrderedDict[tuple[TargetSpec, str, str, int], Word] = OrderedDict()
@@ -72,7 +84,7 @@ class ForgeMerges:
 
     def _judge(self, spec: TargetSpec, policy: Policy, commit: str, intent: str, intent_by: Signature | None) -> Word:
         if self._answers is None:
-            return Word("waits", "who approved it on the forge isn't asked here, the engine asks")
+            return Word("waits", "it counts only if the forge says so, which the engine asks")
         answer = self._answers.ask(spec.name, commit)
         if not answer.known:
             return _waits(answer)

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.contents import ContentHistory
-from gitops_rollouts.decisions.forge_answers import ForgeAnswers
-from gitops_rollouts.decisions.forge_merges import NO, ForgeMerges, Word
+from gitops_rollouts.decisions.forge_merges import NO, Answers, ForgeMerges, Word
 from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, format_line, parse_line
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.line_history import LineChange, LineHistory, LineState
@@ -55,11 +54,12 @@ class Trail:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What counts of one Rollout's lines. ``kept``: the abort that stands without one. ``unconfirmed``: what the forge
-    has to say first, for people; empty if nothing."""
+    has to say first, for people; empty if nothing. ``awaits``: the key and the commit that this is about."""
 
     lines: InForce
     kept: Kept | None = None
     unconfirmed: str = ""
+    awaits: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Guard:
     """Judges the lines of one repository's targets. Any number of threads may use it."""
 
     def __init__(
-        self, mirror: Mirror, renderer: Renderer, contents: ContentHistory, answers: ForgeAnswers | None = None
+        self, mirror: Mirror, renderer: Renderer, contents: ContentHistory, answers: Answers | None = None
     ) -> None:
         self.merges = ForgeMerges(mirror, answers)
         self.signatures = Signatures(mirror.path)
@@ -80,6 +80,7 @@ class Guard:
         self._mirror = mirror
         self._contents = contents
         self._heads: OrderedDict[tuple[TargetSpec, str], _At] = OrderedDict()
+        self._told: dict[tuple[Subject, str, str], Word] = {}
         self._lock = threading.RLock()
 
     def trails(self, spec: TargetSpec, head: str, policy: Policy) -> Mapping[Key, Trail]:
@@ -146,7 +147,7 @@ class Guard:
         ``verified``: the promotion counted already, before history was rewritten (docs/decisions.md §3 R6). ``stood``:
         an abort of this attempt stood at the head before, so that one whose removal nobody knows yet stands on.
         """
-        unconfirmed = ""
+        unconfirmed, awaits = "", None
         promote = lines.promote
         if promote is not None and not verified:
             commit = trail.by.get(PROMOTE, "")
@@ -157,17 +158,34 @@ class Guard:
                 lines = replace(lines, promote=None, approved_through=-1, full=False, ignored=(*lines.ignored, ignored))
             if word.verdict == "waits":
                 unconfirmed = f"{_named(commit)} brought a promotion in, and {word.why}"
+                awaits = (PROMOTE, commit)
         kept = trail.kept.get(attempt.content)
         proven = lines.record is not None and lines.record.template == attempt.template
         if kept is None or proven or lines.abort is not None:
-            return Judged(lines, None, unconfirmed)
-        word = self.merges.approved(spec, policy, kept.removed)
+            return Judged(lines, None, unconfirmed, awaits)
+        word = self.forge_word(spec, policy, kept.line.subject, ABORT, kept.removed)
         if word.verdict == "yes":
-            return Judged(lines, None, unconfirmed)
+            return Judged(lines, None, unconfirmed, awaits)
         if word.verdict == "waits" and not stood:
             unconfirmed = f"{_named(kept.removed)} took an abort away, and {word.why}"
-            return Judged(lines, None, unconfirmed)
-        return Judged(with_kept(lines, kept, self.signature(kept.removed, policy), word), kept, unconfirmed)
+            return Judged(lines, None, unconfirmed, (ABORT, kept.removed))
+        return Judged(with_kept(lines, kept, self.signature(kept.removed, policy), word), kept, unconfirmed, awaits)
+
+    def forge_word(
+        self, spec: TargetSpec, policy: Policy, subject: Subject, key: str, commit: str, intent: str = ""
+    ) -> Word:
+        """Whether a commit counts by the forge: it brought a promotion of ``intent`` in, or took an abort away."""
+        told = self._told.get((subject, key, commit))
+        if told is not None:
+            return told
+        if not policy.approvers:
+            return NO
+        by = self.signature(intent, policy) if intent else None
+        return self.merges.approved(spec, policy, commit, intent, by)
+
+    def tell(self, subject: Subject, key: str, commit: str, word: Word) -> None:
+        """What the engine, which asks the forge, has found of a commit: believed from now on."""
+        self._told[subject, key, commit] = word
 
     def _may_promote(
         self, spec: TargetSpec, policy: Policy, commit: str, line: Promote, attempt: Attempt
@@ -175,10 +193,7 @@ class Guard:
         by = self.signature(commit, policy)
         if policy.may_promote(by) or self.carries_over(commit, by, line, policy):
             return Word("yes"), by
-        if not policy.approvers:
-            return NO, by
-        intent = attempt.intent
-        return self.merges.approved(spec, policy, commit, intent, self.signature(intent, policy)), by
+        return self.forge_word(spec, policy, line.subject, PROMOTE, commit, attempt.intent), by
 
     def carries_over(self, commit: str, by: Signature, line: Promote, policy: Policy) -> bool:
         """Whether an engine signed that it carried an approval which counted over to a rewritten history (§3 R6).

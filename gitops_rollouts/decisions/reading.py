@@ -11,7 +11,7 @@ from typing import Any, Final
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.before import Before
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
-from gitops_rollouts.decisions.forge_answers import ForgeAnswers
+from gitops_rollouts.decisions.forge_merges import Answers
 from gitops_rollouts.decisions.gates import asks_person, is_checked
 from gitops_rollouts.decisions.grammar import Promote, Stable, parse_line
 from gitops_rollouts.decisions.guard import Guard, Judged, Trail, with_kept
@@ -52,7 +52,7 @@ class TargetReader:
         mirror: Mirror,
         renderer: Renderer,
         others: Callable[[], Iterable[TargetSpec]] = tuple,
-        answers: ForgeAnswers | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.mirror = mirror
         self.contents = ContentHistory(mirror, renderer)
@@ -261,6 +261,7 @@ class TargetReader:
             former=before.former(attempt),
             unanchored=frozenset(unanchored),
             unconfirmed=found.unconfirmed,
+            awaits=found.awaits,
         )
 
     def _judge(

@@ -142,6 +142,8 @@ class InGit:
     """What an update that hasn't begun waits for there, without a full stop; empty: it may begin."""
     unconfirmed: str = ""
     """What the forge has to say first, if anything (§6): until then the Rollout holds, and nothing is written."""
+    awaits: tuple[str, str] | None = None
+    """What that is about: the key of the decision, and the commit that brought it in or took it away."""
     blocked: bool = False
     """The tree names this Rollout but it can't be used now (or it may be in a file that can't be read): all else is
     as it was before, and nothing is written."""

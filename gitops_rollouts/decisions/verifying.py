@@ -8,10 +8,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.contents import Content, ContentHistory, Value
+from gitops_rollouts.decisions.forge_merges import NO, Word
 from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.guard import Guard
 from gitops_rollouts.decisions.identity import BLUE_GREEN, Subject, decision_id
@@ -22,14 +23,15 @@ from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.signatures import UNSIGNED, Signature
 
 Verdict = Literal["ok", "unchecked", "unauthorised", "invalid"]
+_NOBODY: Final = "nobody signed it who may"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line that came or went. ``why`` is empty if all is well.
+    """One line that came or went. ``why`` is empty if all is well by a signature.
 
-    ``invalid``: it breaks a rule, whoever signed. ``unchecked``: no key that may signed it, but a forge may know who
-    approved it.
+    ``invalid``: it breaks a rule, whoever signed. ``unchecked``: no key that may signed it, so it counts only if the
+    forge says so, and that isn't known here.
     """
 
     commit: str
@@ -69,7 +71,8 @@ class _Timeline:
         self._mirror = mirror
         self._contents = contents
         self._spec = spec
-        self._places = {commit: place for place, commit in enumerate(mirror.first_parents(head))}
+        self._chain = tuple(mirror.first_parents(head))
+        self._places = {commit: place for place, commit in enumerate(self._chain)}
         self._now = contents.snapshot(spec, head)
         self._before: dict[Key, tuple[list[int], list[Value]]] = {}
         for delta in contents.walk(spec, head):
@@ -86,6 +89,15 @@ class _Timeline:
         places, values = self._before.get(key, ([], []))
         newer = bisect_left(places, place)
         return values[newer - 1] if newer else self._now.value(key)
+
+    def since(self, key: Key, commit: str) -> str:
+        """The commit of the chain since which the Rollout is what it is there; empty: the commit isn't on the chain."""
+        place = self._places.get(commit)
+        if place is None:
+            return ""
+        places, _ = self._before.get(key, ([], []))
+        older = bisect_left(places, place)
+        return self._chain[places[older] if older < len(places) else -1]
 
     def is_before(self, commit: str, other: str) -> bool:
         """Whether ``commit`` is an ancestor of ``other``, and not the same."""
@@ -110,37 +122,50 @@ class _Judge:
             if before == after:
                 continue
             if key == ABORT and before is not None and not _same_abort(before, after):
-                yield self._judged("abort taken away", "", policy is None or policy.may_lift(signature))
+                may = Word("yes") if policy is None or policy.may_lift(signature) else self._by_forge(change, ABORT)
+                yield self._judged("abort taken away", "", may)
             if after is None:
                 if key == PROMOTE:
                     yield "promotion taken away", "ok", ""
                 elif key == STABLE:
                     gone = self._timeline.at(change.key, change.commit) is None
-                    yield self._judged("record taken away", "", gone or _may_record(policy, signature), by_forge=False)
+                    may = Word("yes") if gone or _may_record(policy, signature) else NO
+                    yield self._judged("record taken away", "", may)
                 continue
             line = parse_line(key, after)
             what, problem = _what(key, line), self._problem(line, change)
-            may = self._may_bring(line, change.commit, signature)
-            yield self._judged(what, problem, may, by_forge=key != STABLE)
+            yield self._judged(what, problem, NO if problem else self._may_bring(line, change, signature))
 
-    def _may_bring(self, line: Promote | Abort | Stable | Malformed, commit: str, signature: Signature) -> bool:
+    def _may_bring(self, line: Promote | Abort | Stable | Malformed, change: LineChange, signature: Signature) -> Word:
         policy = self._spec.policy
-        if isinstance(line, Stable) or (isinstance(line, Malformed) and line.key == STABLE):
-            return _may_record(policy, signature)
-        if policy is None or isinstance(line, Abort) or (isinstance(line, Malformed) and line.key == ABORT):
-            return True
-        carried = isinstance(line, Promote) and self._guard.carries_over(commit, signature, line, policy)
-        return carried or policy.may_promote(signature)
+        if isinstance(line, Stable):
+            return Word("yes") if _may_record(policy, signature) else NO
+        if policy is None or not isinstance(line, Promote) or policy.may_promote(signature):
+            return Word("yes")
+        if self._guard.carries_over(change.commit, signature, line, policy):
+            return Word("yes")
+        return self._by_forge(change, PROMOTE)
 
-    def _judged(self, what: str, problem: str, may: bool, *, by_forge: bool = True) -> tuple[str, Verdict, str]:
+    def _by_forge(self, change: LineChange, key: str) -> Word:
+        """What the forge's word on a commit comes to, as it is known here."""
+        policy = self._spec.policy
+        if policy is None:
+            return NO
+        intent = self._timeline.since(change.key, change.commit) if key == PROMOTE else ""
+        subject = Subject(self._spec.name, *change.key)
+        word = self._guard.forge_word(self._spec, policy, subject, key, change.commit, intent)
+        return Word("yes", word.why or "approved on the forge") if word.verdict == "yes" else word
+
+    def _judged(self, what: str, problem: str, may: Word) -> tuple[str, Verdict, str]:
         if problem:
             return what, "invalid", problem
-        if may:
-            return what, "ok", ""
-        policy = self._spec.policy
-        if by_forge and policy is not None and policy.approvers:
-            return what, "unchecked", "nobody signed it who may; who approved it on the forge isn't asked here"
-        return what, "unauthorised", "nobody signed it who may"
+        match may.verdict:
+            case "yes":
+                return what, "ok", may.why
+            case "waits":
+                return what, "unchecked", f"{_NOBODY}; {may.why}"
+            case "no":
+                return what, "unauthorised", f"{_NOBODY}; {may.why}" if may.why else _NOBODY
 
     def _problem(self, line: Promote | Abort | Stable | Malformed, change: LineChange) -> str:
         """What is wrong with a line that came, whoever brought it; empty: nothing."""

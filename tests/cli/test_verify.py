@@ -170,6 +170,31 @@ def test_gpg_keys_are_trusted_as_a_gitsync_does(auditor: Auditor, gpg_keys: Make
         assert (refused.returncode, wrong.partition("=")[2] in refused.stderr) == (exit_codes.USAGE, True)
 
 
+def test_what_only_a_forge_can_tell_has_a_verdict_and_an_exit_code_of_its_own(auditor: Auditor) -> None:
+    """docs/decisions.md §7: offline, a commit that nobody signed who may is neither proven nor refuted."""
+    auditor.put("web:v1")
+    auditor.put("web:v2")
+    merged = auditor.put("web:v2", promote(auditor.reading.web().attempt, 1))
+    approvers = ("--forge-approver", "alice=alice@x", "--forge-approver", "bob")
+    done = auditor.verify(*approvers, "-o", "json")
+    data = json.loads(done.stdout)
+    assert (done.returncode, data["ok"]) == (exit_codes.INCONCLUSIVE, False)
+    (found,) = data["changes"]
+    assert (found["commit"], found["verdict"]) == (merged, "unchecked")
+    assert "it counts only if the forge says so" in found["why"]
+    assert "1 count only if the forge says so" in auditor.verify(*approvers).stderr
+    # one that is wrong is worse
+    auditor.put("web:v2", promote(auditor.reading.web().attempt, 2, Subject("other", "shop", "web")))
+    assert auditor.verify(*approvers).returncode == exit_codes.NEGATIVE
+    for wrong, named in (
+        (("--forge", "gitea"), "--forge-token-file"),
+        (("--forge-token-file", "nowhere"), "nowhere"),
+        (("--forge-token-file", "signers"), "--forge"),
+    ):
+        refused = auditor.verify(*approvers, *wrong)
+        assert (refused.returncode, named in refused.stderr) == (exit_codes.USAGE, True)
+
+
 def test_the_reading_agrees_with_the_audit(auditor: Auditor) -> None:
     """What `gor verify` calls unauthorised has no effect on a GitSync with the same policy."""
     from ssh_keys import policy

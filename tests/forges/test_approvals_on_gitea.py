@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.command import gor
 from decision_repo import PROD, abort, lines, manifest, promote
 from gitea_program import GiteaRepository
 from gitops_rollouts.api.names import PROMOTE
@@ -27,7 +30,7 @@ class Shop:
 
     def __init__(self, repository: GiteaRepository, folder: Path) -> None:
         self.repository = repository
-        alice = Key(folder, "alice@example.invalid")
+        self.alice = alice = Key(folder, "alice@example.invalid")
         approvers = frozenset({("bob", ""), ("alice", alice.principal)})
         self.spec = replace(PROD, policy=replace(policy(alice), approvers=approvers))
         forge = repository.forge()
@@ -85,6 +88,24 @@ def test_what_the_forge_merged_counts_in_every_style_by_its_approver(shop: Shop)
         repository.merge_request(number, "alice", style)
         state = shop.read()
         assert (state.approved_through, why(state)) == (gate, ""), style
+    told = verified(shop)
+    assert (told["ok"], [one["why"] for one in told["changes"] if one["why"]]) == (True, ["approved on the forge"] * 4)
+
+
+def verified(shop: Shop) -> dict[str, Any]:
+    """What `gor verify` says that asks the forge with a token."""
+    folder, repository = shop.repository.credentials.parent, shop.repository
+    (folder / "token").write_text(repository.site.people["bot"].token + "\n")
+    (folder / "signers").write_text(f"{shop.alice.line}\n")
+    place = ("--repo", repository.url, "--target", "prod", "--path", "envs/prod", "-o", "json")
+    approvers = ("--forge-approver", "bob", "--forge-approver", f"alice={shop.alice.principal}")
+    trust = ("--allowed-signers", "signers", *approvers)
+    ask = ("--forge-token-file", "token", "--forge", "gitea")
+    done = gor("verify", *place, *trust, *ask, cwd=folder, HOME=str(folder), XDG_CACHE_HOME=str(folder / "cache"))
+    told: dict[str, Any] = json.loads(done.stdout)
+    for one in told["changes"]:
+        one.setdefault("why", "")
+    return told
 
 
 def test_what_nobody_approved_or_its_own_author_did_counts_for_nothing(shop: Shop) -> None:
