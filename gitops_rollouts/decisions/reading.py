@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
@@ -13,32 +13,25 @@ from gitops_rollouts.decisions.before import Before
 from gitops_rollouts.decisions.contents import ContentHistory, Snapshot
 from gitops_rollouts.decisions.forge_merges import Answers
 from gitops_rollouts.decisions.gates import asks_person, is_checked
-from gitops_rollouts.decisions.grammar import Promote, Stable, parse_line
+from gitops_rollouts.decisions.grammar import Abort, Promote, Stable, parse_line
 from gitops_rollouts.decisions.guard import Guard, Judged, Trail, with_kept
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.intent import Base, IntentReader
 from gitops_rollouts.decisions.lines import InForce, judge
 from gitops_rollouts.decisions.neighbour import NeighbourReader, in_turn
+from gitops_rollouts.decisions.origins import Origin, Origins, Wanted
 from gitops_rollouts.decisions.overlay import overlay_path
 from gitops_rollouts.decisions.referred import reference_of, with_template
 from gitops_rollouts.decisions.state import Attempt, InGit, Key, Placement, TargetAt, TargetSpec
 from gitops_rollouts.errors import DecisionError, RefMissing
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.files import below
-from gitops_rollouts.render.objects import Identity, RenderedObject
+from gitops_rollouts.render.objects import Identity, Rendered, RenderedObject
 from gitops_rollouts.render.renderer import Renderer
 
 _HEADS: Final = 6
 """So many commits of a target are kept: what was synced, what the writer saw, and a few between."""
 _FACTS: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The first-parent commit that brought a line in, and its author. Empty where history doesn't tell."""
-
-    commit: str = ""
-    author: str = ""
 
 
 class TargetReader:
@@ -64,7 +57,7 @@ class TargetReader:
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
         self._heads: dict[TargetSpec, OrderedDict[str, TargetAt]] = {}
-        self._origins: OrderedDict[tuple[str, str, str], Origin] = OrderedDict()
+        self._origins = Origins(mirror)
         self._approvals: OrderedDict[tuple[TargetSpec, str, str], frozenset[Key]] = OrderedDict()
 
     def read(
@@ -102,18 +95,7 @@ class TargetReader:
 
     def origin(self, text: str, head: str, paths: Iterable[str]) -> Origin:
         """Who brought a piece of text into these files, or else into any file; cached, for text that stands there."""
-        key = (text, head, "\n".join(paths))
-        with self._guard:
-            if key in self._origins:
-                return self._origins[key]
-        found = self.mirror.history.introduced(text, None, head, paths=_literal(paths), limit=1)
-        found = found or self.mirror.history.introduced(text, None, head, limit=1)
-        origin = Origin(found[0], self.mirror.info(found[0]).author) if found else Origin()
-        with self._guard:
-            self._origins[key] = origin
-            while len(self._origins) > _FACTS:
-                self._origins.popitem(last=False)
-        return origin
+        return self._origins.of(text, head, paths)
 
     def unbroken(self, at: TargetAt, since: str) -> frozenset[Key]:
         """The Rollouts whose (T, S) hasn't changed since a commit (docs/decisions.md §1.1, the ancestor rule)."""
@@ -184,6 +166,7 @@ class TargetReader:
             trails = self.guard.trails(spec, head, spec.policy)
             self.guard.learn(spec, spec.policy, trails, intents)
             follows = base is None or self.guard.follows(base.commit, head)
+        self._learn_origins(spec, head, rendered, base)
         rollouts: dict[Key, InGit] = {}
         workloads = {item.identity: item for item in rendered.objects} if now.refers else {}
         for item in rendered.objects:
@@ -322,10 +305,6 @@ class TargetReader:
     def _placement(
         self, spec: TargetSpec, item: RenderedObject, subject: Subject, annotations: Mapping[str, Any]
     ) -> Placement:
-        try:
-            overlay = overlay_path(subject)
-        except DecisionError:
-            overlay = ""
         path = item.source.path
         why = ""
         sharing = [other.name for other in self._others() if other.name != spec.name and below(path, other.path)]
@@ -335,14 +314,27 @@ class TargetReader:
             why = f"the file is read by GitSync {sharing[0]} too"
         elif any(_is_foreign(value, subject) for value in annotations.values()):
             why = "the file holds another GitSync's line"
-        return Placement(not why, path, overlay, why)
+        return Placement(not why, path, _overlay(subject), why)
+
+    def _learn_origins(self, spec: TargetSpec, head: str, rendered: Rendered, base: TargetAt | None) -> None:
+        """Find where all aborts come from at once, before each of them is asked for."""
+        wanted: list[Wanted] = []
+        for item in rendered.objects:
+            value = (item.raw["metadata"].get("annotations") or {}).get(ABORT) if item.is_rollout else None
+            line = parse_line(ABORT, value) if value is not None else None
+            if isinstance(line, Abort) and line.id:
+                subject = Subject(spec.name, item.namespace, item.name)
+                wanted.append(Wanted(f"id={line.id}", _files(item.source.path, _overlay(subject))))
+        if wanted:
+            follows = base is not None and self.guard.follows(base.commit, head)
+            self._origins.learn(wanted, head, base.commit if base is not None and follows else "")
 
     def _abort_origin(self, lines: InForce, annotations: Mapping[str, Any], head: str, placement: Placement) -> Origin:
         if lines.abort is None:
             return Origin()
         text = f"id={lines.abort.id}" if lines.abort.id else str(annotations.get(ABORT, ""))
-        paths = [path for path in (placement.path, placement.overlay) if path]
-        return self.origin(text, head, paths) if text.strip() else Origin()
+        files = _files(placement.path, placement.overlay)
+        return self.origin(text, head, files) if text.strip() else Origin()
 
 
 def _image(item: RenderedObject, workloads: Mapping[Identity, RenderedObject]) -> str:
@@ -381,5 +373,12 @@ def _still_there(base: TargetAt, now: Snapshot, head: str) -> dict[Key, InGit]:
     }
 
 
-def _literal(paths: Iterable[str]) -> list[str]:
-    return [f":(top,literal){path}" for path in paths]
+def _overlay(subject: Subject) -> str:
+    try:
+        return overlay_path(subject)
+    except DecisionError:
+        return ""
+
+
+def _files(manifest: str, overlay: str) -> tuple[str, ...]:
+    return tuple(path for path in (manifest, overlay) if path)

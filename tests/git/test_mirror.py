@@ -246,6 +246,33 @@ def test_history(remote: Remote, mirror: Mirror) -> None:
     assert history.resolve("f" * 12) is None
 
 
+def test_many_texts_are_looked_for_as_each_by_itself(remote: Remote, mirror: Mirror) -> None:
+    """docs/decisions.md §4: one look into history for all ids finds what git's own finds for each."""
+    ids = ["id=d-aaa", "id=d-bbb", "id=d-ccc", "id=d-a+(b", "id=d-never"]
+    one = remote.put({"a/x": "id=d-aaa\n", "b/y": "nothing\n"})
+    remote.git("checkout", "-q", "-b", "side")
+    remote.write({"a/x": "id=d-aaa\nid=d-bbb\n", "link": "id=d-bbb"})
+    remote.git("checkout", "-q", "main")
+    remote.write({"b/y": "id=d-ccc and id=d-ccc, \\x00 id=d-a+(b\n", ".gitattributes": "b/* -diff\n"})
+    remote.git("merge", "-q", "--no-ff", "-m", "merge", "side")
+    remote.write({"b/y": b"\x00 id=d-ccc once\n", "c/z": "id=d-a+(b\n"})
+    remote.write({"a/x": "id=d-bbb\nid=d-aaa\n"})  # other lines, as often as before
+    remote.write({"a/x": None, "b/w": "id=d-bbb\nid=d-aaa\n"})
+    head = remote.put({"a/x": "id=d-aaab\n"})
+    mirror.fetch("main")
+    history = mirror.history
+    for since, paths in ((None, []), (one, []), (None, ["a"]), (None, ["b/y", "c"]), (head, [])):
+        found = history.introduced_each(ids, since, head, paths=paths)
+        alone = {text: history.introduced(text, since, head, paths=paths) for text in ids}
+        assert {text: [hit.commit for hit in hits] for text, hits in found.items()} == alone
+    moved = history.introduced_each(ids, None, head)["id=d-bbb"][0]
+    assert moved.paths == {"a/x", "b/w"}
+    apart = history.introduced_each(["id=d-bbb", "nothing"], None, head)  # they don't begin alike
+    assert [hit.paths for hit in apart["nothing"]] == [{"b/y"}, {"b/y"}]
+    assert history.introduced_each(["id=d-bbb"], None, head)["id=d-bbb"][0] == moved
+    assert history.introduced_each([], None, head) == {}
+
+
 def test_marks_survive_a_restart(remote: Remote, new_mirror: Callable[..., Mirror]) -> None:
     commit = remote.put({"a": "1\n"})
     mirror = new_mirror()
