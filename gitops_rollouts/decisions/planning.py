@@ -59,10 +59,11 @@ class Planner:
         """Put aborts and records of one target into the draft; requests are planned by `Requests`."""
         planned = Planned()
         entries = [(key, want) for key, want in wanted if not isinstance(want, WantRequest)]
+        made = self._made(at, entries)
         todo: list[tuple[InGit, WantAbort | WantRecord]] = []
         for key, want in entries:
             state = at.rollouts.get(key)
-            settled = self._settled(at, state, want)
+            settled = self._settled(at, state, want, made)
             if settled is None and state is not None:
                 todo.append((state, want))
             elif settled is not None:
@@ -78,8 +79,10 @@ class Planner:
         carry_over(draft, at, [state for state in lost if state.key not in planned.keys], self._reader, planned.notes)
         return planned
 
-    def _settled(self, at: TargetAt, state: InGit | None, want: WantAbort | WantRecord) -> State | None:
-        """What the tree already says of a want; None: it must be written."""
+    def _settled(
+        self, at: TargetAt, state: InGit | None, want: WantAbort | WantRecord, made: frozenset[str]
+    ) -> State | None:
+        """What the tree already says of a want; None: it must be written. ``made``: ids that history has had."""
         if state is None or state.attempt.content != want.attempt.content:
             return "gone"
         if isinstance(want, WantRecord):
@@ -88,15 +91,32 @@ class Planner:
             return "there" if state.recorded else ("gone" if unseen else None)
         if state.abort is not None and not state.dropped:
             return "there"
-        intent = want.attempt.intent
-        since = intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
-        if since is not None and intent != state.attempt.intent:
+        if self._since(at, want) is not None and want.attempt.intent != state.attempt.intent:
             return "gone"  # the attempt ended and the same content came again: what failed was the one before
-        made = self._reader.mirror.introduced(f"id={want.id(state.subject)}", since, at.commit)
-        if not made and want.told:
-            # Git had it under another id: a person's, or that of an earlier attempt, so maybe older than the intent
-            made = self._reader.mirror.introduced(f"id={want.told}", None, at.commit)
-        return "withdrawn" if made else None
+        return "withdrawn" if not made.isdisjoint((want.id(state.subject), want.told)) else None
+
+    def _since(self, at: TargetAt, want: WantAbort) -> str | None:
+        """The commit since which history may have had an abort; None: it may be any."""
+        intent = want.attempt.intent
+        return intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
+
+    def _made(self, at: TargetAt, wanted: Iterable[tuple[Key, Want]]) -> frozenset[str]:
+        """The ids of aborts that have no line and that history has had, by one look for all that began together."""
+        since: dict[str | None, set[str]] = {}
+        told: set[str] = set()
+        for key, want in wanted:
+            state = at.rollouts.get(key)
+            if not isinstance(want, WantAbort) or state is None or state.attempt.content != want.attempt.content:
+                continue
+            if state.abort is None or state.dropped:
+                since.setdefault(self._since(at, want), set()).add(want.id(state.subject))
+                told |= {want.told} - {""}
+        made: set[str] = set()
+        # Git had what was told under another id: a person's, or that of an earlier attempt, so maybe before the intent
+        for commit, ids in [*since.items(), (None, told)]:
+            hits = self._reader.mirror.history.introduced_each({f"id={one}" for one in ids}, commit, at.commit)
+            made |= {one for one in ids if hits[f"id={one}"]}
+        return frozenset(made)
 
     def _put(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort | WantRecord, planned: Planned) -> None:
         if state.blocked:

@@ -258,10 +258,10 @@ class Requests:
         left = {
             key: want
             for key, want in members.items()
-            if key not in covered
-            and (group.target, *key, group.intent, group.gate) not in self._holds
-            and not self._taken_back(at.rollouts[key], group)
+            if key not in covered and (group.target, *key, group.intent, group.gate) not in self._holds
         }
+        for key in self._taken_back([at.rollouts[key] for key in left], group):
+            del left[key]
         if not left:
             self._waiting.pop(group, None)
             return
@@ -322,14 +322,17 @@ class Requests:
             self._mirror.mark(f"{_OPENED}{name}", commit)
         return commit is not None
 
-    def _taken_back(self, state: InGit, group: Group) -> bool:
-        """Whether this very promotion was in the branch before and somebody reverted it: it isn't asked again (R3)."""
-        made = promotion(state, group.gate).id
-        if self._not_made.get(made) != state.head:
-            if self._mirror.introduced(f"id={made}", state.attempt.intent, state.head):
-                return True
-            self._not_made[made] = state.head
-        return False
+    def _taken_back(self, states: Iterable[InGit], group: Group) -> list[Key]:
+        """Those whose very promotion was in the branch before and somebody reverted it: it isn't asked again (R3)."""
+        asked = {promotion(state, group.gate).id: state for state in states}
+        asked = {made: state for made, state in asked.items() if self._not_made.get(made) != state.head}
+        found: list[Key] = []
+        for since, head in {(state.attempt.intent, state.head) for state in asked.values()}:
+            ids = [made for made, state in asked.items() if (state.attempt.intent, state.head) == (since, head)]
+            hits = self._mirror.history.introduced_each((f"id={made}" for made in ids), since, head)
+            found += [asked[made].key for made in ids if hits[f"id={made}"]]
+            self._not_made |= {made: head for made in ids if not hits[f"id={made}"]}
+        return found
 
     def _asks(self, branch: str) -> bool:
         """Whether a request takes up room: one that was closed doesn't."""
