@@ -2,6 +2,7 @@
 
     GorError
     ├── ConfigError            a flag, the config file or a GitSync's spec can't be used
+    │   └── SecretUnusable     the Secret that opens a repository isn't there, or can't be used
     ├── InputError             something that came from Git can't be used
     │   ├── YamlError          a document can't be read
     │   ├── RenderError        a directory can't be turned into objects
@@ -68,6 +69,10 @@ class GorError(Exception):
 
 class ConfigError(GorError):
     """A flag, the config file or a GitSync's spec can't be used."""
+
+
+class SecretUnusable(ConfigError):
+    """The Secret that opens a repository isn't there, or can't be used."""
 
 
 class InputError(GorError):

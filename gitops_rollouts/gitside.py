@@ -51,6 +51,7 @@ from gitops_rollouts.sync.config import put_gitsyncs
 from gitops_rollouts.sync.environments import as_proposals, promotion_of, stored_proposals
 from gitops_rollouts.sync.hints import looks_now
 from gitops_rollouts.sync.live import LiveGitSync, project_gitsync
+from gitops_rollouts.sync.opening import Opening
 from gitops_rollouts.sync.poller import Seen
 from gitops_rollouts.sync.reconcile import GitSyncReconciler
 from gitops_rollouts.sync.repositories import Repositories
@@ -207,7 +208,7 @@ class GitSide:
             self._open[key] = made
         return self._open[key]
 
-    def _opened(self, sync: GitSync, mirror: Mirror, what: TargetSpec) -> None:
+    def _opened(self, sync: GitSync, mirror: Mirror, what: TargetSpec, opening: Opening) -> None:
         name, spec = sync.metadata.name, sync.spec
         promotion = promotion_of(sync, self._known)
         place = self._open[id(mirror), spec.branch]
@@ -221,8 +222,10 @@ class GitSide:
         place.specs[name] = what
         self._gates[name] = gates
         place.beside.open(name, statuses=spec.forge is not None and spec.forge.statuses)
-        forge, write = self.forges.get(name) is not None, spec.write != "none"
-        place.writer.register(WriterTarget(what, write, gates, forge, promotion))
+        troubles = opening.unwritable, opening.forgeless
+        place.writer.register(
+            WriterTarget(what, spec.write != "none", gates, spec.forge is not None, promotion, *troubles)
+        )
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 

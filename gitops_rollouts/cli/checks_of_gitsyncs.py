@@ -26,6 +26,7 @@ _WRITE_REMEDIES: Final = {
     "TargetNameTaken": "give one of the two GitSyncs another name",
     "CircuitOpen": "find out what undoes the engine's commits",
     "PromotionStuck": "see status.proposals; change the image by hand, or put right what it names",
+    "SecretUnusable": "create the Secret that is named there, or correct it",
 }
 """By the reasons of the condition WriteBack."""
 _WAITS: Final = ("RequestsWait", "PromotionStuck")
@@ -45,7 +46,7 @@ async def gitsync_checks(client: Client) -> list[Check]:
     now = datetime.now(UTC)
     found: list[Check] = []
     for sync in sorted(syncs, key=lambda each: each.metadata.name):
-        found += [fetch_check(sync, now), write_check(sync), await _reading_by_me(sync)]
+        found += [fetch_check(sync, now), write_check(sync), *secrets_check(sync), await _reading_by_me(sync)]
     return found
 
 
@@ -58,7 +59,7 @@ def fetch_check(sync: GitSync, now: datetime) -> Check:
     condition = status.condition("Fetched")
     if condition is not None and condition.status == "False":
         remedy = "check spec.repo, spec.branch and the Secret of readSecretRef"
-        if condition.reason == "BadSpec":
+        if condition.reason in ("BadSpec", "SecretUnusable"):
             remedy = "correct what is named there"
         return Check("fail", what, condition.message, remedy)
     if status.last_fetched is None:
@@ -88,6 +89,15 @@ def write_check(sync: GitSync) -> Check:
         remedy = _WRITE_REMEDIES.get(condition.reason, _LASTS)
         return Check("warn" if condition.reason in _WAITS else "fail", what, condition.message, remedy)
     return Check("ok", what, condition.message or "works")
+
+
+def secrets_check(sync: GitSync) -> list[Check]:
+    """Which Secrets can't be used although the rest goes on; nothing if all can."""
+    condition = sync.status.condition("Secrets")
+    if condition is None or condition.status != "False":
+        return []
+    remedy = "create them, or correct them, before gor run starts anew"
+    return [Check("fail", f"GitSync {sync.metadata.name}: Secrets", condition.message, remedy)]
 
 
 async def _reading_by_me(sync: GitSync) -> Check:

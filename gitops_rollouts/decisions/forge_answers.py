@@ -142,7 +142,7 @@ class ForgeAnswers:
         forge = self._forge_of(target)
         try:
             if forge is None:
-                self._failed(key, question, "the GitSync names no forge", 0.0)
+                self._failed(key, question, "there is no forge that can be asked", 0.0)
                 return
             merged = forge.merged_as(commit)
         except ForgeLimited as err:

@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class WriterTarget:
     """A GitSync as far as writing goes. ``write`` False: its remote is only read. ``forge``: it has one, on which its
-    requests are pull requests."""
+    requests are pull requests. ``unwritable``: why it can't be written although it should; ``forgeless``: why its forge
+    can't be asked."""
 
     spec: TargetSpec
     write: bool = True
@@ -40,6 +41,8 @@ class WriterTarget:
     forge: bool = False
     promotion: Promotion | None = None
     """Where its images come from."""
+    unwritable: str = ""
+    forgeless: str = ""
 
 
 @dataclass(frozen=True, slots=True)

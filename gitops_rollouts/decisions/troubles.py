@@ -49,7 +49,7 @@ class Troubles:
             ("Stuck", stuck[0] if stuck else ""),
             self.requests or ("RequestsFailed", ""),
             ("RequestsWait", self.unopened.get(name, "")),
-            ("ForgeFailed", self.forges.get(name, "") if target.forge else ""),
+            ("ForgeFailed", target.forgeless or self.forges.get(name, "") if target.forge else ""),
             ("PromotionStuck", self.proposals.get(name, "") if target.promotion else ""),
         )
         return next((each for each in found if each[1]), None)

@@ -258,7 +258,7 @@ class DecisionWriter:
         return max(soonest, self._not_before) if self._not_before else soonest
 
     def _writable(self) -> list[str]:
-        return [name for name, target in self._targets.items() if target.write]
+        return [name for name, target in self._targets.items() if target.write and not target.unwritable]
 
     def _synced(self, name: str) -> str:
         at = self._board.target(name)
@@ -395,6 +395,8 @@ class DecisionWriter:
         if not target.write:
             text = "decisions stay in the cluster (write: none)"
             return WriteReport(name, True, DISABLED, text, pending, holds, asked)
+        if target.unwritable:
+            return WriteReport(name, False, "SecretUnusable", target.unwritable, pending, holds, asked)
         tripped, problems = self._agenda.tripped(name, now), self._agenda.problems(name)
         trouble = self._troubles.of(target, tripped, problems, self._where(name))
         if trouble is not None:

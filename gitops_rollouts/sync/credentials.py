@@ -14,29 +14,15 @@ from gitops_rollouts.git.address import parse_address
 from gitops_rollouts.git.credentials import MAX_SECRET, Credentials
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.resources import SECRETS, Resource
-from gitops_rollouts.sync.repositories import Remote
 
 SHORTEST_WEBHOOK_SECRET: Final = 16
 
 
-async def read_remote(client: Client, spec: GitSyncSpec, otherwise: Credentials | None) -> Remote:
-    """The address and credentials of a GitSync; ``otherwise``: where it names no Secret.
-
-    Raises `ConfigError` that names the Secret and never its content, `KubeError` if it can't be read.
-    """
-    if not spec.repo:
-        raise ConfigError("spec.repo is empty", remedy="set it to the repository's address")
-    read = await _credentials(client, spec.read_secret_ref) if spec.read_secret_ref else otherwise
-    write = await _credentials(client, spec.write_secret_ref) if spec.write_secret_ref else None
-    return Remote(spec.repo, read, write)
-
-
-async def read_forge(client: Client, spec: GitSyncSpec, remote: Remote) -> ForgeSettings | None:
-    """The forge of a GitSync and what opens it; None if it names none. Raises as `read_remote` does."""
+def forge_of(spec: GitSyncSpec, held: Credentials | None) -> ForgeSettings | None:
+    """The forge of a GitSync, opened with what is ``held``; None if it names none. Raises `ConfigError`."""
     forge = spec.forge
     if forge is None:
         return None
-    held = await _credentials(client, forge.secret_ref) if forge.secret_ref else remote.write or remote.read
     return forge_settings(
         parse_address(spec.repo, allow_file=True),
         forge.kind,
@@ -49,7 +35,7 @@ async def read_forge(client: Client, spec: GitSyncSpec, remote: Remote) -> Forge
 
 
 async def read_webhook_secret(client: Client, reference: SecretRef) -> bytes:
-    """What webhooks are signed with: the key ``secret``, or ``token``. Raises as `read_remote` does."""
+    """What webhooks are signed with: the key ``secret``, or ``token``. Raises as `read_credentials` does."""
     data = await _data(client, reference)
     found = (data.get("secret") or data.get("token") or b"").strip()
     if not SHORTEST_WEBHOOK_SECRET <= len(found) <= MAX_SECRET:
@@ -61,7 +47,9 @@ async def read_webhook_secret(client: Client, reference: SecretRef) -> bytes:
     return found
 
 
-async def _credentials(client: Client, reference: SecretRef) -> Credentials:
+async def read_credentials(client: Client, reference: SecretRef) -> Credentials:
+    """What opens a remote. Raises `ConfigError` that names the Secret and its keys and never its content, `KubeError`
+    if the cluster gives no answer."""
     decoded = await _data(client, reference)
     try:
         return Credentials.from_secret(decoded)
@@ -81,7 +69,7 @@ async def _data(client: Client, reference: SecretRef) -> dict[str, bytes]:
 
 
 async def read_data(client: Client, resource: Resource, reference: SecretRef, where: str) -> dict[str, Any]:
-    """The ``data`` of a Secret or ConfigMap, as stored. ``where``: it, in words. Raises as `read_remote` does."""
+    """The ``data`` of a Secret or ConfigMap, as stored. ``where``: it, in words. Raises as `read_credentials` does."""
     if not reference.name or not reference.namespace:
         raise ConfigError(f"{where}: a reference needs a name and a namespace")
     try:

@@ -16,7 +16,7 @@ from gitops_rollouts.api.status import Condition, status_patch
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
-from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound
+from gitops_rollouts.errors import ConfigError, GorError, KubeError, NotFound, SecretUnusable
 from gitops_rollouts.forges.forge import ForgeSettings
 from gitops_rollouts.git.credentials import Credentials
 from gitops_rollouts.git.repository import Mirror
@@ -27,17 +27,18 @@ from gitops_rollouts.kube.resources import GITSYNCS
 from gitops_rollouts.render.objects import Identity
 from gitops_rollouts.render.renderer import Renderer
 from gitops_rollouts.sync.apply import Applier
-from gitops_rollouts.sync.credentials import read_forge, read_remote
 from gitops_rollouts.sync.environments import first_of
 from gitops_rollouts.sync.inventory import Claims, Entry, parse_inventory, written
 from gitops_rollouts.sync.live import LiveGitSync, project_gitsync
 from gitops_rollouts.sync.memory import Memory
+from gitops_rollouts.sync.opening import Opener, Opening
 from gitops_rollouts.sync.order import removal_order
-from gitops_rollouts.sync.policy import read_policy, read_signing_key, refuse_own_keys
+from gitops_rollouts.sync.policy import read_policy, refuse_own_keys
 from gitops_rollouts.sync.poller import Clock, Poller, Seen
 from gitops_rollouts.sync.prune import may_delete
 from gitops_rollouts.sync.removal import Remover
 from gitops_rollouts.sync.repositories import Remote, Repositories
+from gitops_rollouts.sync.rest import show_at_rest
 from gitops_rollouts.sync.source import Cached, Reader, Source
 from gitops_rollouts.sync.status import Facts, compose, worth_writing
 from gitops_rollouts.sync.tree_pass import FULL_PASS, Cluster, TreePass
@@ -57,6 +58,8 @@ class _Target:
     """What this process holds of one GitSync."""
 
     uid: str
+    opener: Opener
+    opening: Opening | None = None
     memory: Memory = field(default_factory=Memory)
     mirror: Mirror | None = None
     reader: Reader | None = None
@@ -75,9 +78,10 @@ class GitSyncReconciler:
     """Belongs to one event loop. ``wake`` is called with a GitSync's name when it should be reconciled.
 
     ``reader`` makes the reader of a mirror's branch. For the decision writer: ``opened`` is told in each pass that has
-    a mirror, ``signs`` with which private key it signs (it may block, and raise `ConfigError`), ``forge`` on which
-    forge the repository is, ``closed`` when there is none any more, ``looked`` of each answer of the remote.
-    ``stamped``: what the stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout as an informer has it;
+    a mirror, and with what it was opened; ``signs`` with which private key it signs (it may block, and raise
+    `ConfigError`), ``forge`` on which forge the repository is, ``closed`` when there is none any more, ``looked`` of
+    each answer of the remote. ``stamped``: what the stamps of a GitSync's live Rollouts say; ``cached``: a live Rollout
+    as an informer has it;
     ``known``: a GitSync.
     """
 
@@ -94,7 +98,7 @@ class GitSyncReconciler:
         wake: Callable[[str], None],
         *,
         credentials: Credentials | None = None,
-        opened: Callable[[GitSync, Mirror, TargetSpec], None] | None = None,
+        opened: Callable[[GitSync, Mirror, TargetSpec, Opening], None] | None = None,
         signs: Callable[[str, str | None], None] = lambda name, key: None,
         forge: Callable[[str, ForgeSettings | None], None] = lambda name, settings: None,
         closed: Callable[[str], None] = lambda name: None,
@@ -179,7 +183,8 @@ class GitSyncReconciler:
             await self.gone(name)  # deleted and made anew before anybody looked
             target = None
         if target is None:
-            target = self._targets[name] = _Target(sync.metadata.uid)
+            opener = Opener(self._client, self._credentials, lambda key: self._signs(name, key))
+            target = self._targets[name] = _Target(sync.metadata.uid, opener)
             target.memory.inventory = parse_inventory(sync.status.inventory)
         if target.written is not None and target.written.version > live.version:
             live = target.written  # the cache is older than what was written
@@ -194,6 +199,10 @@ class GitSyncReconciler:
             return None
         try:
             source = await self._open(sync, target)
+        except SecretUnusable as err:
+            self._close(name, target)
+            await self._rest(live, target, err)
+            return _SHORTEST_RETRY
         except (ConfigError, ValueError) as err:
             self._close(name, target)
             error = err if isinstance(err, GorError) else ConfigError(str(err), remedy="correct the spec")
@@ -235,9 +244,9 @@ class GitSyncReconciler:
             return interval  # what applies may come any time
         full = target.memory.full_pass_at
         again = max(full - now, timedelta(0)) if full is not None else None
-        if _names_keys(sync) or sync.spec.after or sync.spec.promotion:  # nobody watches that object
-            return min(again, _CREDENTIALS_FOR) if again is not None else _CREDENTIALS_FOR
-        return again
+        unwatched = _names_keys(sync) or sync.spec.after or sync.spec.promotion  # nobody watches that object
+        soon = _lasts(target) if unwatched or _lasts(target) < _CREDENTIALS_FOR else again
+        return min(again, soon) if again is not None and soon is not None else soon
 
     async def gone(self, name: str) -> None:
         """The GitSync object doesn't exist any more. What it applied stays, no longer Git's."""
@@ -266,44 +275,43 @@ class GitSyncReconciler:
         """Mirror, reader and polling of a GitSync. Raises `ConfigError`, ValueError for a bad duration, `KubeError`."""
         name, spec, now = sync.metadata.name, sync.spec, self._clock()
         interval, target.staleness = spec.interval_duration(), spec.staleness_duration()
-        own = (spec.read_secret_ref, spec.write_secret_ref, spec.signing_secret_ref)
+        own = (spec.read_secret_ref, spec.write_secret_ref, spec.signing_secret_ref, spec.webhook_secret_ref)
         secrets = (*own, spec.forge.secret_ref if spec.forge else None)
         wanted = (spec.repo, spec.branch, *own, spec.forge, spec.authority)
         has_secret = any(secrets) or _names_keys(sync)
-        due = target.opened_at is None or (has_secret and now - target.opened_at >= _CREDENTIALS_FOR)
-        if target.mirror is None or target.reader is None or target.opened_for != wanted or due:
-            remote = await read_remote(self._client, spec, self._credentials)
+        due = target.opened_at is None or (has_secret and now - target.opened_at >= _lasts(target))
+        opening = target.opening
+        if opening is None or target.mirror is None or target.reader is None or target.opened_for != wanted or due:
             refuse_own_keys(sync, target.memory.inventory)
             target.policy = await read_policy(self._client, spec)
-            await asyncio.to_thread(self._signs, name, await read_signing_key(self._client, spec))
-            await self._open_forge(sync, remote, known=target.mirror is not None and target.opened_for == wanted)
-            mirror = self._repositories.mirror(name, remote)
+            opening = target.opening = await target.opener.open(spec)
+            self._forge(name, opening.forge)
+            mirror = self._repositories.mirror(name, opening.remote)
             target.mirror, target.reader = mirror, self._make_reader(mirror, self._cluster.renderer, spec.branch)
             target.opened_for, target.opened_at = wanted, now
-        after = first_of(sync, self._known)
-        what = TargetSpec(name, spec.branch, spec.path, spec.target_namespace, target.policy, after)
+        what = self._spec_of(sync, target)
         if self._opened is not None:
-            self._opened(sync, target.mirror, what)
+            self._opened(sync, target.mirror, what, opening)
         self.poller.watch(name, target.mirror, spec.branch, interval)
         return Source(what, target.mirror, target.reader, lambda: self._stamped(name), self._cached)
 
-    async def _open_forge(self, sync: GitSync, remote: Remote, *, known: bool) -> None:
-        """``known``: it was opened as it is now. Then Git goes on without its Secret, which may be on its way."""
-        try:
-            settings = await read_forge(self._client, sync.spec, remote)
-        except ConfigError as err:
-            if not known:
-                raise
-            log.warning("the forge's token can't be read: the last one stays", gitsync=sync.metadata.name, why=str(err))
-            return
-        self._forge(sync.metadata.name, settings)
+    def _spec_of(self, sync: GitSync, target: _Target) -> TargetSpec:
+        spec, after = sync.spec, first_of(sync, self._known)
+        return TargetSpec(sync.metadata.name, spec.branch, spec.path, spec.target_namespace, target.policy, after)
+
+    async def _rest(self, live: LiveGitSync, target: _Target, err: GorError) -> None:
+        sync, name = live.sync, live.sync.metadata.name
+        mirror = self._repositories.mirror(name, Remote(sync.spec.repo))
+        what = self._spec_of(sync, target)
+        await show_at_rest(self._cluster, mirror, sync, what, lambda: self._stamped(name), self._clock())
+        await self._write(live, target, Facts(Seen(error=err, asked=True)))
 
     def _close(self, name: str, target: _Target | None) -> None:
         """Stop to poll and to write."""
         self.poller.forget(name)
         self._closed(name)
         if target is not None:
-            target.mirror = target.reader = None
+            target.mirror = target.reader = target.opening = None
 
     def _touched(self, name: str, at: datetime) -> None:
         """The remote answered: what the board shows is as fresh as the question, if it could be read."""
@@ -332,6 +340,7 @@ class GitSyncReconciler:
     async def _write(self, live: LiveGitSync, target: _Target, facts: Facts) -> None:
         facts = replace(facts, write_back=target.write_back, holds=target.holds)
         facts = replace(facts, requests=target.requests, proposals=target.proposals)
+        facts = replace(facts, secrets=target.opening.troubles if target.opening is not None else None)
         new = compose(live.sync, facts, self._clock())
         if worth_writing(live.sync.status, new):
             await self._patch_status(live, target, encode_gitsync_status(new))
@@ -385,6 +394,11 @@ class GitSyncReconciler:
                 await self._write(live, target, facts)
                 raise KubeError(removal.problems[0].message)
         await self._set_finalizers(live, [one for one in live.finalizers if one != FINALIZER])
+
+
+def _lasts(target: _Target) -> timedelta:
+    """How long what was read of Secrets is good."""
+    return _SHORTEST_RETRY if target.opening is not None and target.opening.troubles else _CREDENTIALS_FOR
 
 
 def _names_keys(sync: GitSync) -> bool:

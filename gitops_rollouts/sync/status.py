@@ -11,7 +11,7 @@ from gitops_rollouts.api import gitsync as api
 from gitops_rollouts.api.gitsync import GitSync, GitSyncStatus
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.status import Condition
-from gitops_rollouts.errors import GorError
+from gitops_rollouts.errors import GorError, SecretUnusable
 from gitops_rollouts.render.objects import Identity, Problem
 from gitops_rollouts.sync.inventory import Entry, written
 from gitops_rollouts.sync.poller import Seen
@@ -25,7 +25,8 @@ READY, FETCHED, RENDERED, APPLIED, PRUNED, WRITE_BACK = (
     "Pruned",
     "WriteBack",
 )
-_ORDER: Final = (READY, FETCHED, RENDERED, APPLIED, PRUNED, WRITE_BACK)
+SECRETS: Final = "Secrets"
+_ORDER: Final = (READY, FETCHED, RENDERED, APPLIED, PRUNED, WRITE_BACK, SECRETS)
 REFRESH: Final = timedelta(seconds=60)
 """``lastFetched`` alone is written no more often than this: an answer with nothing new is no news."""
 _MAX_TEXT: Final = 1000
@@ -53,6 +54,8 @@ class Facts:
     inventory: Mapping[Identity, Entry] | None = None
     complete: bool = False
     """Everything of the commit is in the cluster."""
+    secrets: tuple[str, ...] | None = None
+    """Which Secrets can't be used while the rest goes on, and what became of it; None: they weren't looked at."""
     write_back: Condition | None = None
     holds: tuple[api.Hold, ...] | None = None
     requests: tuple[api.OpenRequest, ...] | None = None
@@ -114,6 +117,10 @@ def _conditions(sync: GitSync, facts: Facts) -> Iterable[Condition]:
         parts += [_applied(sync, facts), _pruned(facts)]
     if facts.write_back is not None:
         yield facts.write_back
+    if facts.secrets:
+        yield _condition(SECRETS, "False", SecretUnusable.__name__, "; ".join(facts.secrets))
+    elif facts.secrets is not None and sync.status.condition(SECRETS) is not None:
+        yield _condition(SECRETS, "True", "Usable", "every Secret that is named can be used")
     yield from parts
     yield _ready(sync, facts, parts)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
-from gitops_rollouts.cli.checks_of_gitsyncs import fetch_check, write_check
+from gitops_rollouts.cli.checks_of_gitsyncs import fetch_check, secrets_check, write_check
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -47,3 +47,11 @@ def test_a_spec_that_cant_be_used_isnt_a_matter_of_the_credential(reason: str, r
     check = fetch_check(sync("Fetched", "False", reason, "no allowed signer is called 'bob'"), NOW)
     assert check.verdict == "fail"
     assert remedy in check.remedy
+
+
+def test_a_secret_that_is_gone_is_told_although_all_goes_on() -> None:
+    """docs/gitsync.md "Secrets that are missing"."""
+    (check,) = secrets_check(sync("Secrets", "False", "SecretUnusable", "the Secret ops/git doesn't exist"))
+    assert (check.verdict, "ops/git" in check.found) == ("fail", True)
+    assert secrets_check(sync("Secrets", "True", "Usable", "every Secret can be used")) == []
+    assert secrets_check(parse_gitsync({"metadata": {"name": "prod"}})) == []

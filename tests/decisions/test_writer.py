@@ -16,6 +16,7 @@ from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.holds import Hold
 from gitops_rollouts.decisions.request_view import Standing
+from gitops_rollouts.decisions.round import WriterTarget
 from gitops_rollouts.decisions.state import InGit, TargetSpec
 from gitops_rollouts.decisions.wants import WantAbort, WantRecord, WantRequest
 from gitops_rollouts.errors import GitUnreachable
@@ -446,6 +447,22 @@ async def test_a_remote_that_is_only_read(remote: Remote, mirror: Mirror) -> Non
     await engine.settle()
     assert engine.pushed == []
     assert (engine.reason, engine.reports[-1].ok) == ("Disabled", True)
+
+
+async def test_without_its_secrets_nothing_is_written_and_why_is_told(remote: Remote, mirror: Mirror) -> None:
+    """docs/gitsync.md "Secrets that are missing". Once they are back what waited is written."""
+    engine = Engine(mirror, unwritable="spec.signingSecretRef: the Secret ops/signing doesn't exist")
+    engine.want(an_abort(deployed(remote, engine)))
+    await engine.settle()
+    assert engine.pushed == []
+    assert (engine.reason, engine.reports[-1].ok) == ("SecretUnusable", False)
+    assert "ops/signing" in engine.reports[-1].message
+    engine.writer.register(WriterTarget(engine.specs[0]))
+    await engine.settle()
+    assert len(engine.pushed) == 1
+    assert engine.reason == "Ready"
+    engine.writer.register(WriterTarget(engine.specs[0], forge=True, forgeless="spec.forge.secretRef: gone"))
+    assert (engine.reason, engine.reports[-1].ok) == ("ForgeFailed", False)
 
 
 async def test_records_wait_until_the_target_is_at_rest(remote: Remote, engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -210,6 +210,66 @@ async def test_credentials_come_from_a_secret(bench: Bench, git_server: GitServe
         return await bench.config("a") is not None
 
     await eventually(applied, what=f"the object: {await bench.status(name)}")
+    assert git_server.password not in str(await bench.status(name))
+
+
+async def test_a_secret_that_is_gone_stops_nothing_until_a_restart_and_then_all_rests(
+    bench: Bench, git_server: GitServer, namespace: str
+) -> None:
+    """docs/gitsync.md "Secrets that are missing"."""
+    git_server.user, git_server.password = "reader", "hush-hush"
+    url = git_server.create_repository("guarded")
+
+    def push(tag: str, **more: str | None) -> None:
+        bench.remote.put({"envs/prod/web.yaml": bench.manifest(tag), **{f"envs/prod/{k}.yaml": more[k] for k in more}})
+        bench.remote.git("push", "-q", str(git_server.path("guarded")), "HEAD:main")
+
+    push("v1", a=bench.config_map("a"))
+    named = {"name": "git", "namespace": namespace}
+    content = {"username": git_server.user, "password": git_server.password}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": named, "stringData": content}
+    await bench.client.create(SECRETS, namespace, secret)
+    name = await bench.sync(repo=url, readSecretRef=named, interval="1s", prune=True)
+
+    async def says(kind: str, status: str, part: str) -> bool:
+        found = await bench.condition(name, kind)
+        return found.get("status") == status and part in found["message"]
+
+    async def waits(kind: str, status: str, part: str) -> None:
+        await eventually(lambda: says(kind, status, part), what=f"{kind} {part!r}: {await bench.status(name)}")
+
+    await waits("Ready", "True", "is what runs")
+    await bench.client.delete(SECRETS, namespace, "git")
+    bench.ahead += timedelta(minutes=2)
+    bench.queue.add(name)
+    await waits("Secrets", "False", f"spec.readSecretRef: the Secret {namespace}/git doesn't exist")
+    push("v2", a=None)
+
+    async def second() -> bool:
+        return await image(bench) == "web:v2" and await bench.config("a") is None
+
+    await eventually(second, what=f"v2 with what was read: {await bench.status(name)}")
+    await waits("Ready", "True", "is what runs")
+
+    await bench.stop()  # a process that starts now has nothing that opens the repository
+    await bench.start()
+    await waits("Ready", "False", "nothing is pruned")
+    await waits("Fetched", "False", f"the Secret {namespace}/git doesn't exist")
+
+    async def shown() -> bool:
+        return bench.board.get(namespace, "web") is not None
+
+    await eventually(shown, what="what was applied last, on the board")
+    assert bench.board.fetched_at(name) == datetime(1970, 1, 1, tzinfo=UTC), "nothing moves forward"
+    push("v3")
+    await bench.client.create(SECRETS, namespace, secret)
+    bench.queue.add(name)
+
+    async def third() -> bool:
+        return await image(bench) == "web:v3"
+
+    await eventually(third, what=f"v3: {await bench.status(name)}")
+    await waits("Secrets", "True", "can be used")
     assert git_server.password not in str(await bench.status(name))
 
 
