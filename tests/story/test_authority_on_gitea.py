@@ -28,6 +28,20 @@ class Guarded(GiteaLoop):
 
     key: GpgKey
 
+    def put_signing_key(self) -> None:
+        data = {"gpg-private-key": base64.b64encode(self.key.private.encode()).decode()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "signing"}, "data": data}
+        self.cluster.create(f"/api/v1/namespaces/{self.namespace}/secrets", secret)
+
+    def wait_writing(self, status: str, part: str = "") -> None:
+        def said() -> bool:
+            found = self.sync()["status"].get("conditions", ())
+            return any(
+                one["type"] == "WriteBack" and one["status"] == status and part in one["message"] for one in found
+            )
+
+        wait_until(said, lambda: f"WriteBack {status} {part}: {self.sync()['status']}")
+
     def merge_own(self, branch: str, approved_by: str = "") -> str:
         """Alice opens a request for what she has in her clone, and merges it."""
         self.git("push", "-q", "--force", "origin", f"HEAD:refs/heads/{branch}")
@@ -56,9 +70,7 @@ def guarded(
 ) -> Iterator[Guarded]:
     made = Guarded(reader, kubeconfig, gitea_repository, namespace, tmp_path)
     made.key = gpg_keys("engine@x")
-    data = {"gpg-private-key": base64.b64encode(made.key.private.encode()).decode()}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "signing"}, "data": data}
-    reader.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
+    made.put_signing_key()
     made.start()
     made.create_sync(
         signingSecretRef={"name": "signing", "namespace": namespace},
@@ -95,12 +107,19 @@ def test_what_bob_approved_counts_what_nobody_approved_doesnt_and_a_kill_moves_n
     assert loop.pods_by_image() == {"v1": 2, "v2": 3}
     assert loop.problems() == ""
 
-    # a process that begins afresh knows of no approval until Gitea has told it: nothing moves meanwhile
+    # a process that begins afresh knows of no approval until Gitea has told it, and meanwhile nothing moves or is written;
+    # without the key that signs it reads and asks all the same, and commits nothing unsigned
     number = loop.request_of_gate(3)["number"]
     loop.stop(signal.SIGKILL)
+    secret = f"/api/v1/namespaces/{loop.namespace}/secrets/signing"
+    loop.cluster.delete(secret)
     loop.start()
     loop.settled(seconds=8)
+    loop.wait_writing("False", f"the Secret {loop.namespace}/signing doesn't exist")
+    loop.settled(seconds=2)
     assert (loop.status()["currentStepIndex"], loop.pods_by_image()) == (3, {"v1": 2, "v2": 3})
+    loop.put_signing_key()
+    loop.wait_writing("True")
 
     # approved by nobody: shown, and ignored; the gate before goes on being approved by nothing in Git any more
     merged = loop.forge.merge_request(number, by="alice", style="squash")
