@@ -19,6 +19,7 @@ import structlog
 from gitops_rollouts.errors import ForgeLimited, GorError
 from gitops_rollouts.forges.forge import Forge, Merged
 from gitops_rollouts.forges.threads import FORGE_THREADS
+from gitops_rollouts.tasks import cancel
 
 _REMEMBERED: Final = 4096
 _AT_ONCE: Final = 4
@@ -67,6 +68,7 @@ class ForgeAnswers:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
+        self._busy: dict[int, asyncio.Task[None]] = {}
 
     def ask(self, target: str, commit: str) -> Answer:
         """Which merged request became a commit of the target's branch, as far as it is known now. Never waits."""
@@ -98,28 +100,53 @@ class ForgeAnswers:
     async def run(self) -> None:
         """Put questions until cancelled."""
         self._loop = asyncio.get_running_loop()
-        while True:
-            self._wake.clear()
-            wait = await self.put_due()
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._wake.clear()
+                self._begin()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), self._pause())
+                except TimeoutError:
+                    continue
+        finally:
+            await cancel(list(self._busy.values()))
 
     async def put_due(self) -> float | None:
-        """Put every question that is due; returns in how many seconds the next one is, None: there is none."""
-        now = self._monotonic()
-        with self._lock:
-            due = [(key, question) for key, question in self._questions.items() if question.due <= now]
-        lanes: dict[int, list[tuple[tuple[str, str], _Question]]] = {}
-        for key, question in sorted(due, key=lambda each: each[1].answer.known):  # somebody waits for the others
-            lanes.setdefault(id(self._forge_of(key[0])), []).append((key, question))
-        await asyncio.gather(*map(self._put_to_one, lanes.values()))
-        with self._lock:
-            soonest = min((question.due for question in self._questions.values()), default=float("inf"))
-        return max(0.0, soonest - self._monotonic()) if soonest != float("inf") else None
+        """Put every question that is due, and wait for that; returns in how many seconds the next one is, None: there
+        is none."""
+        await asyncio.gather(*self._begin())
+        return self._pause()
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> list[asyncio.Task[None]]:
+        """Begin to put what is due to every forge that isn't asked already: none waits for another."""
+        now = self._monotonic()
+        self._busy = {key: task for key, task in self._busy.items() if not task.done()}
+        begun: list[asyncio.Task[None]] = []
+        for lane, questions in self._lanes(lambda question: question.due <= now).items():
+            questions.sort(key=lambda each: each[1].answer.known)  # somebody waits for the others
+            task = self._busy[lane] = asyncio.create_task(self._put_to_one(questions), name="questions to a forge")
+            task.add_done_callback(lambda _: self._wake.set())
+            begun.append(task)
+        return begun
+
+    def _pause(self) -> float | None:
+        """Seconds until the next question; None: there is none, or somebody will wake us."""
+        lanes = self._lanes(lambda question: question.due != float("inf"))
+        soonest = min((question.due for lane in lanes.values() for _, question in lane), default=None)
+        return max(0.0, soonest - self._monotonic()) if soonest is not None else None
+
+    def _lanes(self, which: Callable[[_Question], bool]) -> dict[int, list[tuple[tuple[str, str], _Question]]]:
+        """Questions by forge, of the forges that aren't asked just now."""
+        with self._lock:
+            wanted = [(key, question) for key, question in self._questions.items() if which(question)]
+        lanes: dict[int, list[tuple[tuple[str, str], _Question]]] = {}
+        for key, question in wanted:
+            lane = id(self._forge_of(key[0]))
+            if lane not in self._busy or self._busy[lane].done():
+                lanes.setdefault(lane, []).append((key, question))
+        return lanes
 
     async def _put_to_one(self, questions: Sequence[tuple[tuple[str, str], _Question]]) -> None:
         """Questions to one forge. Once it fails the rest waits for another time, and holds nobody up for long."""

@@ -1,7 +1,8 @@
 """Keeps the pull requests of a repository's branch in line with what the writer says stands as a request.
 
-A loop of its own beside the writer, so that a forge that is slow or away never delays a commit. Belongs to the event
-loop; calls run in threads, one at a time for each forge. Nothing here is durable. Source: docs/decisions.md §2, §7.
+A loop of its own beside the writer, so that a forge that is slow or away never delays a commit, nor another forge.
+Belongs to the event loop; calls run in threads, one at a time for each forge. Nothing here is durable.
+Source: docs/decisions.md §2, §7.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class _Lane:
     trouble: str = ""
     problems: Mapping[str, str] = field(default_factory=dict)
     standings: dict[str, Standing] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A look is under way."""
+        return self.task is not None and not self.task.done()
 
 
 class PullRequests:
@@ -97,24 +104,46 @@ class PullRequests:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set and the calls under way are over."""
         self._stop = stop
-        await outliving("pull requests", self._turn, stop)
+        try:
+            await outliving("pull requests", self._turn, stop)
+            if busy := self._busy():
+                await asyncio.wait(busy)
+        finally:
+            for task in self._busy():
+                task.cancel()
 
     async def _turn(self, stopping: asyncio.Future[object]) -> None:
         self._wake.clear()
-        await self.step()
+        self._begin()
         await woken(self._wake, stopping, self._pause())
 
     async def step(self) -> None:
-        """Look at every forge that is due. Never raises: a failure is told and tried again."""
-        now = self._clock()
-        used = {id(forge) for name in self._views if (forge := self._forge_of(name)) is not None}
-        self._lanes = {key: lane for key, lane in self._lanes.items() if key in used}
-        due = [
-            lane for lane in self._lanes.values() if lane.due and (lane.not_before is None or lane.not_before <= now)
-        ]
-        await asyncio.gather(*(self._look(lane, now) for lane in due))
+        """Look at every forge that is due, and wait for that. A failure is told and tried again."""
+        await asyncio.gather(*self._begin())
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> list[asyncio.Task[None]]:
+        """Begin to look at every forge that is due and isn't looked at already: none waits for another."""
+        now = self._clock()
+        used = {id(forge) for name in self._views if (forge := self._forge_of(name)) is not None}
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key in used or lane.busy}
+        begun: list[asyncio.Task[None]] = []
+        for key, lane in self._lanes.items():
+            ready = lane.not_before is None or lane.not_before <= now
+            if key in used and lane.due and ready and not lane.busy:
+                lane.task = asyncio.create_task(self._look(lane, now), name=f"requests on {lane.forge.title}")
+                lane.task.add_done_callback(self._ended)
+                begun.append(lane.task)
+        return begun
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("what a forge shows could not be told", error=repr(error))
+
+    def _busy(self) -> list[asyncio.Task[None]]:
+        return [lane.task for lane in self._lanes.values() if lane.task is not None and lane.busy]
 
     def _lane(self, target: str) -> _Lane | None:
         forge = self._forge_of(target)
@@ -131,7 +160,8 @@ class PullRequests:
     def _pause(self) -> float | None:
         """Seconds until a forge that failed is asked again; None: somebody will wake us."""
         now = self._clock()
-        times = [max((lane.not_before or now) - now, timedelta()) for lane in self._lanes.values() if lane.due]
+        due = (lane for lane in self._lanes.values() if lane.due and not lane.busy)
+        times = [max((lane.not_before or now) - now, timedelta()) for lane in due]
         return min(times).total_seconds() if times else None
 
     async def _look(self, lane: _Lane, now: datetime) -> None:
@@ -141,12 +171,12 @@ class PullRequests:
         try:
             looked = await FORGE_THREADS.run(lane.round.look, views, now)
         except GorError as err:
-            self._failed(lane, err, now)
+            self._failed(lane, err, self._clock())
         except Exception as err:  # the loop of all GitSyncs of a branch never ends by one surprise
             log.exception("a look at a forge failed")
-            self._failed(lane, GorError(f"an unexpected {type(err).__name__}, see the log"), now)
+            self._failed(lane, GorError(f"an unexpected {type(err).__name__}, see the log"), self._clock())
         else:
-            self._succeeded(lane, looked, views, now)
+            self._succeeded(lane, looked, views, self._clock())
         for name in targets:
             branches = {view.branch for view in self._views.get(name, ())}
             shown = {branch: standing for branch, standing in lane.standings.items() if branch in branches}

@@ -6,7 +6,9 @@ The forge is a double that says what it is told to; what real ones say is tested
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +26,9 @@ from gitops_rollouts.forges.forge import Forge, ForgeSettings, Merged
 from gitops_rollouts.forges.pool import Forges
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer
+from gitops_rollouts.tasks import cancel
 from ssh_keys import Key, policy
+from waiting import eventually
 
 WEB_YAML = "envs/prod/web.yaml"
 KEY = ("shop", "web")
@@ -375,3 +379,32 @@ async def test_what_another_forge_said_counts_no_more() -> None:
     answers.forget("prod")
     assert not answers.ask("prod", "a").known
     assert answers.news("prod") != before
+
+
+async def test_a_forge_that_hangs_keeps_no_other_one_from_being_asked() -> None:
+    """§6: every GitSync's promotions wait for its own forge alone."""
+    hung, well, release = Told(), Told(), threading.Event()
+    answer = hung.merged_as
+
+    def hang(commit: str) -> Merged | None:
+        assert release.wait(60)
+        return answer(commit)
+
+    hung.merged_as = hang  # type: ignore[method-assign]
+    found = Merged(1, "", "a", "b", frozenset(), "main", "c" * 40, "c" * 40)
+    well.merged = dict.fromkeys(("1" * 40, "2" * 40), found)
+    answers = ForgeAnswers(lambda target: cast("Forge", {"hung": hung, "well": well}[target]))
+    answers.ask("hung", "1" * 40)
+    answers.ask("well", "1" * 40)
+    running = asyncio.create_task(answers.run())
+
+    async def known(target: str, commit: str) -> bool:
+        return answers.ask(target, commit).known
+
+    for commit in ("1" * 40, "2" * 40):  # one that was there before, and one that comes while the other forge hangs
+        await eventually(partial(known, "well", commit), what=commit)
+    assert not answers.ask("hung", "1" * 40).known
+    hung.merged["1" * 40] = found
+    release.set()
+    await eventually(partial(known, "hung", "1" * 40), what="the one that hung")
+    await cancel([running])

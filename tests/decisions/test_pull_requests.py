@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from decision_engine import KEY, WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
+from gitops_rollouts.decisions.pull_requests import PullRequests
 from gitops_rollouts.decisions.wants import WantAbort
 from gitops_rollouts.errors import ForgeDenied, ForgeLimited
 from gitops_rollouts.forges.forge import PullRequest
@@ -425,3 +427,44 @@ async def test_a_forge_that_has_its_fill_is_asked_again_when_it_says(keeping: Ke
         keeping.pulls._failed(lane, ForgeLimited("too many", retry_after=3.0), keeping.engine.now)
     assert lane.not_before is not None
     assert lane.not_before - keeping.engine.now <= timedelta(seconds=3)
+
+
+async def test_a_forge_that_hangs_delays_no_other_one(keeping: Keeping) -> None:
+    """§2: GitSyncs of one branch may be on several forges. The one that hangs isn't asked twice at once."""
+    await keeping.poll()
+    views = keeping.pulls._views["prod"]
+    hung, release = ForgeDouble(keeping.remote), threading.Event()
+    answer, asked = hung.open_requests, list[str]()
+
+    def hang(base: str, prefix: str) -> Sequence[PullRequest]:
+        asked.append(base)
+        assert release.wait(60)
+        return answer(base, prefix)
+
+    hung.open_requests = hang  # type: ignore[method-assign]
+    forges, told = {"prod": keeping.forge, "stage": hung}, Counter[str]()
+    pulls = PullRequests(
+        *(keeping.engine.mirror, "main", forges.get, lambda: keeping.engine.now),  # type: ignore[arg-type]
+        tell=lambda target, standings, trouble: told.update([target] if standings else []),
+    )
+    for target in ("stage", "prod"):
+        pulls.show(target, views)
+    stop = asyncio.Event()
+    running = asyncio.create_task(pulls.run(stop))
+    for count in (1, 2, 3):
+
+        async def shown(count: int = count) -> bool:
+            return told["prod"] == count
+
+        await eventually(shown, what="the forge that answers")
+        for target in forges:
+            pulls.look(target)
+    assert (asked, told["stage"]) == (["main"], 0)
+    release.set()
+
+    async def at_last() -> bool:
+        return told["stage"] > 0
+
+    await eventually(at_last, what="the forge that hung")
+    stop.set()
+    await asyncio.wait_for(running, 30)

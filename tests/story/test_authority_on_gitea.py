@@ -107,7 +107,7 @@ def test_what_bob_approved_counts_what_nobody_approved_doesnt_and_a_kill_moves_n
     assert loop.pods_by_image() == {"v1": 2, "v2": 3}
     assert loop.problems() == ""
 
-    # a process that begins afresh knows of no approval until Gitea has told it, and meanwhile nothing moves or is written;
+    # a process that begins afresh knows of no approval until Gitea has told it: nothing moves or is written meanwhile;
     # without the key that signs it reads and asks all the same, and commits nothing unsigned
     number = loop.request_of_gate(3)["number"]
     loop.stop(signal.SIGKILL)
