@@ -8,8 +8,8 @@ from typing import Any
 from decision_repo import PROD, Reading
 from git_remote import BOT
 from gitops_rollouts.decisions.board import Board
+from gitops_rollouts.decisions.gathering import RequestSettings
 from gitops_rollouts.decisions.request_view import RequestView
-from gitops_rollouts.decisions.requests import RequestSettings
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import InGit, TargetAt
 from gitops_rollouts.decisions.wants import Want

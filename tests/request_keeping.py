@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from decision_engine import WEB_YAML, Engine
+from decision_repo import PROD
 from git_remote import Remote
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.decisions.pull_requests import PullRequests
 from gitops_rollouts.decisions.round import WriterTarget
-from gitops_rollouts.decisions.state import InGit
+from gitops_rollouts.decisions.state import InGit, TargetSpec
 from gitops_rollouts.decisions.wants import WantRequest
 from gitops_rollouts.git.repository import Mirror
 
@@ -21,8 +22,11 @@ GOOD = Evidence("success-rate", "Successful", "a-run", 5, value="0.99", success=
 class Keeping:
     """It may die and come back, with its mirror or without. ``forge``: any, or a stand-in for one."""
 
-    def __init__(self, remote: Remote, new_mirror: Callable[..., Mirror], forge: Any) -> None:
+    def __init__(
+        self, remote: Remote, new_mirror: Callable[..., Mirror], forge: Any, specs: Sequence[TargetSpec] = (PROD,)
+    ) -> None:
         self.remote = remote
+        self.specs = specs
         self.forge = forge
         self._new_mirror = new_mirror
         self._lives = 0
@@ -32,28 +36,35 @@ class Keeping:
     def begin(self, *, wiped: bool = False) -> None:
         """A process of its own. ``wiped``: on a new disk."""
         self._lives += wiped
-        self.engine = Engine(self._new_mirror(f"mirror-{self._lives}"))
+        self.engine = Engine(self._new_mirror(f"mirror-{self._lives}"), specs=self.specs)
         self.pulls = PullRequests(
             self.engine.mirror, "main", lambda target: self.forge, lambda: self.engine.now, tell=self._tell
         )
         self.engine.writer._on_views = self.pulls.show
-        self.engine.writer.register(WriterTarget(self.engine.specs[0], forge=True))
+        for spec in self.specs:
+            self.engine.writer.register(WriterTarget(spec, forge=self.forge is not None))
 
     def _tell(self, *told: object) -> None:
         self.engine.writer.saw_standings(*told)  # type: ignore[arg-type]
 
     async def poll(self, *, gate: int | None = 1) -> InGit:
-        """A poll, and everything that comes of it. ``gate``: at which the Rollout waits, if Git lets it not pass."""
+        """A poll, and everything that comes of it. ``gate``: where each Rollout waits, if Git lets it not pass."""
         self.engine.now += timedelta(seconds=30)
-        state = self.state = self.engine.sync()
-        waiting = gate is not None and not state.approves(gate) and not state.recorded
-        self.engine.want(*([WantRequest(state.attempt, gate, 20, 60, (GOOD,))] if waiting and gate is not None else []))
-        self.pulls.look("prod")
+        self.state = self.engine.sync()
+        for spec in self.specs:
+            self._wait_at(gate, spec.name)
+            self.pulls.look(spec.name)
         for _ in range(4):
             await self.engine.settle()
             await self.pulls.step()
         await self.engine.settle()
         return self.engine.sync()
+
+    def _wait_at(self, gate: int | None, target: str) -> None:
+        for key, state in self.engine.published(target).rollouts.items():
+            waiting = gate is not None and not state.approves(gate) and not state.recorded and state.abort is None
+            want = WantRequest(state.attempt, gate, 20, 60, (GOOD,)) if waiting and gate is not None else None
+            self.engine.want(*([want] if want is not None else []), key=key, target=target)
 
     @property
     def branches(self) -> list[str]:

@@ -193,6 +193,7 @@ class OpenRequest(Model):
 
     branch: str = Field("", json_schema_extra=REQUIRED)
     gate: str = ""
+    """Empty for a rolling request, which is about many."""
     rollouts: tuple[str, ...] = ()
     """``namespace/name`` of those for which it counts, the first of them."""
     rollout_count: Int64 = 0

@@ -21,7 +21,7 @@ _WRITE_REMEDIES: Final = {
     "AccessDenied": _PUSH,
     "PushRefused": _PUSH,
     "RequestsRefused": "let the credential of writeSecretRef push branches under rollouts/",
-    "RequestsWait": "merge or close some of the open requests",
+    "RequestsWait": "put right the file that the message names, or promote with gor promote",
     "ForgeFailed": "look at the forge, and at spec.forge and the rights of its token (docs/forges.md)",
     "TargetNameTaken": "give one of the two GitSyncs another name",
     "CircuitOpen": "find out what undoes the engine's commits",

@@ -110,10 +110,12 @@ class RolloutView:
         """What asks for its approval at the gate where it waits, as the GitSync's status says."""
         if self.stamp is None or self.gitsync is None or self.gate is None:
             return None
-        branch = f"rollouts/promote/{self.stamp.target}/{self.stamp.intent[:12]}-g{self.gate}"
-        found = [
-            one for one in self.gitsync.status.requests if one.branch == branch or one.branch.startswith(f"{branch}-")
-        ]
+        own = f"rollouts/promote/{self.stamp.target}/"
+        branch = f"{own}{self.stamp.intent[:12]}-g{self.gate}"
+        asks = self.gitsync.status.requests
+        found = [one for one in asks if one.branch == branch or one.branch.startswith(f"{branch}-")]
+        # last, since it may be about another gate of this Rollout: what is beyond the limit of requests
+        found += [one for one in asks if one.branch.startswith(f"{own}rolling-")]
         named = [one for one in found if f"{self.namespace}/{self.name}" in one.rollouts]
         # of a large group the status names the first only
         unnamed = [one for one in found if one.rollout_count > len(one.rollouts)]

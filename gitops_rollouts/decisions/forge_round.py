@@ -16,7 +16,7 @@ import structlog
 
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.request_body import closing, fenced, merge_body, read_marker, title, too_late
-from gitops_rollouts.decisions.request_view import PROMOTED, RequestView, Standing
+from gitops_rollouts.decisions.request_view import MERGED, PROMOTED, RequestView, Standing
 from gitops_rollouts.errors import ForgeDenied, ForgeMissing, ForgeRefused
 from gitops_rollouts.forges.forge import Forge, PullRequest
 
@@ -158,7 +158,7 @@ class ForgeRound:
         ours = fenced(view)
         body = merge_body(request.body, ours)
         if ours != known.wrote and not _same(body, request.body):
-            stale = read_marker(request.body).closed or _struck(body) != _struck(request.body)
+            stale = read_marker(request.body).closed or _listed(body) != _listed(request.body)
             stale = stale or view.kind == "intent"  # no measurements in there: what is merged has changed
             if stale or known.edited is None or now - known.edited >= RENEW_EVERY:
                 self._edit(known, body)
@@ -210,7 +210,7 @@ class ForgeRound:
         request = _request(known)
         if not view.void:
             return _standing(view, request, who=request.merged_by)
-        if view.void != PROMOTED and not known.done and not read_marker(request.body).closed:
+        if view.void not in (PROMOTED, MERGED) and not known.done and not read_marker(request.body).closed:
             late = self._late(view, request)
             if late is None:
                 return _standing(view, request, who=request.merged_by)
@@ -284,5 +284,9 @@ def _same(one: str, other: str) -> bool:
     return one.split() == other.split()
 
 
-def _struck(body: str) -> Iterable[str]:
-    return [line for line in body.splitlines() if line.startswith("| ~~")]
+def _listed(body: str) -> Iterable[str]:
+    """Whom it is for, who of them is struck through, and by which commits: a rolling request takes more."""
+    lines = body.splitlines()
+    return [line.split("|")[1] for line in lines if line.startswith("| ")] + [
+        line for line in lines if line.startswith("- `")
+    ]

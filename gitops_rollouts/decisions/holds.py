@@ -8,13 +8,9 @@ from datetime import datetime
 
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.decisions.gates import Gate
-from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.request_names import Group
+from gitops_rollouts.decisions.request_names import Entry, HeldGate
 from gitops_rollouts.decisions.request_view import Standing, waits
 from gitops_rollouts.decisions.state import TargetAt
-
-HeldGate = tuple[str, str, str, str, Gate]
-"""(target, namespace, name, intent, gate) of a hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +53,13 @@ class Holds:
         self._holds |= {hold.place: hold for hold in holds}
 
     def note(
-        self,
-        group: Group,
-        subjects: Iterable[Subject],
-        targets: Mapping[str, TargetAt],
-        standing: Standing,
-        now: datetime,
+        self, entries: Iterable[Entry], targets: Mapping[str, TargetAt], standing: Standing, now: datetime
     ) -> None:
         """The request of these is closed or gone: those of them that still wait there are held."""
-        for subject in subjects:
-            state = targets[group.target].rollouts.get((subject.namespace, subject.name))
-            if state and waits(state, group.intent, group.gate):
-                when = standing.when or format_time(now)
-                hold = Hold(
-                    subject.target, subject.namespace, subject.name, group.intent, group.gate, standing.who, when
-                )
+        for entry in entries:
+            state = targets[entry.subject.target].rollouts.get(entry.key)
+            if state and waits(state, entry.intent, entry.gate):
+                hold = Hold(*entry.place, who=standing.who, when=standing.when or format_time(now))
                 known = self._holds.get(hold.place)
                 if known is None or (hold.who and hold.who != known.who):
                     self._holds[hold.place] = hold

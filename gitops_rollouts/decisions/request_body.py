@@ -20,7 +20,8 @@ from gitops_rollouts.decisions.grammar import ACTIVE
 from gitops_rollouts.decisions.intent_body import intent_rows, intent_title, intent_verdict, intent_words
 from gitops_rollouts.decisions.message import short_image
 from gitops_rollouts.decisions.record_body import record_rows, record_title, record_verdict, record_words
-from gitops_rollouts.decisions.request_view import PROMOTED, Member, RequestView
+from gitops_rollouts.decisions.request_view import MERGED, PROMOTED, Member, RequestView
+from gitops_rollouts.decisions.rolling_body import past_gate, rolling_title, rolling_verdict, rolling_words
 
 MAX_BODY: Final = 60 * 1024
 """Bytes of our part: forges take 64 KiB characters and more."""
@@ -47,6 +48,8 @@ def title(view: RequestView) -> str:
         return harmless(record_title(view), MAX_TITLE)
     if view.kind == "intent":
         return harmless(intent_title(view), MAX_TITLE)
+    if view.rolling:
+        return harmless(rolling_title(view), MAX_TITLE)
     if len(view.members) == 1:
         member = view.members[0]
         text = f"{view.target}: promote {_image(member)}{_past(view)}"
@@ -110,7 +113,7 @@ def read_marker(body: str) -> Marker:
 
 def closing(view: RequestView) -> str:
     """What is said when we close a request that became void."""
-    if view.void == PROMOTED:
+    if view.void in (PROMOTED, MERGED):
         return "Closed: the branch says so already, by another commit. Nothing is left to merge here."
     return f"Closed: {harmless(view.void)}. Merging this would have no effect."
 
@@ -136,10 +139,12 @@ def _verdict(view: RequestView, counts: Sequence[Member]) -> str:
     bad = sum(each.phase != SUCCESSFUL for each in found if each.measured)
     if bad:
         analysis += f", {bad} metric{'s have' if bad > 1 else ' has'} no good verdict"
-    if len(view.members) == 1 and counts:
+    if len(view.members) == 1 and counts and not view.rolling:
         return f"{_image(counts[0])} waits for approval{_at(view)} of {view.target}{analysis}"
     whole = len(view.members)
     of = f"{len(counts)} of {whole}" if len(counts) != whole else f"{whole}"
+    if view.rolling:
+        return f"{rolling_verdict(view, counts)}{analysis}"
     return f"{of} Rollouts wait for approval{_at(view)} of {view.target}{analysis}"
 
 
@@ -205,6 +210,8 @@ def _words(view: RequestView) -> str:
         return record_words()
     if view.kind == "intent":
         return intent_words(view)
+    if view.rolling:
+        return rolling_words(view)
     past = "it becomes active" if view.gate == ACTIVE else "the update goes on past this gate"
     undo = f"`git revert {view.intent}`" if view.intent else "reverting its commit"
     return (
@@ -220,9 +227,7 @@ def _at(view: RequestView) -> str:
 
 
 def _past(view: RequestView) -> str:
-    if view.gate is None:
-        return ""
-    return " to active" if view.gate == ACTIVE else f" past gate {view.gate}"
+    return past_gate(view.gate) if view.gate is not None else ""
 
 
 def _image(member: Member) -> str:

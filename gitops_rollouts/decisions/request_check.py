@@ -23,6 +23,8 @@ def promotable(view: RequestView) -> Said:
         return _copyable(view)
     live, all_of_it = sum(not member.struck for member in view.members), len(view.members)
     many = f"{live} of {all_of_it} Rollouts" if live != all_of_it else f"{live} Rollout{'s' if live != 1 else ''}"
+    if view.rolling:
+        return Said("success", "waiting", f"merging promotes {many} past the gates where they wait")
     past = "to active" if view.gate == ACTIVE else f"past gate {view.gate}"
     return Said("success", "waiting", f"merging promotes {many} {past}")
 

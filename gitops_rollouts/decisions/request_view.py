@@ -13,13 +13,15 @@ from typing import Final, Literal
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.grammar import ACTIVE
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.request_names import Group, part_of
+from gitops_rollouts.decisions.request_names import Entry, group_of, is_rolling, part_of
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 from gitops_rollouts.decisions.wants import WantRequest
 
 RequestKind = Literal["promote", "record", "intent"]
 PROMOTED: Final = "promoted"
 """Why a line needs no request any more when the branch has it."""
+MERGED: Final = "merged already"
+"""Why merging a request would do nothing when its commit is part of the branch, whatever became of its lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class RequestView:
     """One branch of ours that asks to be merged into ``base``.
 
     ``tip``: its commit; empty once it's gone from the remote, whoever deleted it. ``intent``: 12 hex digits, ``gate``
-    and ``part`` as in the branch' name, where it has them. ``void``: why merging it would do nothing ("promoted",
-    "superseded by 3b70795"); empty while it would.
+    and ``part`` as in the branch' name, where it has them; ``rolling``: it takes what is beyond the limit of requests.
+    ``void``: why merging it would do nothing ("promoted", "superseded by 3b70795"); empty while it would.
     """
 
     kind: RequestKind
@@ -64,6 +66,7 @@ class RequestView:
     """Of an intent: the GitSync whose images it copies."""
     decisions: tuple[str, ...] = ()
     """Of a record: what was decided, as the trailers of its commits say it."""
+    rolling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,41 +117,44 @@ def struck(state: InGit | None, want: WantRequest | None, intent: str, gate: Gat
 
 
 def promotion_view(
-    group: Group,
     branch: str,
     tip: str,
-    subjects: Iterable[Subject],
+    entries: Iterable[Entry],
     at: TargetAt,
     asked: Mapping[Key, WantRequest],
     was: Callable[[InGit], str] = lambda state: "",
+    *,
+    spent: bool = False,
 ) -> RequestView:
     """The view of a promotion's branch, by what ``at`` says. Void once every line of it is without effect for good.
 
-    ``was``: what people call the version that a Rollout has now; asked only of those that wait.
+    ``was``: what people call the version that a Rollout has now; asked only of those that wait. ``spent``: the branch
+    that it is to be merged into has its commit.
     """
     members: list[Member] = []
     reasons: list[str] = []
-    for subject in sorted(subjects):
-        key = (subject.namespace, subject.name)
-        state, want = at.rollouts.get(key), asked.get(key)
-        why = struck(state, want, group.intent, group.gate)
+    for entry in sorted(entries, key=lambda one: one.order):
+        state, want = at.rollouts.get(entry.key), asked.get(entry.key)
+        why = struck(state, want, entry.intent, entry.gate)
         reasons.append(why)
         if state is not None and state.abort is not None:
             why = why or state.abort_text  # not for good: once it's reverted the line counts again
-        fits = want is not None and want.gate == group.gate and state is not None and state.attempt == want.attempt
+        fits = want is not None and want.gate == entry.gate and state is not None and state.attempt == want.attempt
         name = was(state) if state is not None and fits else ""
-        members.append(Member(subject, group.gate, state, want if fits else None, name, why))
+        members.append(Member(entry.subject, entry.gate, state, want if fits else None, name, why))
+    group = group_of(branch)
     return RequestView(
         kind="promote",
-        target=group.target,
+        target=at.spec.name,
         branch=branch,
         tip=tip,
         base=at.spec.branch,
-        intent=group.intent,
-        gate=group.gate,
+        intent=group.intent if group is not None else "",
+        gate=group.gate if group is not None else None,
         part=part_of(branch),
         members=tuple(members),
-        void=_all_void(reasons),
+        void=_all_void(reasons) or (MERGED if spent else ""),
+        rolling=is_rolling(branch),
     )
 
 

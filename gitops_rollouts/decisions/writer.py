@@ -19,6 +19,7 @@ import structlog
 from gitops_rollouts.decisions.agenda import Agenda, Waits
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.copying import Copier
+from gitops_rollouts.decisions.gathering import RequestSettings
 from gitops_rollouts.decisions.holds import Hold
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
@@ -26,7 +27,7 @@ from gitops_rollouts.decisions.proposals import Proposals, Proposed
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.reported import Shown, shown
 from gitops_rollouts.decisions.request_view import RequestView
-from gitops_rollouts.decisions.requests import Requests, RequestSettings, Standings
+from gitops_rollouts.decisions.requests import Requests, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.decisions.troubles import Troubles

@@ -27,7 +27,7 @@ def sync(kind: str, status: str, reason: str, message: str) -> GitSync:
         ("TargetNameTaken", "fail", "another name"),
         ("CircuitOpen", "fail", "undoes"),
         ("Unreachable", "fail", "tried again"),
-        ("RequestsWait", "warn", "merge or close"),
+        ("RequestsWait", "warn", "put right the file"),
         ("PromotionStuck", "warn", "status.proposals"),
     ],
 )

@@ -283,20 +283,16 @@ async def test_what_we_closed_is_opened_again_when_it_is_wanted_again(keeping: K
     assert keeping.engine.writer.holds == frozenset()
 
 
-async def test_more_requests_than_may_be_open_wait_and_it_is_told(
-    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """§2: at most 10 in a repository."""
+async def test_a_superseded_request_takes_no_room(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§2: at most 10 in a repository, of those that ask for something; the rest is in test_rolling.py."""
     monkeypatch.setattr("gitops_rollouts.decisions.requests.MAX_OPEN", 1)
     await keeping.poll()
     keeping.forge.away = True  # so that the first can't be closed yet
     commit = newer(keeping)
     await keeping.poll()
-    assert keeping.engine.reason == "RequestsWait"
-    assert f"1 requests are open, so that for gate 1 of {commit[:12]} waits" in keeping.engine.reports[-1].message
+    assert [name for name in keeping.branches if commit[:12] in name] == [f"rollouts/promote/prod/{commit[:12]}-g1"]
     keeping.forge.away = False
     keeping.engine.now += timedelta(minutes=10)
-    await keeping.poll()
     await keeping.poll()
     assert requests(keeping) == [(1, "closed"), (2, "open")]
     assert keeping.engine.reason == "Ready"

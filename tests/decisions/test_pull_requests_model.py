@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from decision_engine import WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
+from gitops_rollouts.decisions.request_names import Entry, entries_of, is_rolling
 from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.git.repository import Mirror
 from request_keeping import Keeping
@@ -25,21 +27,28 @@ class Died(Exception):
 
 
 class RequestsMachine(RuleBasedStateMachine):
-    """One Rollout that always waits at gate 1 until Git lets it pass.
+    """Rollouts that always wait at gate 1 until Git lets them pass, each by a commit of its own.
 
     No rule has a precondition: commits' ids differ each time, so nothing that is drawn may hang on them.
     """
 
+    names: tuple[str, ...] = ("web",)
+    limit = 10
+
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr("gitops_rollouts.decisions.requests.MAX_OPEN", self.limit)
         self.folder = tempfile.TemporaryDirectory(prefix="requests-")
         root = Path(self.folder.name)
         self.remote = Remote(root)
         self.mirrors: list[Mirror] = []
         self.runner = asyncio.Runner()
-        self.version = 2
-        self.remote.put({WEB_YAML: manifest("web:v1")}, "web: v1")
-        self.remote.put({WEB_YAML: manifest("web:v2")}, "web: v2")
+        self.version = 1
+        self.reopened = False
+        self.remote.put({_path(name): manifest("web:v1", name=name) for name in self.names}, "v1")
+        for at in range(len(self.names)):
+            self._push_version(at)
         self.forge = ForgeDouble(self.remote)
         self.forge.dies = Died
         self.keeping = self.runner.run(self._made(root))
@@ -65,6 +74,7 @@ class RequestsMachine(RuleBasedStateMachine):
         keeping.pulls._failed = dies  # type: ignore[assignment]
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.runner.close()
         for mirror in self.mirrors:
             mirror.close()
@@ -90,18 +100,26 @@ class RequestsMachine(RuleBasedStateMachine):
     def _open(self) -> list[PullRequest]:
         return self.forge.open_ones()
 
+    def _entries(self, branch: str) -> frozenset[Entry]:
+        self.remote.git("fetch", "-q", "--prune", "origin")
+        return entries_of(branch, [self.remote.git("log", "--format=%B", f"origin/main..origin/{branch}")])
+
     # --- what happens ------------------------------------------------------------------------------------------
 
     @rule()
     def poll(self) -> None:
         self._poll()
 
-    @rule()
-    def push_a_newer_version(self) -> None:
+    @rule(at=strategies.integers(0, 4))
+    def push_a_newer_version(self, at: int) -> None:
+        self._push_version(at)
+
+    def _push_version(self, at: int) -> None:
         self.version += 1
         self.remote.pull()
-        text = (self.remote.work / WEB_YAML).read_text()
-        self.remote.put({WEB_YAML: text.replace(f"web:v{self.version - 1}", f"web:v{self.version}")}, "web")
+        path = _path(self.names[at % len(self.names)])
+        text = re.sub(r"web:v[0-9]+", f"web:v{self.version}", (self.remote.work / path).read_text())
+        self.remote.put({path: text}, "web")
 
     @rule(at=strategies.integers(0, 3))
     def merge(self, at: int) -> None:
@@ -127,11 +145,12 @@ class RequestsMachine(RuleBasedStateMachine):
             and one.branch not in {each.branch for each in self._open}
         ):
             self.forge.reopen_by(one.number)
+            self.reopened = True
 
-    @rule()
-    def delete_a_branch(self) -> None:
+    @rule(at=strategies.integers(0, 3))
+    def delete_a_branch(self, at: int) -> None:
         if self._open:
-            self.remote.git("push", "-q", "origin", f":refs/heads/{self._open[0].branch}")
+            self.remote.git("push", "-q", "origin", f":refs/heads/{self._open[at % len(self._open)].branch}")
 
     @rule(call=strategies.integers(1, 5), when=strategies.sampled_from(["before", "after"]))
     def die_soon(self, call: int, when: str) -> None:
@@ -159,31 +178,47 @@ class RequestsMachine(RuleBasedStateMachine):
         self.keeping.engine.now += timedelta(minutes=11)
         for _ in range(4):
             self._poll()
-        state = self.runner.run(self.keeping.poll())
-        wanted = f"rollouts/promote/prod/{state.attempt.intent[:12]}-g1"
-        held = {hold.intent for hold in self.keeping.engine.writer.holds}
-        if state.approves(1):
-            assert self._open == []
-            assert held == set()
-        elif held:
-            assert held == {state.attempt.intent[:12]}
-            assert self._open == []
-        else:
-            assert [one.branch for one in self._open] == [wanted]
-        assert set(self.keeping.branches) <= {wanted}
+        self._poll()
+        asked = [entry for one in self._open for entry in self._entries(one.branch)]
+        holds = {hold.place for hold in self.keeping.engine.writer.holds}
+        needed = set[str]()
+        for state in self.keeping.engine.published().rollouts.values():
+            entry = Entry(state.subject, state.attempt.intent[:12], 1)
+            needed |= {branch for branch in self.keeping.branches if entry in self._entries(branch)}
+            wanted = not state.approves(1) and entry.place not in holds
+            assert asked.count(entry) == wanted, (entry, asked, holds)
+        live = {
+            Entry(state.subject, state.attempt.intent[:12], 1).place
+            for state in self.keeping.engine.published().rollouts.values()
+            if not state.approves(1)
+        }
+        assert holds <= live
+        assert set(self.keeping.branches) <= needed
+        if not self.reopened:
+            rolling = [is_rolling(one.branch) for one in self._open]
+            assert rolling.count(False) <= self.limit
+            assert rolling.count(True) <= 1
         calls = len(self.forge.calls)
         self._poll()
         assert self.forge.calls[calls:] in ([], ["open_requests"])
 
 
+class RollingMachine(RequestsMachine):
+    """More of them than may be open, so that nearly always some share a request."""
+
+    names = ("web", "api", "db", "cart")
+    limit = 1
+
+
+@pytest.mark.parametrize("machine", [RequestsMachine, RollingMachine], ids=["", "rolling"])
 @pytest.mark.parametrize(
     ("examples", "steps"), [(6, 12), pytest.param(60, 40, marks=pytest.mark.long)], ids=["short", "long"]
 )
-def test_requests_on_a_forge(examples: int, steps: int) -> None:
+def test_requests_on_a_forge(examples: int, steps: int, machine: type[RequestsMachine]) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
-        RequestsMachine,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -192,3 +227,7 @@ def test_requests_on_a_forge(examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def _path(name: str) -> str:
+    return WEB_YAML.replace("web", name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.request_body import MAX_BODY, closing, fenced, merge_body, read_marker, title
+from gitops_rollouts.decisions.request_check import promotable
 from gitops_rollouts.decisions.request_view import Member, RequestView
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 from gitops_rollouts.decisions.wants import WantRequest
@@ -93,3 +94,18 @@ def test_marks_that_people_broke_are_survived() -> None:
         "<!-- gitops-rollouts:[] -->",
     ):
         assert not read_marker(hostile).closed
+
+
+def test_the_request_that_grows_says_so_and_lists_what_it_takes() -> None:
+    """§2, §7: by the commit that asked for it; what is struck through isn't taken."""
+    seen = replace(
+        view(member(), member("api"), member("old", struck="superseded by 1234567")), rolling=True, gate=None
+    )
+    body = fenced(seen)
+    assert "**2 of 3 Rollouts wait for approval at 1 gate of prod" in body
+    assert "**It grows**" in body
+    assert "\n- `3b70795a87de` past gate 2: 2 Rollouts\n" in body
+    assert title(seen) == "prod: promote whatever waits beyond the limit of open requests"
+    assert "merging promotes 2 of 3 Rollouts past the gates" in promotable(seen).words
+    over = replace(seen, void="superseded by 1234567")
+    assert "It grows" not in fenced(over, closed=True)
