@@ -26,6 +26,7 @@ from gitops_rollouts.leader import GitFactory, Leader, Settings, controller_name
 from gitops_rollouts.sync.hints import Hints
 from gitops_rollouts.tasks import STOP, cancel, first
 from gitops_rollouts.telemetry import Metrics
+from gitops_rollouts.web.door import Door
 from gitops_rollouts.web.endpoints import health_app, metrics_app
 from gitops_rollouts.web.server import WebServer
 from gitops_rollouts.web.webhooks import webhooks_app
@@ -113,7 +114,7 @@ class Manager:
             hints = Hints(client, self._clock, time.monotonic)
             stack.push_async_callback(hints.close)
             app = webhooks_app(hints.secret, hints.hint, time.monotonic)
-            servers.append(WebServer(app, settings.bind, settings.webhook_port))
+            servers.append(WebServer(app, settings.bind, settings.webhook_port, Door()))
         return servers
 
     def _election(self, client: Client) -> Fence:

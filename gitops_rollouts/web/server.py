@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 
 from gitops_rollouts.errors import ConfigError
+from gitops_rollouts.web.door import Door
 
 
 class _Server(uvicorn.Server):
@@ -23,10 +24,11 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Listens from the start; `run` answers until `stop`. ``host`` ``""`` is every address of the machine.
 
-    ``port`` 0 takes a free one, see the attribute. Raises `ConfigError` if the port can't be had.
+    ``port`` 0 takes a free one, see the attribute. ``door``: who may hold a connection, where anybody can come. Raises
+    `ConfigError` if the port can't be had.
     """
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, door: Door | None = None) -> None:
         both = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
@@ -38,7 +40,14 @@ class WebServer:
             ) from error
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            http=door.protocol() if door is not None else "auto",
         )
         self._server = _Server(config)
 

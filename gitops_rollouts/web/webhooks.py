@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -20,12 +21,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from gitops_rollouts.web.door import peer_of
+
 MAX_BODY: Final = 1024 * 1024
 """Bytes; forges that send more are answered 413."""
-_BODY_SECONDS: Final = 10.0
-_AT_ONCE: Final = 16
-_BURST: Final = 60
-_PER_SECOND: Final = 10.0
+_GRACE_SECONDS: Final = 3.0
+_LEAST_RATE: Final = 64 * 1024
+"""Bytes a second: a body may take the grace and then so long for its size."""
+_OF_ONE: Final = (60, 10.0)
+_OF_ALL: Final = (300, 50.0)
+"""So many calls at once, and then so many a second."""
+_PEERS: Final = 1024
 _HEX_HEADERS: Final = (
     ("x-hub-signature-256", "sha256="),  # GitHub; Gitea and Forgejo send it too
     ("x-hub-signature", "sha256="),  # Bitbucket; GitHub's has sha1= and doesn't count
@@ -48,22 +54,21 @@ def webhooks_app(secret: Secrets, hint: Callable[[str], None], monotonic: Callab
 
     202: taken. 401: the signature is missing or wrong, or there is no such GitSync. 413: larger than `MAX_BODY`.
     408: too slow. 503: too many, or the secret can't be read now: a forge that gives up on a webhook which refuses
-    calls doesn't on one that is down for a moment.
+    calls doesn't on one that is down for a moment. How many come at once is the `Door`'s matter, and who hasn't sent a
+    whole call yet uses up nobody's share.
     """
-    bucket = _Bucket(monotonic)
-    places = asyncio.Semaphore(_AT_ONCE)
+    buckets = _Buckets(monotonic)
 
     async def receive(request: Request) -> Response:
         name = request.path_params["gitsync"]
-        if not bucket.take() or places.locked():
-            return _answer(503, "too many at once", {"Retry-After": "1"})
         if not _signed_at_all(request.headers):
             return _answer(401, "no signature")
-        async with places:
-            body = await _body(request)
-            if isinstance(body, Response):
-                return body
-            key = await secret(name)
+        body = await _body(request)
+        if isinstance(body, Response):
+            return body
+        if not buckets.take(peer_of(request.client.host if request.client else "")):
+            return _answer(503, "too many at once", {"Retry-After": "1"})
+        key = await secret(name)
         if key is None:
             return _answer(503, "the secret can't be read now", {"Retry-After": "10"})
         if not key or not is_signed(request.headers, body, key):
@@ -127,8 +132,9 @@ def _signed_at_all(headers: Mapping[str, str]) -> bool:
 async def _body(request: Request) -> bytes | Response:
     """The body, or what is answered for it."""
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            body = await _read(request)
+        begun = asyncio.get_running_loop().time()
+        async with asyncio.timeout_at(begun + _GRACE_SECONDS) as deadline:
+            body = await _read(request, lambda size: deadline.reschedule(begun + _GRACE_SECONDS + size / _LEAST_RATE))
     except TimeoutError:
         return _answer(408, "too slow")
     except ClientDisconnect:
@@ -136,8 +142,8 @@ async def _body(request: Request) -> bytes | Response:
     return _answer(413, f"larger than {MAX_BODY // 1024} KiB") if body is None else body
 
 
-async def _read(request: Request) -> bytes | None:
-    """The body; None if it is too large. Raises `ClientDisconnect`."""
+async def _read(request: Request, came: Callable[[int], None]) -> bytes | None:
+    """The body; None if it is too large. ``came``: told how much is there. Raises `ClientDisconnect`."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length[:20]) > MAX_BODY:
         return None
@@ -148,6 +154,7 @@ async def _read(request: Request) -> bytes | None:
         if size > MAX_BODY:
             return None
         parts.append(part)
+        came(size)
     return b"".join(parts)
 
 
@@ -155,17 +162,32 @@ def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return PlainTextResponse(text, status_code=status, headers=dict(headers or {}))
 
 
-class _Bucket:
-    """So many calls at once, then so many a second: nobody has proven anything yet when this is asked."""
+class _Buckets:
+    """So many calls of one sender, and so many of all: nobody has proven anything yet when this is asked."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._left = float(_BURST)
-        self._at = monotonic()
+        self._all = _Bucket(*_OF_ALL, monotonic())
+        self._peers: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self) -> bool:
+    def take(self, peer: str) -> bool:
         now = self._monotonic()
-        self._left = min(float(_BURST), self._left + (now - self._at) * _PER_SECOND)
+        own = self._peers.setdefault(peer, _Bucket(*_OF_ONE, now))
+        self._peers.move_to_end(peer)
+        while len(self._peers) > _PEERS:
+            self._peers.popitem(last=False)
+        return own.take(now) and self._all.take(now)
+
+
+class _Bucket:
+    def __init__(self, burst: int, per_second: float, now: float) -> None:
+        self._burst = float(burst)
+        self._per_second = per_second
+        self._left = self._burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
             return False

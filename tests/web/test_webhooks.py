@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from gitops_rollouts.tasks import cancel
+from gitops_rollouts.web.door import Door, peer_of
 from gitops_rollouts.web.server import WebServer
 from gitops_rollouts.web.webhooks import MAX_BODY, webhooks_app
 
@@ -31,15 +33,18 @@ class Receiver:
     hints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     now: float = 100.0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
     secrets: dict[str, bytes | None] = field(default_factory=lambda: {"prod": SECRET})
 
     async def secret(self, name: str) -> bytes | None:
         self.asked.append(name)
         return self.secrets.get(name, b"")
 
-    async def post(self, headers: dict[str, str], body: bytes = BODY, path: str = "/webhooks/prod") -> int:
+    async def post(
+        self, headers: dict[str, str], body: bytes = BODY, path: str = "/webhooks/prod", by: str = "127.0.0.1"
+    ) -> int:
         async with (
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(by, 0))) as session,
             session.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers) as answer,
         ):
             assert SECRET.decode() not in await answer.text()
@@ -47,14 +52,17 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving(door: Door | None = None) -> AsyncIterator[Receiver]:
     made = Receiver()
-    server = WebServer(webhooks_app(made.secret, made.hints.append, lambda: made.now), "127.0.0.1", 0)
+    app = webhooks_app(made.secret, made.hints.append, lambda: made.now)
+    server = WebServer(app, "127.0.0.1", 0, door or Door())
     made.port = server.port
     task = asyncio.create_task(server.run())
     try:
         yield made
     finally:
+        for writer in made.writers:
+            writer.transport.abort()
         server.stop()
         await asyncio.wait_for(task, 30)
 
@@ -166,12 +174,86 @@ async def test_a_body_larger_than_a_mebibyte_is_not_read_to_its_end(chunked: boo
 
 
 async def test_so_many_a_second_and_no_more_whoever_asks() -> None:
+    """Of one address; another one has a share of its own, until all together are too many."""
+    good, bad = {"X-Gitea-Signature": hexadecimal()}, {"X-Gitea-Signature": hexadecimal(secret=b"of somebody else")}
     async with receiving() as receiver:
-        answers = [await receiver.post({}) for _ in range(61)]
+        assert {await receiver.post({}) for _ in range(61)} == {401}, "who signs nothing uses up nothing"
+        answers = [await receiver.post(bad) for _ in range(61)]
         assert answers == [401] * 60 + [503]
+        assert await receiver.post(good, by="127.0.0.2") == 202
         receiver.now += 0.125
+        assert await receiver.post(good) == 202
+        assert await receiver.post(good) == 503
+
+
+async def open_connection(receiver: Receiver, said: bytes, by: str = "127.0.0.1") -> asyncio.StreamReader:
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port, local_addr=(by, 0))
+    writer.write(said)
+    await writer.drain()
+    receiver.writers.append(writer)
+    return reader
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    """Whether the connection ends soon, without or with an answer."""
+    try:
+        await asyncio.wait_for(reader.read(), 20)
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+HALF_A_HEAD = b"POST /webhooks/prod HTTP/1.1\r\nHost: x\r\nX-Gitea-Sig"
+HALF_A_BODY = (
+    b"POST /webhooks/prod HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nX-Gitea-Signature: " + b"0" * 64 + b"\r\n\r\n{"
+)
+
+
+@pytest.mark.parametrize("said", [b"", HALF_A_HEAD, HALF_A_BODY], ids=["nothing", "half a head", "half a body"])
+async def test_however_many_slow_senders_there_are_a_forge_comes_through(said: bytes) -> None:
+    """Every place is taken and none would come free by itself for long. Whoever is slow makes room, oldest first of
+    whoever has most; the forge that calls at once is answered each time."""
+    async with receiving(Door(most=16, patience=300)) as receiver:
+        slow = [await open_connection(receiver, said) for _ in range(40)]
+        other = await open_connection(receiver, said, by="127.0.0.3")
+        for _ in range(20):
+            assert await receiver.post({"X-Gitea-Signature": hexadecimal()}, by="127.0.0.2") == 202
+        assert all([await closed(reader) for reader in slow[:24]])
+        newest = asyncio.create_task(closed(slow[-1]))
+        lonely = asyncio.create_task(closed(other))
+        done, _ = await asyncio.wait([newest, lonely], timeout=0.5)
+        assert done == set(), "no more go than is needed"
+        await cancel([newest, lonely])
+
+
+async def test_who_says_nothing_or_too_little_is_not_waited_for() -> None:
+    async with receiving(Door(patience=0.5)) as receiver:
+        assert await closed(await open_connection(receiver, b""))
+        assert await closed(await open_connection(receiver, HALF_A_HEAD))
+        answered = await open_connection(
+            receiver, b"POST /webhooks/prod HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        )
+        assert (await answered.readline()).split()[1] == b"401"
+        assert await closed(answered), "what was refused isn't read to its end"
+        slow = await open_connection(receiver, HALF_A_BODY)
+        assert (await asyncio.wait_for(slow.readline(), 20)).split()[1] == b"408"
         assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 202
-        assert await receiver.post({"X-Gitea-Signature": hexadecimal()}) == 503
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("", ""),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_whom_an_address_stands_for(address: str, peer: str) -> None:
+    assert peer_of(address) == peer
 
 
 @pytest.mark.parametrize("path", ["/", "/webhooks", "/webhooks/", "/webhooks/a/b", "/healthz", "/metrics"])
