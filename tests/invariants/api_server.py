@@ -11,6 +11,7 @@ from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import APPLY_MANAGER, POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import encode_status
+from gitops_rollouts.engine.observed import Service
 from gitops_rollouts.engine.plan import CreateReplicaSet, PatchRollout, Plan
 from gitops_rollouts.errors import AlreadyExists, Conflict, KubeUnreachable, NotFound, UnknownKind
 from gitops_rollouts.kube.resources import GITSYNCS, ROLLOUTS, Resource
@@ -242,6 +243,9 @@ class ModelApi:
         if world.raw["spec"] != body["spec"]:
             world.raw["spec"] = body["spec"]
             meta["generation"] += 1
+            active = body["spec"]["strategy"].get("blueGreen", {}).get("activeService")
+            if active is not None:
+                world.services.setdefault(active, Service(active, {"app": key[1]}))
 
     def _wrote(self, world: ServedWorld) -> None:
         world.raw["metadata"]["resourceVersion"] = self._version()

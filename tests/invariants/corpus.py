@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from decision_repo import promote
-from gitops_rollouts.api.names import PROMOTE
+from gitops_rollouts.api.names import ABORT, PROMOTE
 from gitops_rollouts.decisions.grammar import format_line
-from invariants.machine import API, WEB, Decisions
+from invariants.machine import Decisions
+from invariants.people import API, WEB
 
 Life = Callable[[Decisions], None]
 
@@ -226,6 +227,64 @@ def a_stale_leader_acts_on_what_its_successor_moved(state: Decisions) -> None:
         assert state.model.api.worlds[WEB].sizes()[f"web:v{2 + effects}"] == 1
 
 
+def only_a_promoter_opens_a_gate(state: Decisions) -> None:
+    """§6: a merge that nobody signed opens nothing; the same line out and in again by the promoter does."""
+    state.begin(plan="gates", window=True, guarded=True)
+    state.release(key=WEB, version=2)
+    state.merge_a_request(which=0, squash=False)
+    state.come_to_rest()
+    world = state.model.api.worlds[WEB]
+    assert world.sizes() == {"web:v1": 4, "web:v2": 1}
+    state.take_out(key=WEB, line=PROMOTE, signed=False)
+    state.go_on(times=3)
+    state.type_a_promotion(key=WEB, full=False, signed=True)
+    state.come_to_rest()
+    assert world.sizes() == {"web:v1": 2, "web:v2": 3}
+
+
+def only_a_promoter_lifts_an_abort(state: Decisions) -> None:
+    """§6: without its line the abort stands, until a promoter takes away what was put back."""
+    state.begin(plan="gates", window=True, guarded=True)
+    state.release(key=WEB, version=2)
+    state.use_the_plugin(message="abort", key=WEB)
+    state.come_to_rest()
+    state.take_out(key=WEB, line=ABORT, signed=False)
+    state.come_to_rest()
+    world = state.model.api.worlds[WEB]
+    assert world.sizes() == {"web:v1": 5, "web:v2": 0}
+    state.revert(back=0)
+    state.take_out(key=WEB, line=ABORT, signed=True)
+    state.come_to_rest()
+    assert world.sizes() == {"web:v1": 4, "web:v2": 1}
+
+
+def blue_green_switches_at_its_gate(state: Decisions) -> None:
+    """The one gate is ``active``: the preview serves nobody before, and what is taken back switches back."""
+    state.begin(plan="gates", window=True, blue=True)
+    state.push_an_image(key=API, version=2)
+    state.come_to_rest()
+    world = state.model.api.worlds[API]
+    assert world.sizes() == {"web:v1": 5, "web:v2": 5}
+    assert world.behind("api") == "web:v1"
+    state.merge_a_request(which=0, squash=False)
+    state.come_to_rest()
+    assert world.behind("api") == "web:v2"
+    state.lose_the_cluster()
+    assert state.model.api.worlds[API].behind("api") == "web:v2"
+
+
+def a_death_at_each_effect(state: Decisions) -> None:
+    """I9: the process dies before and after each of its effects, of an update and of its abort."""
+    state.begin(plan="gates", window=True)
+    state.push_an_image(key=WEB, version=2)
+    for effects in range(8):
+        state.die_soon(effects=effects)
+        state.go_on(times=1)
+    state.come_to_rest()
+    assert len(state.model.fate.deaths) > 2
+    assert state.model.api.worlds[WEB].sizes() == {"web:v1": 4, "web:v2": 1}
+
+
 LIVES: tuple[Life, ...] = (
     gates_are_passed_one_by_one,
     a_failed_check_is_an_abort_in_git,
@@ -242,4 +301,8 @@ LIVES: tuple[Life, ...] = (
     a_branch_that_is_gone_takes_nothing_along,
     a_stale_leader_pushes_after_its_successor,
     a_stale_leader_acts_on_what_its_successor_moved,
+    only_a_promoter_opens_a_gate,
+    only_a_promoter_lifts_an_abort,
+    blue_green_switches_at_its_gate,
+    a_death_at_each_effect,
 )

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from decision_repo import Reading
+from decision_repo import PROD, Reading
 from git_remote import Remote
-from gitops_rollouts.api.names import OWN_PREFIX
+from gitops_rollouts.api.names import OWN_PREFIX, POD_TEMPLATE_HASH
 from gitops_rollouts.decisions.identity import template_digest
+from gitops_rollouts.decisions.policy import Policy
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
-from invariants.api_server import Key, ModelApi, ServedWorld
+from invariants.api_server import Key as Name
+from invariants.api_server import ModelApi, ServedWorld
 from invariants.fate import Fate, Killed, mirror_class
 from invariants.oracle import REPLICAS, Oracle
 from invariants.process import NAME, Process
+from ssh_keys import Key, policy
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEAST = REPLICAS - 1
@@ -39,22 +43,30 @@ class Glance:
     index: int
     aborted: bool
     revision: str
+    gate: str = ""
+    """Where it waits, or would."""
 
     @property
     def canary(self) -> int:
-        """Wanted size of the version that isn't proven."""
+        """Wanted size of the version that isn't proven; of blue-green, once it gets traffic."""
         return self.sizes.get(self.wanted, 0) if self.wanted != self.stable else 0
 
 
 def glance(world: ServedWorld) -> Glance:
     """The Rollout now."""
     by_hash = {kept.spec.labels["rollouts-pod-template-hash"]: kept.spec.replicas for kept in world.sets.values()}
+    active = next(iter(world.services.values()), None)
+    if active is not None and POD_TEMPLATE_HASH in active.selector:
+        chosen = active.selector[POD_TEMPLATE_HASH]
+        by_hash = {one: size if one == chosen else 0 for one, size in by_hash.items()}
+    index = int(world.status.get("currentStepIndex") or 0)
     return Glance(
         stable=str(world.status.get("stableRS", "")),
         wanted=world.wanted_hash,
         sizes=by_hash,
-        serving=sum(world.serving(one) for one in by_hash),
-        index=int(world.status.get("currentStepIndex") or 0),
+        serving=sum(world.serving(one) for one, size in by_hash.items() if size or active is None),
+        index=index,
+        gate=str(index) if active is None else "active",
         aborted=world.status.get("abort") is True,
         revision=str(world.status.get("observedGeneration", "")),
     )
@@ -68,6 +80,7 @@ class Model:
         self.now = START
         self.skew = timedelta(0)
         self.fate = Fate()
+        self.policy: Policy | None = None
         self.remote = Remote(root)
         self.oracle = Oracle(self.remote.bare)
         spec = {
@@ -109,7 +122,7 @@ class Model:
             return None
         finally:
             self.acting = waiting
-            if process is not self.process and loop is not self.loop:
+            if process is not self.process and not loop.is_closed():  # overtaken, and still to be ended
                 self.fate.left = None
                 _end(process, loop)
             if self.fate.violations:
@@ -144,11 +157,11 @@ class Model:
         for _ in range(self.rounds_of_the_next):
             self.round()
 
-    def read_afresh(self) -> Mapping[Key, InGit]:
+    def read_afresh(self) -> Mapping[Name, InGit]:
         """What somebody reads who sees the repository for the first time, all of it at once."""
         mirror = Mirror(self.root / "afresh", self.remote.url, allow_file=True)
         try:
-            return Reading(mirror).at().rollouts
+            return Reading(mirror).at(spec=replace(PROD, policy=self.policy)).rollouts
         finally:
             mirror.close()
             shutil.rmtree(self.root / "afresh")
@@ -158,6 +171,27 @@ class Model:
         self._another_disk()
         self.api.wipe()
         self.restart()
+
+    def guard(self) -> None:
+        """From now on the GitSync has a policy: a promoter, who has a key."""
+        key = Key(self.root, "pia@example.invalid")
+        self.policy = policy(promoters=(key,))
+        self.oracle.guarded = True
+        self.api.sync["spec"]["authority"] = {"allowedSigners": key.line, "promoters": [key.principal]}
+        self.remote.git("config", "gpg.format", "ssh")
+        self.remote.git("config", "user.signingkey", str(key.path))
+
+    @contextmanager
+    def signing(self, signed: bool) -> Iterator[None]:
+        """What a person commits meanwhile is signed by the promoter, if there is a policy."""
+        if not signed or self.policy is None:
+            yield
+            return
+        self.remote.git("config", "commit.gpgsign", "true")
+        try:
+            yield
+        finally:
+            self.remote.git("config", "--unset", "commit.gpgsign")
 
     def _another_disk(self) -> None:
         if not self.rewritten:
@@ -189,7 +223,7 @@ class Model:
             world.runs.ends = self.verdicts
             world.run_pods()
 
-    def look(self, key: Key) -> None:
+    def look(self, key: Name) -> None:
         """A pass of the engine over one Rollout, checked."""
         world = self.api.worlds.get(key)
         if world is None:
@@ -217,7 +251,7 @@ class Model:
             self.proven.add(world.image)
 
     def _check_growth(
-        self, key: Key, world: ServedWorld, before: Glance, after: Glance, shown: str, fresh: bool
+        self, key: Name, world: ServedWorld, before: Glance, after: Glance, shown: str, fresh: bool
     ) -> None:
         """I1, I3 and I13 of one pass."""
         if not before.stable:
@@ -277,7 +311,7 @@ class Model:
             if "stable" in said.lines and said.lines["stable"] != old.get("stable"):
                 self._is_proven(key, said.lines["stable"]["template"])
 
-    def _is_proven(self, key: Key, template: str) -> None:
+    def _is_proven(self, key: Name, template: str) -> None:
         world = self.api.worlds.get(key)
         assert world is not None, f"I4: a record of {key}, which isn't in the cluster"
         served = world.template_of(str(world.status["stableRS"]))
@@ -289,7 +323,7 @@ class Model:
             "I7"
         )
 
-    def _deleting(self, key: Key) -> None:
+    def _deleting(self, key: Name) -> None:
         head = self.acting.seen.head
         assert head is not None, "I11: a deletion though nothing was fetched"
         assert key not in self.oracle.at(head), f"I11: {key} stands in {head[:7]}"
@@ -328,8 +362,7 @@ class Model:
     def state(self) -> tuple[Any, ...]:
         """What others see."""
         return (
-            self.oracle.head(),
-            self.oracle.requests(),
+            self.oracle.refs(),
             {
                 key: (world._state()[1:], world.status.get("phase"), world.raw["spec"])
                 for key, world in self.api.worlds.items()

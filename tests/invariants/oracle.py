@@ -42,6 +42,9 @@ class Oracle:
         self._bare = bare
         self._path = path
         self.at = cache(self._at)
+        self.signed = cache(self._signed)
+        self.guarded = False
+        """Only what a signed commit brings in opens a gate, and only it takes an abort away (§6)."""
 
     def git(self, *args: str, check: bool = True) -> str:
         environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
@@ -53,6 +56,10 @@ class Oracle:
     def head(self) -> str:
         """The branch' tip; empty if there is none."""
         return self.git("rev-parse", "--verify", "-q", "refs/heads/main", check=False).strip()
+
+    def refs(self) -> str:
+        """All branches and their tips."""
+        return self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
 
     def requests(self) -> dict[str, str]:
         """Request branches: name → tip."""
@@ -83,9 +90,38 @@ class Oracle:
         line = said.lines.get("promote")
         if line is None or (line.get("template"), line.get("steps")) != said.content:
             return -1
+        if self.guarded and not self.signed(self._brought_in(commit, key)):
+            return -1
         if line.get("for") != f"prod/{key[0]}/{key[1]}" or not self._holds_since(line.get("intent", ""), commit, key):
             return -1
-        return ALL if line["gate"] == "full" else int(line["gate"])
+        return ALL if line["gate"] in ("full", "active") else int(line["gate"])
+
+    def _signed(self, commit: str) -> bool:
+        """Whether somebody signed a commit; here that is the promoter alone."""
+        return "\ngpgsig " in self.git("cat-file", "commit", commit).partition("\n\n")[0]
+
+    def _brought_in(self, commit: str, key: Key) -> str:
+        """The commit on the chain since which the approval stands as it does."""
+        line, found = self.at(commit)[key].lines["promote"], commit
+        for one in self.chain(commit):
+            if self.at(one).get(key, _NONE).lines.get("promote") != line:
+                break
+            found = one
+        return found
+
+    def _kept(self, commit: str, key: Key) -> set[tuple[str, str]]:
+        """What is aborted although its line is gone."""
+        kept: set[tuple[str, str]] = set()
+        before: tuple[str, str] | None = None
+        for one in reversed(self.chain(commit)):
+            line = self.at(one).get(key, _NONE).lines.get("abort")
+            comes = (line["template"], line["steps"]) if line is not None else None
+            if before is not None and comes != before:
+                (kept.discard if self.signed(one) else kept.add)(before)
+            if comes is not None:
+                kept.discard(comes)
+            before = comes
+        return kept
 
     def _holds_since(self, intent: str, commit: str, key: Key) -> bool:
         """The intent is an ancestor, and all first parents that descend from it say the same (§1.1)."""
@@ -104,7 +140,11 @@ class Oracle:
         """Whether the tree says that what stands there must not serve."""
         said = self.at(commit)[key]
         line = said.lines.get("abort")
-        return line is not None and (line.get("template"), line.get("steps")) == said.content
+        if line is not None and (line.get("template"), line.get("steps")) == said.content:
+            return True
+        if not self.guarded or said.lines.get("stable", {}).get("template") == said.template:
+            return False
+        return said.content in self._kept(commit, key)
 
     def allowed_size(self, commit: str, key: Key) -> int:
         """How many canary pods the gates that the tree approves let through."""
@@ -120,7 +160,7 @@ class Oracle:
         """(T, S) of what stands there."""
         return self.at(commit)[key].content
 
-    def asked(self, head: str) -> list[tuple[list[Key], tuple[str, str], int]]:
+    def asked(self, head: str) -> list[tuple[list[Key], tuple[str, str], str]]:
         """The open requests: for whom, for which (T, S), for which gate."""
         found = []
         for tip in self.requests().values():
@@ -130,7 +170,7 @@ class Oracle:
             for key, said in self.at(tip).items():
                 line = said.lines.get("promote")
                 if line and line != self.at(base).get(key, _NONE).lines.get("promote"):
-                    found.append(([key], (line["template"], line["steps"]), int(line["gate"])))
+                    found.append(([key], (line["template"], line["steps"]), line["gate"]))
         return found
 
     def introduced(self, text: str, commit: str) -> list[str]:
@@ -154,7 +194,9 @@ def _said(body: dict[str, object], text: str) -> Said:
     for line in text.splitlines():
         if found := _OWN.match(line):
             lines[found[1]] = dict(part.split("=", 1) for part in found[2].split() if "=" in part)
-    plan = tuple(_step(one) for one in spec["strategy"]["canary"].get("steps") or ())  # type: ignore[index]
+    strategy: dict[str, dict[str, list[dict[str, object]]]] = spec["strategy"]  # type: ignore[assignment]
+    one_gate: list[dict[str, object]] = [{"pause": {}}]
+    plan = tuple(_step(one) for one in (strategy["canary"]["steps"] if "canary" in strategy else one_gate))
     image = str(spec["template"]["spec"]["containers"][0]["image"])  # type: ignore[index]
     return Said(template, steps, image, plan, lines)
 
