@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from gitops_rollouts.decisions.identity import canonical_json
 from gitops_rollouts.decisions.place import (
     Place,
     entry_of,
@@ -21,7 +20,7 @@ from gitops_rollouts.decisions.place import (
     is_block,
     is_empty,
     line_end,
-    readable_documents,
+    reread,
     span_of,
 )
 from gitops_rollouts.render.go_scalars import plain
@@ -89,18 +88,6 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     for edit in sorted(edits, reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
-
-
-def reread(before: bytes, edited: str, index: int, expected: Mapping[str, Any]) -> bytes | None:
-    """The edited file, if reading it again gives ``expected`` for one document and all others as they were."""
-    after = edited.encode("utf-8")
-    old, new = readable_documents(before), readable_documents(after)
-    if old is None or new is None or len(old) != len(new):
-        return None
-    for position, (was, now) in enumerate(zip(old, new, strict=True)):
-        if canonical_json(expected if position == index else was.data) != canonical_json(now.data):
-            return None
-    return after
 
 
 def _quoted(value: Scalar) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.decisions.field_edit import Edit, apply_edits, as_written, reread, scalar_edit
-from gitops_rollouts.decisions.place import Place, entry_of, find_place, insert_lines, line_end, span_of
+from gitops_rollouts.decisions.field_edit import Edit, apply_edits, as_written, scalar_edit
+from gitops_rollouts.decisions.place import Place, entry_of, find_place, insert_lines, line_end, reread, span_of
 from gitops_rollouts.errors import ConfigError
 
 CONTAINER_LISTS: Final = ("containers", "initContainers")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from gitops_rollouts.api.names import ARGO_GROUP
+from gitops_rollouts.decisions.identity import canonical_json
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.errors import YamlError
 from gitops_rollouts.render.scope import effective_namespace
@@ -159,3 +160,25 @@ def insert_lines(place: Place, position: int, lines: str) -> str:
     if before and not before.endswith("\n"):
         return before + newline + lines + place.text[position:]
     return before + lines + newline + place.text[position:]
+
+
+def reread(
+    before: bytes,
+    edited: str,
+    index: int,
+    expected: Mapping[str, Any],
+    seen_as: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> bytes | None:
+    """The edited file, if reading it again gives ``expected`` for one document and all others as they were.
+
+    ``seen_as``: what of that document is compared, in ``expected`` already so.
+    """
+    after = edited.encode("utf-8")
+    old, new = readable_documents(before), readable_documents(after)
+    if old is None or new is None or len(old) != len(new):
+        return None
+    for position, (was, now) in enumerate(zip(old, new, strict=True)):
+        wanted, found = (expected, seen_as(now.data)) if position == index else (was.data, now.data)
+        if canonical_json(wanted) != canonical_json(found):
+            return None
+    return after

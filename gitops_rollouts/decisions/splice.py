@@ -15,7 +15,6 @@ from typing import Any, Final
 import yaml
 
 from gitops_rollouts.api.names import DECISION_KEYS
-from gitops_rollouts.decisions.identity import canonical_json
 from gitops_rollouts.decisions.place import (
     Place,
     RolloutId,
@@ -29,6 +28,7 @@ from gitops_rollouts.decisions.place import (
     newline_at,
     readable_documents,
     replace_line,
+    reread,
     span_of,
 )
 
@@ -45,7 +45,7 @@ def set_annotation(data: bytes, rollout: RolloutId, key: str, value: str, commen
     if place is None:
         return None
     edited = _set(place, key, f"{key}: {json.dumps(value, ensure_ascii=True)}{_comment(comment)}")
-    return None if edited is None else _checked(data, edited, place.index, {key: value})
+    return None if edited is None else _checked(place, data, edited, {key: value})
 
 
 def remove_annotation(data: bytes, rollout: RolloutId, key: str) -> bytes | None:
@@ -60,7 +60,7 @@ def remove_annotation(data: bytes, rollout: RolloutId, key: str) -> bytes | None
     if not isinstance(annotations, dict) or key not in annotations:
         return data
     edited = _remove(place, key)
-    return None if edited is None else _checked(data, edited, place.index, {key: None})
+    return None if edited is None else _checked(place, data, edited, {key: None})
 
 
 def annotations_of(data: bytes, rollout: RolloutId) -> dict[str, Any] | None:
@@ -163,18 +163,9 @@ def _remove(place: Place, key: str) -> str | None:
     return place.text[:start] + place.text[end:]
 
 
-def _checked(before: bytes, edited: str, index: int, change: Mapping[str, str | None]) -> bytes | None:
+def _checked(place: Place, before: bytes, edited: str, change: Mapping[str, str | None]) -> bytes | None:
     """The edited file, if reading it again shows the change and nothing else."""
-    after = edited.encode("utf-8")
-    old, new = readable_documents(before), readable_documents(after)
-    if old is None or new is None or len(old) != len(new):
-        return None
-    for position, (was, now) in enumerate(zip(old, new, strict=True)):
-        expected = _with(was.data, change) if position == index else was.data
-        found = _with(now.data, {}) if position == index else now.data
-        if canonical_json(expected) != canonical_json(found):
-            return None
-    return after
+    return reread(before, edited, place.index, _with(place.data, change), lambda data: _with(data, {}))
 
 
 def _with(data: Mapping[str, Any], change: Mapping[str, str | None]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.decisions.field_edit import Edit, apply_edits, reread, scalar_edit
+from gitops_rollouts.decisions.field_edit import Edit, apply_edits, scalar_edit
 from gitops_rollouts.decisions.image_edit import Image
-from gitops_rollouts.decisions.place import find_place
+from gitops_rollouts.decisions.place import find_place, reread
 from gitops_rollouts.errors import ConfigError
 
 MAX_WAYS: Final = 12

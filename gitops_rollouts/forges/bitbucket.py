@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gitops_rollouts.errors import ForgeMissing, ForgeRefused, ForgeUnreachable
+from gitops_rollouts.errors import ForgeMissing, ForgeRefused
 from gitops_rollouts.forges.approvals import Review, approvers
 from gitops_rollouts.forges.budget import SHARED, Budget
-from gitops_rollouts.forges.fields import CHECK_URL, MAX_BODY, at, flag, number, rows, text, web_link
+from gitops_rollouts.forges.fields import MAX_BODY, at, flag, number, rows, text, web_link
 from gitops_rollouts.forges.fields import commit as commit_id
 from gitops_rollouts.forges.forge import (
     MAX_DESCRIPTION,
@@ -25,6 +25,7 @@ from gitops_rollouts.forges.forge import (
 )
 from gitops_rollouts.forges.http import ForgeHttp
 from gitops_rollouts.forges.moments import head_since, moment
+from gitops_rollouts.forges.opening import opened
 
 _PAGE: Final = "50"
 _MOST_OPEN: Final = 1000
@@ -85,10 +86,7 @@ class BitbucketForge:
             "destination": {"branch": {"name": base}},
             "close_source_branch": False,
         }
-        made = self._request(self._http.post(self._all, json=wanted).data)
-        if made is None:
-            raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
-        return made
+        return opened(self.title, self._request(self._http.post(self._all, json=wanted).data))
 
     def edit(self, number: int, *, title: str | None = None, body: str | None = None) -> None:
         """It takes the whole request: what isn't to change is sent as it is, so that no reviewer is lost."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from gitops_rollouts.errors import ForgeMissing, ForgeRefused, ForgeUnreachable
+from gitops_rollouts.errors import ForgeMissing, ForgeRefused
 from gitops_rollouts.forges.approvals import Review, approvers
 from gitops_rollouts.forges.budget import SHARED, Budget
-from gitops_rollouts.forges.fields import CHECK_URL, MAX_BODY, at, commit, flag, number, text, web_link
+from gitops_rollouts.forges.fields import at, commit, flag, number, text
 from gitops_rollouts.forges.forge import (
     MAX_DESCRIPTION,
     CommitStatus,
@@ -19,7 +19,8 @@ from gitops_rollouts.forges.forge import (
     PullRequest,
 )
 from gitops_rollouts.forges.http import ForgeHttp
-from gitops_rollouts.forges.pulls_api import PullsApi
+from gitops_rollouts.forges.opening import open_or_find
+from gitops_rollouts.forges.pulls_api import PullsApi, read_request
 
 _PAGE: Final = "50"
 _STYLES: Final = (
@@ -62,15 +63,11 @@ class GiteaForge(PullsApi):
     def open(self, branch: str, base: str, title: str, body: str) -> PullRequest:
         """A second one is refused by the forge: then the first is what is wanted."""
         wanted = {"head": branch, "base": base, "title": title, "body": body}
-        try:
-            made = self._request(self._http.post(f"{self._repo}/pulls", json=wanted).data)
-        except ForgeRefused:
-            made = next((each for each in self.open_requests(base, branch) if each.branch == branch), None)
-            if made is None:
-                raise
-        if made is None:
-            raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
-        return made
+        return open_or_find(
+            self.title,
+            lambda: self._request(self._http.post(f"{self._repo}/pulls", json=wanted).data),
+            lambda: next((each for each in self.open_requests(base, branch) if each.branch == branch), None),
+        )
 
     def reopen(self, number: int) -> None:
         """It would open one whose branch is gone; that is refused here."""
@@ -173,20 +170,7 @@ class GiteaForge(PullsApi):
         """None for a fork's, and for what is none."""
         if not number(live, "number") or not (of_forks or _is_own(live)):
             return None
-        merged = flag(live, "merged")
-        return PullRequest(
-            number=number(live, "number"),
-            branch=text(live, "head", "label"),
-            base=text(live, "base", "ref"),
-            head=commit(live, "head", "sha"),
-            state="merged" if merged else "open" if text(live, "state") == "open" else "closed",
-            title=text(live, "title"),
-            body=text(live, "body", most=MAX_BODY),
-            url=web_link(live, "html_url"),
-            author=text(live, "user", "login"),
-            merged_by=text(live, "merged_by", "login"),
-            merge_commit=commit(live, "merge_commit_sha") if merged else "",
-        )
+        return read_request(live, branch=text(live, "head", "label"), merged=flag(live, "merged"))
 
 
 def _ref(index: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from gitops_rollouts.errors import ForgeDenied, ForgeError, ForgeLimited, ForgeMissing, ForgeRefused, ForgeUnreachable
 from gitops_rollouts.forges.approvals import Review, approvers
 from gitops_rollouts.forges.budget import SHARED, Budget
-from gitops_rollouts.forges.fields import CHECK_URL, MAX_BODY, at, commit, flag, number, text, web_link
+from gitops_rollouts.forges.fields import CHECK_URL, at, commit, flag, number, text
 from gitops_rollouts.forges.forge import (
     MAX_DESCRIPTION,
     CommitStatus,
@@ -18,7 +18,8 @@ from gitops_rollouts.forges.forge import (
     PullRequest,
 )
 from gitops_rollouts.forges.http import ForgeHttp
-from gitops_rollouts.forges.pulls_api import PullsApi
+from gitops_rollouts.forges.opening import open_or_find
+from gitops_rollouts.forges.pulls_api import PullsApi, read_request
 
 _HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _PAGE: Final = "100"
@@ -75,15 +76,11 @@ class GitHubForge(PullsApi):
     def open(self, branch: str, base: str, title: str, body: str) -> PullRequest:
         """A second one is refused by the forge: then the first is what is wanted."""
         wanted = {"head": branch, "base": base, "title": title, "body": body}
-        try:
-            made = _request(self._http.post(f"{self._repo}/pulls", json=wanted).data)
-        except ForgeRefused:
-            made = self.find(branch, base)
-            if made is None or made.state != "open":
-                raise
-        if made is None:
-            raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
-        return made
+        return open_or_find(
+            self.title,
+            lambda: _request(self._http.post(f"{self._repo}/pulls", json=wanted).data),
+            lambda: self.find(branch, base),
+        )
 
     def reopen(self, number: int) -> None:
         """Refused by the forge when the branch is gone, or was made anew."""
@@ -179,20 +176,7 @@ def _request(live: Any, *, of_forks: bool = False) -> PullRequest | None:
     """None for a fork's, and for what is none. Until it is merged its "merge commit" is only a trial."""
     if not number(live, "number") or not (of_forks or _is_own(live)):
         return None
-    merged = bool(text(live, "merged_at"))
-    return PullRequest(
-        number=number(live, "number"),
-        branch=text(live, "head", "ref"),
-        base=text(live, "base", "ref"),
-        head=commit(live, "head", "sha"),
-        state="merged" if merged else "open" if text(live, "state") == "open" else "closed",
-        title=text(live, "title"),
-        body=text(live, "body", most=MAX_BODY),
-        url=web_link(live, "html_url"),
-        author=text(live, "user", "login"),
-        merged_by=text(live, "merged_by", "login"),
-        merge_commit=commit(live, "merge_commit_sha") if merged else "",
-    )
+    return read_request(live, branch=text(live, "head", "ref"), merged=bool(text(live, "merged_at")))
 
 
 def _is_own(live: Any) -> bool:

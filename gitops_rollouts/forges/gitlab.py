@@ -10,7 +10,7 @@ from urllib.parse import quote
 from gitops_rollouts.errors import ForgeMissing, ForgeRefused, ForgeUnreachable
 from gitops_rollouts.forges.approvals import Review, approvers
 from gitops_rollouts.forges.budget import SHARED, Budget
-from gitops_rollouts.forges.fields import CHECK_URL, MAX_BODY, at, flag, number, text, web_link
+from gitops_rollouts.forges.fields import MAX_BODY, at, flag, number, text, web_link
 from gitops_rollouts.forges.fields import commit as commit_id
 from gitops_rollouts.forges.forge import (
     MAX_DESCRIPTION,
@@ -22,6 +22,7 @@ from gitops_rollouts.forges.forge import (
 )
 from gitops_rollouts.forges.http import ForgeHttp
 from gitops_rollouts.forges.moments import head_since, moment
+from gitops_rollouts.forges.opening import open_or_find
 
 _PAGE: Final = "100"
 _MOST_OPEN: Final = 1000
@@ -90,15 +91,11 @@ class GitLabForge:
             "description": _without_actions(body),
             "remove_source_branch": False,
         }
-        try:
-            made = _request(self._http.post(self._all, json=wanted).data)
-        except ForgeRefused:
-            made = self.find(branch, base)
-            if made is None or made.state != "open":
-                raise
-        if made is None:
-            raise ForgeUnreachable(f"{self.title} answered without the request that it opened", remedy=CHECK_URL)
-        return made
+        return open_or_find(
+            self.title,
+            lambda: _request(self._http.post(self._all, json=wanted).data),
+            lambda: self.find(branch, base),
+        )
 
     def edit(self, number: int, *, title: str | None = None, body: str | None = None) -> None:
         """Only what is given."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gitops_rollouts.errors import ForgeRefused
-from gitops_rollouts.forges.fields import at, flag
+from gitops_rollouts.forges.fields import MAX_BODY, at, commit, flag, number, text, web_link
+from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.forges.http import ForgeHttp
 
 
@@ -45,3 +46,20 @@ class PullsApi:
         """Who may not see which styles are allowed is shown none of them."""
         allowed = self._http.get(self._repo).data
         return next((style for style, field in self._styles if flag(allowed, field)), "merge")
+
+
+def read_request(live: Any, *, branch: str, merged: bool) -> PullRequest:
+    """A request as both show it, but for where it comes from and whether it is merged."""
+    return PullRequest(
+        number=number(live, "number"),
+        branch=branch,
+        base=text(live, "base", "ref"),
+        head=commit(live, "head", "sha"),
+        state="merged" if merged else "open" if text(live, "state") == "open" else "closed",
+        title=text(live, "title"),
+        body=text(live, "body", most=MAX_BODY),
+        url=web_link(live, "html_url"),
+        author=text(live, "user", "login"),
+        merged_by=text(live, "merged_by", "login"),
+        merge_commit=commit(live, "merge_commit_sha") if merged else "",
+    )

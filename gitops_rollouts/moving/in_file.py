@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.decisions.field_edit import Edit, apply_edits, reread, scalar_edit
+from gitops_rollouts.decisions.field_edit import Edit, apply_edits, scalar_edit
 from gitops_rollouts.decisions.identity import canonical_json
 from gitops_rollouts.decisions.place import (
     Place,
@@ -20,6 +20,7 @@ from gitops_rollouts.decisions.place import (
     line_start,
     newline_at,
     readable_documents,
+    reread,
 )
 
 _WIDTH: Final = 4096
