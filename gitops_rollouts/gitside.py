@@ -144,7 +144,7 @@ class GitSide:
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
         self.git: GitView = BoardView(self.board, self._expects)
-        self.wants: WantSink = _Wants(self)
+        self.wants: WantSink = self
         parts.rollouts.on_change(self._rollout_changed)
         self.board.on_change(self._board_changed)
         self.board.on_rewrite(self._rewritten)
@@ -385,19 +385,6 @@ class GitSide:
         await asyncio.gather(*working, return_exceptions=True)
         await self.reconciler.stop()
         self._keys.close()
-
-
-class _Wants:
-    """The sink that passes over Rollouts are told to."""
-
-    def __init__(self, side: GitSide) -> None:
-        self._side = side
-
-    def observed(self, live: LiveRollout, authority: Authority, evidence: tuple[Evidence, ...]) -> None:
-        self._side.observed(live, authority, evidence)
-
-    def gone(self, key: Key) -> None:
-        self._side.gone(key)
 
 
 def _note_end(task: asyncio.Task[None]) -> None:

@@ -1,14 +1,14 @@
 """Kubernetes' dialect of JSONPath, as the web provider's ``jsonPath`` is written (docs/behaviour.md §18).
 
 ``{$.a.b}``, ``{.items[0].x}``, ``[-1]``, ``[1:3]``, ``[::2]``, ``[*]``, ``['a','b']``, ``..x``, ``[?(@.x>=1)]``.
-Reading a path is total, and evaluating one has a budget, as both the path and the document come from elsewhere.
+Reading a path is total, as it comes from elsewhere; `jsonpath_search` finds what it leads to.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -17,15 +17,11 @@ from gitops_rollouts.errors import MetricError
 
 _LONGEST: Final = 4096
 _DEEPEST: Final = 16
-_BUDGET: Final = 500_000
-"""Values that may be looked at."""
-_TEXT_A_VALUE: Final = 256
-"""Characters that cost as much as a value where texts are compared."""
 _NAME: Final = re.compile(r"(?:\\.|[^\s.,\[\](){}$@*'\"?=<>!\\])+", re.DOTALL)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _QUOTED: Final = re.compile(r"'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"", re.DOTALL)
-_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<=": operator.le,
@@ -33,6 +29,7 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+"""How a filter may compare two values."""
 
 
 class PathError(MetricError):
@@ -97,13 +94,6 @@ class Literal:
 
 Node = Field | Index | Slice | Every | Below | Union | Filter | Literal
 Path = tuple[Node, ...]
-
-
-def find(expression: str, document: Any) -> list[Any]:
-    """Every match, in the document's order. Raises `PathError`: no such path, too costly, not a JSONPath."""
-    paths = parse(expression)
-    search = _Search()
-    return [value for path in paths for value in search.follow(path, [document])]
 
 
 @lru_cache(maxsize=512)
@@ -207,7 +197,7 @@ class _Reader:
     def _filter(self) -> Filter:
         self._expect("(")
         left = self._path(")=<>!")
-        sign = next((sign for sign in _OPERATORS if self._take(sign)), "")
+        sign = next((sign for sign in OPERATORS if self._take(sign)), "")
         right = self._path(")") if sign else ()
         self._expect(")")
         self._blank()
@@ -272,134 +262,3 @@ class _Reader:
 
 def _plain(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
-
-
-class _Search:
-    """One evaluation with its budget."""
-
-    def __init__(self) -> None:
-        self._left = _BUDGET
-
-    def follow(self, path: Path, values: Sequence[Any]) -> list[Any]:
-        found = list(values)
-        for node in path:
-            found = self._step(node, found)
-        return found
-
-    def _step(self, node: Node, values: list[Any]) -> list[Any]:  # noqa: PLR0911  a line a kind of node
-        self._spend(len(values))
-        match node:
-            case Literal():
-                return [node.value]
-            case Field():
-                found = [value[node.name] for value in values if isinstance(value, dict) and node.name in value]
-                if not found:
-                    raise PathError(f"{node.name[:80]} is not found")
-                return found
-            case Every():
-                return [inner for value in values for inner in self._inner(value)]
-            case Below():
-                return self._below(values)
-            case Index() | Slice():
-                return [inner for value in values if value is not None for inner in self._cut(node, value)]
-            case Union():
-                return [found for part in node.parts for found in self.follow(part, values)]
-            case Filter():
-                return [inner for value in values if value is not None for inner in self._kept(node, value)]
-
-    def _spend(self, count: int) -> None:
-        self._left -= count
-        if self._left < 0:
-            raise PathError("it would look at too many values")
-
-    def _inner(self, value: Any) -> list[Any]:
-        found = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-        self._spend(len(found))
-        return found
-
-    def _below(self, values: list[Any]) -> list[Any]:
-        """Objects and lists that aren't empty, each before what is in it."""
-        found: list[Any] = []
-        waiting = values[::-1]
-        while waiting:
-            value = waiting.pop()
-            inner = self._inner(value)
-            if inner:
-                found.append(value)
-                waiting += inner[::-1]
-        return found
-
-    def _cut(self, node: Index | Slice, value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise PathError("an index was given for what is no list")
-        length = len(value)
-        if isinstance(node, Index):
-            if not -length <= node.at < length:
-                raise PathError(f"array index out of bounds: index {node.at}, length {length}")
-            return [value[node.at]]
-        start, end = (
-            _from_start(place, length) for place in (node.start or 0, length if node.end is None else node.end)
-        )
-        if start == end:
-            return []
-        if not 0 <= start < length or not 0 <= end <= length:
-            outside = end - 1 if 0 <= start < length else start
-            raise PathError(f"array index out of bounds: index {outside}, length {length}")
-        if start > end:
-            raise PathError(f"starting index {start} is greater than ending index {end}")
-        return value[start : end : node.step]
-
-    def _kept(self, node: Filter, value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise PathError("a filter was given for what is no list")
-        return [inner for inner in self._inner(value) if self._holds(node, inner)]
-
-    def _holds(self, node: Filter, value: Any) -> bool:
-        left = self._side(node.left, value)
-        if not node.operator:
-            return bool(left)
-        right = self._side(node.right, value)
-        if not left or not right:
-            return False
-        if len(left) > 1 or len(right) > 1:
-            raise PathError("a filter can compare one value at a time")
-        self._spend(min(_cost(left[0]), _cost(right[0])))
-        return _compare(node.operator, left[0], right[0])
-
-    def _side(self, path: Path, value: Any) -> list[Any]:
-        left = self._left
-        try:
-            return self.follow(path, [value])
-        except PathError:
-            if self._left < 0 or left < 0:
-                raise
-            return []
-
-
-def _cost(value: Any) -> int:
-    """What it takes to compare a value, all the way down, beyond looking at it."""
-    waiting, cost = [value], -1
-    while waiting:
-        one = waiting.pop()
-        cost += 1
-        if isinstance(one, str):
-            cost += len(one) // _TEXT_A_VALUE
-        elif isinstance(one, list | dict):
-            waiting.extend(one.values() if isinstance(one, dict) else one)
-    return cost
-
-
-def _compare(sign: str, left: Any, right: Any) -> bool:
-    kinds = [
-        bool if isinstance(side, bool) else float if isinstance(side, int | float) else type(side)
-        for side in (left, right)
-    ]
-    if kinds[0] is not kinds[1]:
-        return sign == "!="
-    if sign not in {"==", "!="} and kinds[0] not in {float, str}:
-        raise PathError(f"a filter can't compare with {sign} what is neither a number nor a text")
-    return bool(_OPERATORS[sign](left, right))
-
-
-def _from_start(place: int, length: int) -> int:
-    return place + length if place < 0 else place

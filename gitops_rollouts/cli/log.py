@@ -137,7 +137,8 @@ def _row(each: Decision) -> tuple[str, ...]:
     moment = _moment(each)
     when = moment.strftime("%Y-%m-%d %H:%M:%SZ") if moment else "-"
     what = f"{each.verb} {each.where}" if each.where else each.verb
-    version = short_image(each.told.image if each.told else "", each.template) if each.told or each.template else "-"
+    image = each.told.image if each.told else ""
+    version = short_image(image, each.template) if image or each.template else "-"
     return when, each.rollout, what, version, _who(each), each.commit[:12], _why(each)
 
 

@@ -17,6 +17,7 @@ from gitops_rollouts.api.traffic import AppMeshTrafficRouting, AppMeshVirtualNod
 from gitops_rollouts.api.validation import FieldError
 from gitops_rollouts.api.validation.errors import required
 from gitops_rollouts.errors import RoutingError
+from gitops_rollouts.traffic.app_mesh_nodes import match_labels, selecting, with_hash, with_live_hash
 from gitops_rollouts.traffic.object_router import Actual
 from gitops_rollouts.traffic.objects import (
     Edit,
@@ -130,8 +131,8 @@ class AppMeshRouter:
             return
         stable_hash = wanted.stable.pod_hash or NO_STABLE
         canary_hash = wanted.canary.pod_hash if wanted.canary.pod_hash != wanted.stable.pod_hash else ""
-        stable = _selecting(rollout, objects.stable, found, stable_hash)
-        canary = _selecting(rollout, objects.canary, found, canary_hash or NO_CANARY)
+        stable = selecting(rollout, objects.stable, found, stable_hash)
+        canary = selecting(rollout, objects.canary, found, canary_hash or NO_CANARY)
         # at weight 0 stable has its pods before it gets the traffic, and the canary keeps its own until it has none
         yield from (*stable, *weights, *canary) if away else (*canary, *stable, *weights)
         if problem is not None:
@@ -144,7 +145,7 @@ class AppMeshRouter:
     def keep(self, rollout: Rollout, wanted: Raw, live: Raw) -> Raw:
         """The weights of the two VirtualNodes; the hash that a VirtualNode selects, and whose it is."""
         if VIRTUAL_NODE.is_kind_of(wanted):
-            return _with_live_hash(wanted, live)
+            return with_live_hash(wanted, live)
         objects = _objects(rollout, None)
         if objects is None or not VIRTUAL_ROUTER.is_kind_of(wanted):
             return wanted
@@ -170,11 +171,11 @@ class AppMeshRouter:
             return live
         if VIRTUAL_ROUTER.is_kind_of(live):
             return _weighted(rollout, objects, live, all_on_stable(rollout))
-        if not VIRTUAL_NODE.is_kind_of(live) or POD_TEMPLATE_HASH not in _match_labels(live):
+        if not VIRTUAL_NODE.is_kind_of(live) or POD_TEMPLATE_HASH not in match_labels(live):
             return live
         free = with_annotations(live, {MANAGED_BY_ROLLOUTS: None})
         is_canary = mapping(live.get("metadata")).get("name") == objects.canary.name
-        return _with_hash(free, NO_CANARY if is_canary else None)
+        return with_hash(free, NO_CANARY if is_canary else None)
 
     def actual(self, rollout: Rollout, found: Found) -> Iterable[Actual]:
         """The weights of each route."""
@@ -360,36 +361,6 @@ def _with_targets(route: dict[str, Any], targets: list[Any]) -> dict[str, Any]:
     of_protocol = mapping(route[protocol])
     action = {**mapping(of_protocol.get("action")), "weightedTargets": targets}
     return {**route, protocol: {**of_protocol, "action": action}}
-
-
-def _selecting(rollout: Rollout, reference: Reference, found: Found, pod_hash: str) -> list[Edit]:
-    node = found.get(reference)
-    if node is None:
-        return []
-    noted = with_annotations(node, {MANAGED_BY_ROLLOUTS: rollout.metadata.name})
-    return [Edit(reference, node, _with_hash(noted, pod_hash), rests=True)]
-
-
-def _match_labels(node: Raw) -> dict[str, Any]:
-    return mapping(mapping(mapping(node.get("spec")).get("podSelector")).get("matchLabels"))
-
-
-def _with_hash(node: Raw, pod_hash: Any) -> Raw:
-    """The VirtualNode that selects this hash; None: the label goes."""
-    labels = {key: value for key, value in _match_labels(node).items() if key != POD_TEMPLATE_HASH}
-    if pod_hash is not None:
-        labels[POD_TEMPLATE_HASH] = pod_hash
-    selector = mapping(mapping(node.get("spec")).get("podSelector"))
-    return with_spec(node, podSelector={**selector, "matchLabels": labels})
-
-
-def _with_live_hash(wanted: Raw, live: Raw) -> Raw:
-    there = annotations_of(live).get(MANAGED_BY_ROLLOUTS)
-    kept = wanted
-    if there is not None and MANAGED_BY_ROLLOUTS in annotations_of(wanted):
-        kept = with_annotations(wanted, {MANAGED_BY_ROLLOUTS: there})
-    pod_hash = _match_labels(live).get(POD_TEMPLATE_HASH)
-    return _with_hash(kept, pod_hash) if isinstance(pod_hash, str) else kept
 
 
 def _namespace(raw: Raw, rollout: Rollout) -> str:

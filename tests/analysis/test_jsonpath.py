@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gitops_rollouts.analysis.jsonpath import PathError, find
+from gitops_rollouts.analysis.jsonpath import PathError
+from gitops_rollouts.analysis.jsonpath_search import find
 
 DOCUMENT: dict[str, Any] = {
     "kind": "List",

@@ -9,7 +9,8 @@ import pytest
 
 from analysis.orders import NOW, order
 from gitops_rollouts.analysis.http import Http, Request
-from gitops_rollouts.analysis.jsonpath import PathError, find
+from gitops_rollouts.analysis.jsonpath import PathError
+from gitops_rollouts.analysis.jsonpath_search import find
 from gitops_rollouts.analysis.large_answers import LARGE, MOST_VALUES, keeping_room, read_beside
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.providers import influxdb

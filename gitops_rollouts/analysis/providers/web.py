@@ -10,7 +10,8 @@ from typing import Any, Final
 import orjson
 
 from gitops_rollouts.analysis.http import Answer, Http, Request
-from gitops_rollouts.analysis.jsonpath import PathError, find
+from gitops_rollouts.analysis.jsonpath import PathError
+from gitops_rollouts.analysis.jsonpath_search import find
 from gitops_rollouts.analysis.large_answers import read_beside, refuse_many_values
 from gitops_rollouts.analysis.oauth2 import Tokens
 from gitops_rollouts.analysis.provider import Order
