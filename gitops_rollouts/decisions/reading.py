@@ -278,7 +278,8 @@ class TargetReader:
         record = parse_line(STABLE, annotations.get(STABLE, ""))
         if believed is not annotations and isinstance(record, Stable) and record.subject == subject:
             lines = replace(lines, record=record)
-        return replace(found, lines=lines, kept=kept)
+        # an abort that is in force needs nobody's word: it acts, whatever the forge has to say of a promotion beside it
+        return replace(found, lines=lines, kept=kept, unconfirmed="" if lines.abort else found.unconfirmed)
 
     def _lost_record(self, spec: TargetSpec, record: Stable, head: str, before: Before) -> bool:
         """Whether the record stood before history was rewritten, could be trusted there, and names a lost commit."""

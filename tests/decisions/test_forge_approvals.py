@@ -229,6 +229,23 @@ def test_while_the_forge_is_away_nothing_is_granted_and_nothing_taken_back(shop:
     assert (state.approved_through, state.unconfirmed) == (3, "")
 
 
+def test_an_abort_acts_while_the_forge_says_nothing_of_the_promotion_beside_it(shop: Shop) -> None:
+    """§6: a forge that is slow or away delays no abort, be it after a restart."""
+    shop.merge(shop.request(approval(shop)), "merge", {"alice"})
+    shop.restart()
+    assert shop.web().unconfirmed
+    attempt = shop.web().attempt
+    line = abort(attempt)
+    shop.remote.put({WEB_YAML: manifest("web:v2", annotations=lines(promote(attempt, 1), line))})
+    for again in (False, True):
+        if again:
+            shop.restart()
+        state = shop.web()
+        assert (state.abort, state.approved_through, state.unconfirmed) == (line, -1, "")
+    state = shop.answered()
+    assert (state.abort, state.approved_through) == (line, 1)
+
+
 def test_an_abort_goes_by_an_approved_request_and_stands_until_that_is_known(shop: Shop) -> None:
     line = abort(shop.web().attempt)
     shop.remote.put({WEB_YAML: manifest("web:v2", annotations=lines(line))})
