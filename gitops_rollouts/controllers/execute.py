@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -13,6 +12,7 @@ import structlog
 from gitops_rollouts.api.meta import Raw, format_time
 from gitops_rollouts.api.names import ARGO_API_VERSION, MANAGED_BY_ROLLOUTS, OUTBOX, OUTBOX_MANAGER, POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patch
+from gitops_rollouts.controllers.batches import at_once, batches
 from gitops_rollouts.controllers.execute_owned import (
     create_owned,
     is_refusal,
@@ -61,7 +61,6 @@ from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
 OUTBOX_LIMIT: Final = 16
-_SIDE_BY_SIDE: Final = 10
 Emit = Callable[[About, EmitEvent], None]
 
 log = structlog.get_logger(__name__)
@@ -123,11 +122,11 @@ class Executor:
                 await run.record_abort(action)
         if plan.status_first:
             await run.write_status(plan.status)
-        for alike in _batches(plan.actions):
+        for alike in batches(plan.actions):
             if len(alike) == 1:
                 await run.act(alike[0])
             else:
-                await _at_once([run.act(action) for action in alike])
+                await at_once([run.act(action) for action in alike])
         if not plan.status_first:
             await run.write_status(plan.status)
         for event in plan.events:
@@ -366,26 +365,6 @@ class _Run:
 
     def _owner(self) -> Raw:
         return owner_reference("Rollout", self._live.rollout.metadata)
-
-
-def _batches(actions: Iterable[Action]) -> Iterator[list[Action]]:
-    """The actions in order; Pods that follow each other are patched side by side."""
-    batch: list[Action] = []
-    for action in actions:
-        alike = isinstance(action, PatchPod) and bool(batch) and isinstance(batch[0], PatchPod)
-        if batch and not (alike and len(batch) < _SIDE_BY_SIDE):
-            yield batch
-            batch = []
-        batch.append(action)
-    if batch:
-        yield batch
-
-
-async def _at_once(requests: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all of them, then raise the first failure."""
-    for failed in await asyncio.gather(*requests, return_exceptions=True):
-        if isinstance(failed, BaseException):
-            raise failed
 
 
 def read_outbox(text: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.small_rollout import small_rollout
 from gitops_rollouts.api.validation import (
     FieldError,
     strict_problems,
@@ -18,20 +19,7 @@ Raw = dict[str, Any]
 
 
 def rollout(canary: Raw | None = None, **spec: Any) -> Raw:
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Rollout",
-        "metadata": {"name": "web"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "web", "image": "nginx:1.25"}]},
-            },
-            "strategy": {"canary": canary or {}},
-            **spec,
-        },
-    }
+    return small_rollout({"canary": canary or {}}, **spec)
 
 
 def errors(raw: Raw) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.small_rollout import small_rollout
 from gitops_rollouts.api.validation import validate_rollout
 
 Raw = dict[str, Any]
@@ -23,29 +24,12 @@ BAD_FIELD = "Analyses arguments must refer to valid object metadata supported by
 NEED_SERVICES = [f'spec.strategy.{key}: Invalid value: "": {SERVICES}' for key in ("stableService", "canaryService")]
 
 
-def rollout(strategy: Raw, **spec: Any) -> Raw:
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Rollout",
-        "metadata": {"name": "web"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "web", "image": "nginx:1.25"}]},
-            },
-            "strategy": strategy,
-            **spec,
-        },
-    }
-
-
 def of_canary(canary: Raw, **spec: Any) -> list[str]:
-    return [error.render() for error in validate_rollout(rollout({"canary": canary}, **spec))]
+    return [error.render() for error in validate_rollout(small_rollout({"canary": canary}, **spec))]
 
 
 def of_blue_green(blue_green: Raw, **spec: Any) -> list[str]:
-    return [error.render() for error in validate_rollout(rollout({"blueGreen": blue_green}, **spec))]
+    return [error.render() for error in validate_rollout(small_rollout({"blueGreen": blue_green}, **spec))]
 
 
 def routed(traffic: Raw, **canary: Any) -> list[str]:
@@ -84,7 +68,7 @@ def test_a_rule_of_the_spec(change: Raw, expected: list[str]) -> None:
 def test_a_template_taken_over_from_a_workload_is_checked_as_ones_own() -> None:
     """§2.2, §20: the reference is resolved in memory, and the workload's template must then be one for ReplicaSets."""
     reference = {"workloadRef": {"kind": "Deployment", "name": "d"}}
-    raw = rollout({"canary": {}}, **reference)
+    raw = small_rollout({"canary": {}}, **reference)
     assert validate_rollout(raw, resolved=True) == []
     raw["spec"]["template"]["spec"]["restartPolicy"] = "Never"
     assert [error.render() for error in validate_rollout(raw, resolved=True)] == [
@@ -95,7 +79,7 @@ def test_a_template_taken_over_from_a_workload_is_checked_as_ones_own() -> None:
 
 
 def test_the_pod_template_is_one_for_replica_sets() -> None:
-    raw = rollout({"canary": {}})
+    raw = small_rollout({"canary": {}})
     raw["spec"]["template"]["spec"] |= {"restartPolicy": "OnFailure", "ephemeralContainers": [{"name": "debug"}]}
     raw["spec"]["template"]["spec"]["containers"] *= 2
     assert [error.render() for error in validate_rollout(raw)] == [
@@ -315,7 +299,8 @@ def test_all_errors_of_a_strategy_come_in_the_order_of_the_rules() -> None:
         "maxSurge": "0%",
         "maxUnavailable": 0,
     }
-    assert [error.path.removeprefix("spec.strategy.") for error in validate_rollout(rollout({"canary": canary}))] == [
+    found = validate_rollout(small_rollout({"canary": canary}))
+    assert [error.path.removeprefix("spec.strategy.") for error in found] == [
         "maxSurge",
         "stableService",
         "trafficRouting.alb",
