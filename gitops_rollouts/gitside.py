@@ -28,11 +28,11 @@ from gitops_rollouts.decisions.forge_answers import ForgeAnswers
 from gitops_rollouts.decisions.forge_side import ForgeSide
 from gitops_rollouts.decisions.proposals import Proposed
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.reported import as_holds, as_requests, stored_holds
+from gitops_rollouts.decisions.reported import DISABLED, WriteReport, as_holds, as_requests, stored_holds
 from gitops_rollouts.decisions.round import WriterTarget, Writing
 from gitops_rollouts.decisions.state import Attempt, TargetAt, TargetSpec
 from gitops_rollouts.decisions.wants import is_moving, wants
-from gitops_rollouts.decisions.writer import DISABLED, DecisionWriter, WriteReport
+from gitops_rollouts.decisions.writer import DecisionWriter
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import KubeUnreachable, UnknownKind

@@ -12,18 +12,21 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from gitops_rollouts.decisions.planning import Outcome
-from gitops_rollouts.decisions.state import Key
+from gitops_rollouts.decisions.state import Attempt, Key
 from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
 
 Change = Literal["requests", "decisions", "nothing"]
 """What new wants differ in from the earlier ones: in the requests, or only in aborts, records and movement."""
+Lane = Literal["urgent", "rest", "all"]
+"""Which decisions a round is about: what never waits for anything else, records, or both in one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long decisions wait. ``breaker``: so many commits on a Rollout within ``breaker_window`` stop its writing.
 
-    ``reprobe``: after so long a refused push is tried again.
+    ``breaker_aborts``: the same for the first abort of an attempt. ``reprobe``: after so long a refused push is tried
+    again.
     """
 
     batch: timedelta = timedelta(seconds=1)
@@ -31,6 +34,7 @@ class Waits:
     record_longest: timedelta = timedelta(minutes=10)
     reprobe: timedelta = timedelta(hours=1)
     breaker: int = 10
+    breaker_aborts: int = 20
     breaker_window: timedelta = timedelta(hours=1)
 
 
@@ -53,7 +57,8 @@ class Agenda:
         self._entries: dict[str, dict[Key, list[_Entry]]] = {}
         self._heard: dict[str, set[Key]] = {}
         self._moving: dict[str, set[Key]] = {}
-        self._commits: dict[tuple[str, Key], deque[datetime]] = {}
+        self._commits: dict[tuple[str, Key], deque[tuple[datetime, Attempt | None]]] = {}
+        """When we wrote, and whose abort, if it was one."""
 
     # --- what is wanted ----------------------------------------------------------------------------------------
 
@@ -95,38 +100,35 @@ class Agenda:
 
     # --- when it is due ----------------------------------------------------------------------------------------
 
-    def due_times(self, target: str, synced: str, now: datetime) -> list[datetime]:
+    def due_times(self, target: str, synced: str, now: datetime, lane: Lane = "all") -> list[datetime]:
         """When each abort and record of a target is due; requests are looked at at times of their own."""
         times: list[datetime] = []
         records: list[_Entry] = []
-        for key, entries in self._entries.get(target, {}).items():
-            if self._is_tripped(target, key, now):
+        for key, entry in self._in_lane(target, lane):
+            if self._is_held(target, key, entry.want, now):
                 # nothing else would wake the writer once the breaker closes
-                times.append(self._commits[target, key][0] + self._waits.breaker_window)
-                continue
-            for entry in entries:
-                if not self._is_open(target, key, entry, synced, now):
-                    if entry.retry_at and entry.retry_at > now:
-                        times.append(entry.retry_at)
-                elif isinstance(entry.want, WantRecord):
-                    records.append(entry)
-                elif isinstance(entry.want, WantAbort):
-                    times.append(entry.since + self._waits.batch)
+                times.append(self._commits[target, key][0][0] + self._waits.breaker_window)
+            elif not self._is_open(target, key, entry, synced, now):
+                if entry.retry_at and entry.retry_at > now:
+                    times.append(entry.retry_at)
+            elif isinstance(entry.want, WantRecord):
+                records.append(entry)
+            else:
+                times.append(entry.since + self._waits.batch)
         if records:
             times.append(self._records_due(target, records))
         return times
 
-    def due(self, target: str, synced: str, now: datetime) -> tuple[tuple[Key, Want], ...]:
-        """The aborts and records for a round now: once one thing of a target is due, all its open aborts go along.
+    def due(self, target: str, synced: str, now: datetime, lane: Lane = "all") -> tuple[tuple[Key, Want], ...]:
+        """The decisions for a round now: once one of a target is due, all its open aborts go along.
 
         And what the server refused before: it waits on one branch together with what comes now.
         """
-        if not any(at <= now for at in self.due_times(target, synced, now)):
+        if not any(at <= now for at in self.due_times(target, synced, now, lane)):
             return ()
         found = [
             (key, entry)
-            for key, entries in self._entries.get(target, {}).items()
-            for entry in entries
+            for key, entry in self._in_lane(target, lane)
             if self._is_open(target, key, entry, synced, now) or entry.retry_at is not None
         ]
         records = [entry for _, entry in found if isinstance(entry.want, WantRecord)]
@@ -136,6 +138,15 @@ class Agenda:
             for key, entry in found
             if with_records or not isinstance(entry.want, WantRecord) or entry.retry_at is not None
         )
+
+    def _in_lane(self, target: str, lane: Lane) -> list[tuple[Key, _Entry]]:
+        return [
+            (key, entry)
+            for key, entries in self._entries.get(target, {}).items()
+            for entry in entries
+            if not isinstance(entry.want, WantRequest)
+            and (lane == "all" or isinstance(entry.want, WantRecord) is (lane == "rest"))
+        ]
 
     def requests(self, target: str) -> dict[Key, WantRequest]:
         """The promotion requests that are wanted of a target."""
@@ -154,18 +165,27 @@ class Agenda:
         return min(newest + self._waits.record_quiet, first + self._waits.record_longest)
 
     def _is_open(self, target: str, key: Key, entry: _Entry, synced: str, now: datetime) -> bool:
-        if isinstance(entry.want, WantRequest) or self._is_tripped(target, key, now):
+        if self._is_held(target, key, entry.want, now):
             return False
         if entry.retry_at is not None and entry.retry_at <= now:
             return True
         return entry.settled is None or entry.settled != synced
 
-    def _is_tripped(self, target: str, key: Key, now: datetime) -> bool:
-        """The circuit breaker (docs/decisions.md §1.4)."""
-        made = self._commits.get((target, key))
-        while made and now - made[0] >= self._waits.breaker_window:
+    def _is_held(self, target: str, key: Key, want: Want, now: datetime) -> bool:
+        """Whether the circuit breaker stops this one (docs/decisions.md §1.4).
+
+        An attempt that fails for the first time is no loop by itself: that it failed is told up to a bound of its own.
+        """
+        made = self._made(target, key, now)
+        first = isinstance(want, WantAbort) and all(attempt != want.attempt for _, attempt in made)
+        return len(made) >= (self._waits.breaker_aborts if first else self._waits.breaker)
+
+    def _made(self, target: str, key: Key, now: datetime) -> deque[tuple[datetime, Attempt | None]]:
+        """Our commits on a Rollout within the breaker's window."""
+        made = self._commits.get((target, key), deque())
+        while made and now - made[0][0] >= self._waits.breaker_window:
             made.popleft()
-        return bool(made) and len(made or ()) >= self._waits.breaker
+        return made
 
     # --- what came of it ---------------------------------------------------------------------------------------
 
@@ -179,7 +199,8 @@ class Agenda:
                 entry.retry_at = now + self._waits.reprobe
                 entry.problem = refusal
             elif outcome.state == "written":
-                self._commits.setdefault((target, outcome.key), deque()).append(now)
+                aborted = outcome.want.attempt if isinstance(outcome.want, WantAbort) else None
+                self._commits.setdefault((target, outcome.key), deque()).append((now, aborted))
 
     def again(self, target: str, now: datetime) -> None:
         """Try now what the server refused before: what was offered in its place is gone."""
@@ -210,8 +231,9 @@ class Agenda:
         return sorted({entry.problem for entry in self._all(target) if entry.problem})
 
     def tripped(self, target: str, now: datetime) -> list[Key]:
-        """The Rollouts of a target on which nothing more is written for now."""
-        return sorted(key for key in self._entries.get(target, {}) if self._is_tripped(target, key, now))
+        """The Rollouts of a target on which nothing more is written for now, but for first aborts."""
+        entries = self._entries.get(target, {})
+        return sorted(key for key in entries if len(self._made(target, key, now)) >= self._waits.breaker)
 
     def _all(self, target: str) -> list[_Entry]:
         return [entry for entries in self._entries.get(target, {}).values() for entry in entries]

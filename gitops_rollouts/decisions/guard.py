@@ -81,7 +81,8 @@ class Guard:
         self._contents = contents
         self._heads: OrderedDict[tuple[TargetSpec, str], _At] = OrderedDict()
         self._told: dict[tuple[Subject, str, str], Word] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._locks: dict[TargetSpec, threading.Lock] = {}
 
     def trails(self, spec: TargetSpec, head: str, policy: Policy) -> Mapping[Key, Trail]:
         """Every Rollout's trail at ``head``. Costs what is new since a head that was read before. Blocks.
@@ -89,14 +90,20 @@ class Guard:
         Raises GitError if signatures can't be checked.
         """
         with self._lock:
-            known = self._heads.get((spec, head))
+            one_at_a_time = self._locks.setdefault(spec, threading.Lock())
+        with one_at_a_time:
+            with self._lock:
+                known = self._heads.get((spec, head))
+                before = [(commit, at) for (other, commit), at in self._heads.items() if other == spec]
             if known is None:
-                base = self._base(spec, head)
+                base = next((at for commit, at in reversed(before) if self.follows(commit, head)), None)
                 state, changes = self.history.extend(spec, base.state if base else None, head)
                 trails = self._follow(spec, policy, dict(base.trails) if base else {}, changes)
-                known = self._heads[spec, head] = _At(state, trails)
-                while len(self._heads) > _HEADS:
-                    self._heads.popitem(last=False)
+                known = _At(state, trails)
+                with self._lock:
+                    self._heads[spec, head] = known
+                    while len(self._heads) > _HEADS:
+                        self._heads.popitem(last=False)
             return known.trails
 
     def signature(self, commit: str, policy: Policy) -> Signature:
@@ -206,12 +213,6 @@ class Guard:
         return f"Rollout-Decision: anchor {line.subject} gate={line.gate}" in last.splitlines()
 
     # --- inside ------------------------------------------------------------------------------------------------
-
-    def _base(self, spec: TargetSpec, head: str) -> _At | None:
-        for (other, commit), at in reversed(self._heads.items()):
-            if other == spec and self.follows(commit, head):
-                return at
-        return None
 
     def _follow(
         self, spec: TargetSpec, policy: Policy, trails: dict[Key, Trail], changes: list[LineChange]

@@ -217,13 +217,13 @@ class NeighbourReader:
 
 
 def in_turn(rollouts: Mapping[Key, InGit], rendered: Rendered, first: Neighbours) -> dict[Key, InGit]:
-    """Each Rollout with what it waits for."""
+    """Each Rollout with what it waits for; one that can't be read waits for what it waited for."""
     images = {key: containers_of(whole) for key, (_, whole) in wholes(rendered).items()}
     name = first.other.name
     return {
-        key: replace(
-            state, goes_after=name, waits=state.waits if state.blocked else first.waits(key, images.get(key, {}))
-        )
+        key: state
+        if state.blocked and state.goes_after
+        else replace(state, goes_after=name, waits=first.waits(key, images.get(key, {})))
         for key, state in rollouts.items()
     }
 

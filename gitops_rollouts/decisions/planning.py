@@ -55,8 +55,11 @@ class Planner:
         self._reader = reader
         self._engine = engine
 
-    def plan(self, draft: Draft, at: TargetAt, wanted: Iterable[tuple[Key, Want]]) -> Planned:
-        """Put aborts and records of one target into the draft; requests are planned by `Requests`."""
+    def plan(self, draft: Draft, at: TargetAt, wanted: Iterable[tuple[Key, Want]], *, upkeep: bool = True) -> Planned:
+        """Put aborts and records of one target into the draft; requests are planned by `Requests`.
+
+        ``upkeep``: and what a rewrite of history lost (§3 R6).
+        """
         planned = Planned()
         entries = [(key, want) for key, want in wanted if not isinstance(want, WantRequest)]
         made = self._made(at, entries)
@@ -68,7 +71,7 @@ class Planner:
                 todo.append((state, want))
             elif settled is not None:
                 planned.outcomes.append(Outcome(key, want, settled))
-        lost = [state for state in at.rollouts.values() if state.unanchored and not state.blocked]
+        lost = [state for state in at.rollouts.values() if upkeep and state.unanchored and not state.blocked]
         planned.taken = self._taken(draft, at, [*(state for state, _ in todo), *lost])
         if planned.taken:
             text = f"another engine ({planned.taken}) writes as {at.spec.name!r}"

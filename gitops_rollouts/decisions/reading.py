@@ -66,22 +66,43 @@ class TargetReader:
         head: str,
         previous_head: str | None = None,
         known: Mapping[Key, Attempt] | None = None,
+        *,
+        turns: bool = True,
     ) -> TargetAt:
         """What the target is at ``head``.
 
         ``previous_head``: the head that was synced last; None: what this reader read last, if anything. ``known``:
         the attempts that were applied then (from the stamps of live objects), used after a restart. If the render
-        failed, no Rollout is in the result. Raises RefMissing if ``head`` isn't in the mirror.
+        failed, no Rollout is in the result. ``turns`` False: whose turn it is (§5) isn't asked, so that no other
+        GitSync's part of the tree is rendered. Raises RefMissing if ``head`` isn't in the mirror.
         """
+        at = self._own(spec, head, previous_head, known or {})
+        return self._in_turn(at) if turns else at
+
+    def _own(self, spec: TargetSpec, head: str, previous_head: str | None, known: Mapping[Key, Attempt]) -> TargetAt:
+        """As far as the target's own part of the tree tells."""
         with self._lock(spec.name):
             heads = self._heads.setdefault(spec, OrderedDict())
-            base = self._base(spec, heads, head, previous_head, known or {})
+            base = self._base(spec, heads, head, previous_head, known)
             done = heads.get(head)
             if done is not None and not self.has_news(done) and (base is None or base.commit in (done.previous, head)):
                 return done
             at = self._read(spec, head, base, {})
             self._keep(heads, at)
             return at
+
+    def _in_turn(self, at: TargetAt) -> TargetAt:
+        """With what each Rollout waits for. The lock isn't held: a slow neighbour keeps nobody from reading."""
+        after = at.spec.after
+        if after is None or all(state.goes_after for state in at.rollouts.values()):
+            return at
+        first = self.neighbours.at(after, at.spec.branch, at.commit, at.spec.policy)
+        turned = replace(at, rollouts=in_turn(at.rollouts, at.rendered, first))
+        with self._lock(at.spec.name):
+            heads = self._heads.get(at.spec, OrderedDict())
+            if heads.get(at.commit) is at:
+                heads[at.commit] = turned
+        return turned
 
     def has_news(self, at: TargetAt) -> bool:
         """Whether a forge has said something since, so that the same commit may read otherwise (§6)."""
@@ -182,9 +203,6 @@ class TargetReader:
                 )
         if base:
             rollouts.update(_still_there(base, now, head))
-        if spec.after is not None:
-            first = self.neighbours.at(spec.after, spec.branch, head, spec.policy)
-            rollouts = in_turn(rollouts, rendered, first)
         return TargetAt(
             spec, head, rendered, rollouts, previous, rewritten=base is not None and not descends, news=news
         )

@@ -13,6 +13,8 @@ from gitops_rollouts.decisions import requests
 from gitops_rollouts.decisions.gates import read_gate
 from gitops_rollouts.decisions.request_view import RequestView, Standing
 
+READY: Final = "Ready"
+DISABLED: Final = "Disabled"
 _NAMED: Final = 20
 """Rollouts of one request that a status names; the others are counted."""
 _MOST: Final = 30
@@ -29,6 +31,22 @@ class Shown:
     state: Literal["open", "closed", "merged", "waiting"] = "open"
     url: str = ""
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """The state of a target's writing, for its ``WriteBack`` condition. Sent when it changes.
+
+    ``reason`` is a CamelCase word, ``pending`` counts decisions that Git doesn't show yet.
+    """
+
+    target: str
+    ok: bool
+    reason: str
+    message: str
+    pending: int = 0
+    holds: frozenset[held.Hold] = frozenset()
+    requests: tuple[Shown, ...] = ()
 
 
 def shown(views: Iterable[RequestView], standings: requests.Standings | None) -> tuple[Shown, ...]:

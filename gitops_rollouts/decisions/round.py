@@ -1,8 +1,11 @@
-"""One round of writing: fetch, plan on the newest tree, commit, push (docs/decisions.md §2). Blocks; keeps nothing."""
+"""One round of writing: fetch, plan on the newest tree, commit, push (docs/decisions.md §2). Blocks; keeps nothing.
+
+There are two sorts, which run beside each other: what never waits, and everything else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -57,6 +60,10 @@ class Job:
     """What its forge is known to show."""
     wanted: Mapping[Key, bool] = field(default_factory=dict)
     """Whether a decision on a Rollout isn't in Git yet, of each that was said anything of."""
+    upkeep: bool = True
+    """Also carry over what a rewrite of history lost, and remove what belongs to no Rollout any more."""
+    direct: bool = True
+    """False: the branch has refused, so whatever there is to write is for `Round.decide`."""
 
 
 @dataclass(slots=True)
@@ -70,6 +77,8 @@ class RoundResult:
     failed: dict[str, str] = field(default_factory=dict)
     """Targets whose tree can't be rendered, and why."""
     refused: PushRefused | GitAccessDenied | None = None
+    kept: frozenset[str] = frozenset()
+    """The targets whose changes it didn't take."""
     offered: dict[str, str] = field(default_factory=dict)
     """Target → the branch on which its refused decisions wait."""
     requests: RequestReport | None = None
@@ -82,6 +91,12 @@ class RoundResult:
     """The request branches as this round left them; None: it didn't look at them."""
     requests_failed: GorError | None = None
     """The requests' part of the round came to no end, in passing as far as anybody knows."""
+
+    @property
+    def direct(self) -> frozenset[str]:
+        """The targets of whose decisions the branch took some."""
+        found = (name for name, each in self.outcomes.items() if any(one.state == "written" for one in each))
+        return frozenset(found) if self.refused is None else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +133,45 @@ class Round:
         self._planner = Planner(reader, writing.engine)
         self._records = Records(mirror, OwnBranches(mirror, writing.author, writing.sign))
 
-    def run(self, jobs: Sequence[Job], now: datetime, *, requests: bool) -> RoundResult:
-        """One round. Raises PushRaced (run again at once) and the GitErrors of fetch and push."""
-        head = self._mirror.fetch(self._writing.branch)
-        result = RoundResult(head)
-        ats = self._read(jobs, head, result)
-        planned = self._plan(jobs, ats, result)
-        if any(draft.edits for draft, _ in planned.values()):
-            self._push(head, planned, result)
-        if requests and not isinstance(result.refused, GitAccessDenied):
-            self._do_requests(jobs, result, now)
+    def decide(self, jobs: Sequence[Job]) -> RoundResult:
+        """Write what never waits, and nothing else but what goes with it; what is refused waits on a branch.
+
+        Reads no other GitSync's part of the tree, and no branch but the one that it writes to. Raises PushRaced (run
+        again at once) and the GitErrors of fetch and push.
+        """
+        result, plans = self._planned(jobs)
+        if plans:
+            self._push(plans, result)
+        if isinstance(result.refused, PushRefused):
+            self._offer(plans, result)
         return result
 
-    def _read(self, jobs: Sequence[Job], head: str, result: RoundResult) -> dict[str, TargetAt]:
+    def run(self, jobs: Sequence[Job], now: datetime, *, requests: bool, taken: Set[str] = frozenset()) -> RoundResult:
+        """Write what may take its time: records, then requests. Raises like `decide`.
+
+        ``taken``: targets whose decisions the branch has taken directly since requests were looked after last. What is
+        refused is for `decide`, so that one round alone fills the branch on which it waits.
+        """
+        result, plans = self._planned(jobs)
+        held = {job.target.spec.name for job in jobs if not job.direct} & plans.keys()
+        if plans.keys() - held:
+            self._push({name: plan for name, plan in plans.items() if name not in held}, result)
+        result.kept |= held
+        if requests and not isinstance(result.refused, GitAccessDenied):
+            self._do_requests(jobs, result, now, taken)
+        return result
+
+    def _planned(self, jobs: Sequence[Job]) -> tuple[RoundResult, dict[str, tuple[Draft, Planned]]]:
+        result = RoundResult(self._mirror.fetch(self._writing.branch))
+        ats = self._read(jobs, result)
+        plans = self._plan(jobs, ats, result)
+        return result, {name: (draft, planned) for name, (draft, planned) in plans.items() if draft.edits}
+
+    def _read(self, jobs: Sequence[Job], result: RoundResult) -> dict[str, TargetAt]:
         ats: dict[str, TargetAt] = {}
         for job in jobs:
             name = job.target.spec.name
-            at = self._reader.read(job.target.spec, head, job.synced)
+            at = self._reader.read(job.target.spec, result.head, job.synced, turns=False)
             if at.rendered.failed:
                 problem = str(at.rendered.problems[0]) if at.rendered.problems else "the tree can't be rendered"
                 result.failed[name] = problem
@@ -153,8 +190,8 @@ class Round:
             if at is None:
                 continue
             draft = Draft(self._mirror.tree(at.commit))
-            planned = self._planner.plan(draft, at, job.decisions)
-            if not planned.taken and job.synced is not None:
+            planned = self._planner.plan(draft, at, job.decisions, upkeep=job.upkeep)
+            if job.upkeep and not planned.taken and job.synced is not None:
                 _sweep(draft, self._mirror.tree(at.commit), at, planned)
             plans[at.spec.name] = (draft, planned)
             result.outcomes[at.spec.name] = planned.outcomes
@@ -162,8 +199,8 @@ class Round:
                 result.taken[at.spec.name] = planned.taken
         return plans
 
-    def _push(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
-        commit = head
+    def _push(self, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
+        commit = result.head
         for key, names in self._by_key(plans).items():
             edits: dict[str, bytes | None] = {}
             notes: list[Note] = []
@@ -173,32 +210,29 @@ class Round:
             message = self._message(notes, ", ".join(sorted(names)), skip_ci=self._writing.skip_ci)
             commit = self._mirror.commit(commit, edits, message, self._writing.author, sign=key)
         try:
-            self._mirror.push(commit, self._writing.branch, head)
-            result.commit = commit
+            self._mirror.push(commit, self._writing.branch, result.head)
         except (PushRefused, GitAccessDenied) as err:
             result.refused = err
-            if isinstance(err, PushRefused):
-                self._offer(head, plans, result)
+            result.kept = frozenset(plans)
+        else:
+            result.commit = commit
 
     def _by_key(self, plans: Mapping[str, tuple[Draft, Planned]]) -> Mapping[str | None, list[str]]:
         """The targets that have something to write, by the key that signs it: nearly always one commit for all."""
         found: dict[str | None, list[str]] = {}
-        for name, (draft, _) in plans.items():
-            if draft.edits:
-                found.setdefault(self._writing.sign(name), []).append(name)
+        for name in plans:
+            found.setdefault(self._writing.sign(name), []).append(name)
         return found
 
-    def _offer(self, head: str, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
+    def _offer(self, plans: Mapping[str, tuple[Draft, Planned]], result: RoundResult) -> None:
         """The branch is protected: what was decided waits on a branch of ours that a person can merge."""
         for name, (draft, planned) in plans.items():
-            if not draft.edits:
-                continue
             message = self._message(planned.notes, name, skip_ci=False)
-            branch = self._records.offer(name, head, draft.edits, message)
+            branch = self._records.offer(name, result.head, draft.edits, message)
             if branch:  # else the refusal of the branch itself is what is reported
                 result.offered[name] = branch
 
-    def _do_requests(self, jobs: Sequence[Job], result: RoundResult, now: datetime) -> None:
+    def _do_requests(self, jobs: Sequence[Job], result: RoundResult, now: datetime, taken: Set[str]) -> None:
         """Requests stand on what was just pushed; a target that isn't synced yet is left alone.
 
         Their failure doesn't undo the rest of the round.
@@ -210,7 +244,7 @@ class Round:
             targets = self._readable(jobs, base, result)
             result.requests = self._requests.round(base, targets, wanted, now, standings)
             result.views = dict(result.requests.views)
-            self._stand_records(base, targets, jobs, standings, result)
+            self._stand_records(base, targets, jobs, standings, result, taken)
             self._propose(jobs, targets, result, now)
             result.branches = self._mirror.list_refs()
         except (PushRefused, GitAccessDenied) as err:
@@ -248,15 +282,11 @@ class Round:
         jobs: Sequence[Job],
         standings: Mapping[str, Standings],
         result: RoundResult,
+        taken: Set[str],
     ) -> None:
         """A branch of refused decisions goes once the branch itself says the same."""
-        taken = {
-            name
-            for name, outcomes in result.outcomes.items()
-            if result.refused is None and any(outcome.state == "written" for outcome in outcomes)
-        }
         wanted = {job.target.spec.name: job.wanted for job in jobs}
-        for name, view in self._records.stand(head, targets, wanted, taken, standings).items():
+        for name, view in self._records.stand(head, targets, wanted, taken | result.direct, standings).items():
             result.views[name] = (*result.views.get(name, ()), view)
 
     def _message(self, notes: Sequence[Note], target: str, *, skip_ci: bool) -> str:

@@ -16,8 +16,6 @@ Trouble = tuple[str, str]
 class Troubles:
     """As last known, of all targets of one writer; what is by name is a target's own."""
 
-    round: Trouble | None = None
-    """Why no round can be brought to its end: it concerns every target."""
     refusals: dict[str, Trouble] = field(default_factory=dict)
     """What the server, or another engine's name, keeps back."""
     requests: Trouble | None = None
@@ -33,18 +31,22 @@ class Troubles:
         for store in (self.refusals, self.forges, self.proposals):
             store.pop(name, None)
 
-    def of(self, target: WriterTarget, tripped: Sequence[Key], stuck: Sequence[str], where: str) -> Trouble | None:
-        """The gravest of a target's. ``tripped``: Rollouts whose circuit breaker is open; ``stuck``: decisions that
-        can't be written; ``where``: in which branch or request refused ones wait, as the end of a sentence."""
+    def of(
+        self, target: WriterTarget, failed: Trouble | None, tripped: Sequence[Key], stuck: Sequence[str], where: str
+    ) -> Trouble | None:
+        """The gravest of a target's. ``failed``: why no round comes to its end; ``tripped``: Rollouts whose circuit
+        breaker is open; ``stuck``: decisions that can't be written; ``where``: in which branch or request refused ones
+        wait, as the end of a sentence."""
         name = target.spec.name
         refusal = self.refusals.get(name)
         if refusal is not None:
             return refusal[0], f"{refusal[1]}{where}"
-        if self.round is not None:
-            return self.round
+        if failed is not None:
+            return failed
         if tripped:
             named = ", ".join("/".join(key) for key in tripped[:3])
-            return "CircuitOpen", f"too many commits within an hour on {named}: nothing more is written"
+            text = f"too many commits within an hour on {named}: nothing more is written but a version's first abort"
+            return "CircuitOpen", text
         found = (
             ("Stuck", stuck[0] if stuck else ""),
             self.requests or ("RequestsFailed", ""),

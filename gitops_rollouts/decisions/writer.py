@@ -1,75 +1,45 @@
 """The one writer of a (repository, branch): collects wants, batches them, writes, tries again.
 
-Belongs to the event loop; rounds run in a thread, one at a time. Nothing here is durable: what is lost in a crash is
-wanted again, because wants are derived from the cluster and the tree. Source: docs/decisions.md §1.4, §2, §4.
+Belongs to the event loop; rounds run in threads, in two lanes: aborts wait for nothing in the other one. Nothing here
+is durable: what is lost in a crash is wanted again, because wants are derived from the cluster and the tree. Source:
+docs/decisions.md §1.4, §2, §4.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 import structlog
 
-from gitops_rollouts.decisions.agenda import Agenda, Waits
+from gitops_rollouts.decisions import agenda
+from gitops_rollouts.decisions.agenda import Agenda
 from gitops_rollouts.decisions.board import Board
 from gitops_rollouts.decisions.copying import Copier
-from gitops_rollouts.decisions.gathering import RequestSettings
 from gitops_rollouts.decisions.holds import Hold
+from gitops_rollouts.decisions.lanes import Lane, WriterSettings, until_again
 from gitops_rollouts.decisions.own_branch import OwnBranches
 from gitops_rollouts.decisions.planning import Outcome
 from gitops_rollouts.decisions.proposals import Proposals, Proposed
 from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.reported import Shown, shown
+from gitops_rollouts.decisions.reported import DISABLED, READY, WriteReport, shown
 from gitops_rollouts.decisions.request_view import RequestView
 from gitops_rollouts.decisions.requests import Requests, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.decisions.troubles import Troubles
 from gitops_rollouts.decisions.wants import Want, WantAbort
-from gitops_rollouts.errors import GitAccessDenied, GitError, GorError, PushRaced
+from gitops_rollouts.errors import GitAccessDenied, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
-from gitops_rollouts.tasks import Threads, outliving, woken
+from gitops_rollouts.tasks import Threads
 
 log = structlog.get_logger(__name__)
 
-READY: Final = "Ready"
-DISABLED: Final = "Disabled"
-_ROUNDS: Final = Threads("decisions", 64)
-
-
-@dataclass(frozen=True, slots=True)
-class WriterSettings(Waits):
-    """How long things wait, and between which bounds a round that failed is tried again.
-
-    ``race_most``: the longest wait after a lost race. The server is well then, and waiting wins no later race.
-    """
-
-    requests: RequestSettings = field(default_factory=RequestSettings)
-    retry_least: timedelta = timedelta(milliseconds=200)
-    retry_most: timedelta = timedelta(seconds=30)
-    race_most: timedelta = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """The state of a target's writing, for its ``WriteBack`` condition. Sent when it changes.
-
-    ``reason`` is a CamelCase word, ``pending`` counts decisions that Git doesn't show yet.
-    """
-
-    target: str
-    ok: bool
-    reason: str
-    message: str
-    pending: int = 0
-    holds: frozenset[Hold] = frozenset()
-    requests: tuple[Shown, ...] = ()
+_URGENT: Final = Threads("decisions", 64)
+_REST: Final = Threads("requests", 64)
 
 
 class DecisionWriter:
@@ -110,13 +80,17 @@ class DecisionWriter:
         self._views: dict[str, tuple[RequestView, ...]] = {}
         self._unlisten = board.on_change(self._git_changed)
         self._requests_at: datetime | None = None
-        self._not_before: datetime | None = None
-        self._attempts = 0
+        self._urgent, self._rest = Lane("decision writer", _URGENT), Lane("request writer", _REST)
+        self._handed: set[str] = set()
+        """Targets whose decisions the other lane couldn't push."""
+        self._kept_at: dict[str, str] = {}
+        """The head on which the branch refused a target's changes last, so that all of them wait elsewhere."""
+        self._direct: set[str] = set()
+        """Targets whose decisions the branch has taken since requests were looked after last."""
         self._troubles = Troubles()
         self._request_attempts = 0
         self._head = ""
         self._offered: dict[str, str] = {}
-        self._wake = asyncio.Event()
 
     # --- what is wanted ----------------------------------------------------------------------------------------
 
@@ -135,7 +109,8 @@ class DecisionWriter:
         self._agenda.forget(name)
         self._proposals.forget(name)
         self._troubles.forget(name)
-        for store in (self._targets, self._reports, self._seen, self._offered):
+        self._handed.discard(name)
+        for store in (self._targets, self._reports, self._seen, self._offered, self._kept_at):
             store.pop(name, None)
         for kept in (self._standings, self._views):
             kept.pop(name, None)
@@ -146,7 +121,7 @@ class DecisionWriter:
         if changed == "requests":
             self._look_at_requests()
         elif changed == "decisions":
-            self._wake.set()
+            self._rouse()
             self._forget_trouble(target)
 
     def _forget_trouble(self, name: str) -> None:
@@ -207,56 +182,82 @@ class DecisionWriter:
     def _look_at_requests(self) -> None:
         soon = self._clock() + self._settings.batch
         self._requests_at = min(self._requests_at, soon) if self._requests_at else soon
-        self._wake.set()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._urgent.wake.set()
+        self._rest.wake.set()
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write until ``stop`` is set and the round under way is over."""
         try:
-            await outliving("decision writer", self._turn, stop)
+            await asyncio.gather(
+                self._urgent.run(self._clock, self._next_urgent, self._step_urgent, stop),
+                self._rest.run(self._clock, self._next_rest, self._step_rest, stop),
+            )
         finally:
             self._unlisten()
 
-    async def _turn(self, stopping: asyncio.Future[object]) -> None:
-        self._wake.clear()
-        now = self._clock()
-        at = self._next(now)
-        if at is not None and at <= now:
-            await self.step()
-        else:
-            await woken(self._wake, stopping, None if at is None else (at - now).total_seconds())
-
     async def step(self) -> None:
-        """One round of everything that is due. Never raises: a failure is reported and tried again."""
-        now = self._clock()
-        requests = self._requests_at is not None and self._requests_at <= now
-        jobs = self._jobs(now, requests)
-        if requests:
-            self._requests_at = None
+        """One round of all that is due, what never waits first. Never raises: a failure is reported and tried again."""
+        await self._step_urgent()
+        await self._step_rest()
+
+    async def _step_urgent(self) -> None:
+        jobs = self._jobs(self._clock(), urgent=True)
         if not jobs:
             return
-        try:
-            result = await _ROUNDS.run(partial(self._round.run, jobs, now, requests=requests))
-        except GorError as err:
-            self._failed(err, requests)
-        except Exception as err:  # the writer of all GitSyncs of a branch never ends by one surprise
-            log.exception("a round of the decision writer failed")
-            self._failed(GorError(f"an unexpected {type(err).__name__}, see the log"), requests)
-        else:
-            self._not_before, self._attempts, self._troubles.round = None, 0, None
+        handed, self._handed = self._handed, set()
+        result = await self._urgent.ran(partial(self._round.decide, jobs), self._clock, self._settings)
+        if result is not None:
             self._succeeded(result, jobs)
+            self._kept_at |= dict.fromkeys(result.kept, result.head)
+        else:
+            self._handed |= handed
         self._report_all()
+
+    async def _step_rest(self) -> None:
+        now = self._clock()
+        requests = self._requests_at is not None and self._requests_at <= now
+        jobs = self._jobs(now, urgent=False, requests=requests)
+        direct: set[str] = set()
+        if requests:
+            self._requests_at = None
+            direct, self._direct = self._direct, direct
+        if not jobs:
+            return
+        work = partial(self._round.run, jobs, now, requests=requests, taken=direct)
+        result = await self._rest.ran(work, self._clock, self._settings)
+        if result is None or result.requests is None:
+            self._direct |= direct
+        if result is not None:
+            self._succeeded(result, jobs)
+            self._requests_done(result, self._clock())
+            self._hand_over(name for name in result.kept if self._kept_at.get(name) != result.head)
+        elif requests:
+            self._requests_at = self._clock()
+        self._report_all()
+
+    def _hand_over(self, names: Iterable[str]) -> None:
+        """What the branch doesn't take waits on one of ours, which one lane fills with all of it."""
+        for name in names:
+            self._handed.add(name)
+            self._agenda.again(name, self._clock())
+            self._urgent.wake.set()
 
     def _next(self, now: datetime) -> datetime | None:
         """When the next round should run; None: nothing is due."""
-        times = [self._requests_at] if self._requests_at and self._writable() else []
-        for name in self._writable():
-            times += self._agenda.due_times(name, self._synced(name), now)
-        if not times:
-            return None
-        soonest = min(times)
-        return max(soonest, self._not_before) if self._not_before else soonest
+        return min((at for at in (self._next_urgent(now), self._next_rest(now)) if at is not None), default=None)
+
+    def _next_urgent(self, now: datetime) -> datetime | None:
+        handed = [now for name in self._writable() if name in self._handed]
+        return self._urgent.next(handed + self._due_times(now, urgent=True))
+
+    def _next_rest(self, now: datetime) -> datetime | None:
+        requests = [self._requests_at] if self._requests_at and self._writable() else []
+        return self._rest.next(requests + self._due_times(now, urgent=False))
 
     def _writable(self) -> list[str]:
         return [name for name, target in self._targets.items() if target.write and not target.unwritable]
@@ -265,51 +266,48 @@ class DecisionWriter:
         at = self._board.target(name)
         return at.commit if at else ""
 
-    def _jobs(self, now: datetime, requests: bool) -> list[Job]:
+    def _lane(self, name: str, *, urgent: bool) -> agenda.Lane | None:
+        """What of a target's decisions belongs into a lane; None: nothing, since the branch takes nothing of it."""
+        if name in self._troubles.refusals or name in self._handed:
+            return "all" if urgent else None
+        return "urgent" if urgent else "rest"
+
+    def _due_times(self, now: datetime, *, urgent: bool) -> list[datetime]:
+        times: list[datetime] = []
+        for name in self._writable():
+            lane = self._lane(name, urgent=urgent)
+            if lane is not None:
+                times += self._agenda.due_times(name, self._synced(name), now, lane)
+        return times
+
+    def _jobs(self, now: datetime, *, urgent: bool, requests: bool = False) -> list[Job]:
         jobs: list[Job] = []
         for name in self._writable():
-            synced = self._synced(name)
-            decisions = self._agenda.due(name, synced, now)
-            if decisions or requests:
+            synced, lane = self._synced(name), self._lane(name, urgent=urgent)
+            decisions = self._agenda.due(name, synced, now, lane) if lane is not None else ()
+            if decisions or requests or (urgent and name in self._handed):
                 wanted, shown = self._agenda.requests(name), self._standings.get(name, {})
-                needs = self._agenda.needs(name)
-                jobs.append(Job(self._targets[name], synced or None, decisions, wanted, shown, needs))
+                needs, upkeep, direct = self._agenda.needs(name), lane != "urgent", lane is not None
+                target = self._targets[name]
+                jobs.append(Job(target, synced or None, decisions, wanted, shown, needs, upkeep, direct))
         return jobs
 
     # --- what came of it ---------------------------------------------------------------------------------------
-
-    def _failed(self, err: GorError, requests: bool) -> None:
-        """A lost race is no news."""
-        self._not_before = self._clock() + self._until_again(err, self._attempts)
-        self._attempts = min(self._attempts + 1, 16)
-        if requests:
-            self._requests_at = self._clock()
-        if not isinstance(err, PushRaced):
-            reason = "Unreachable" if isinstance(err, GitError) else "Failed"
-            if isinstance(err, GitAccessDenied):
-                reason = "AccessDenied"
-            if self._troubles.round is None:
-                log.warning("decisions can't be written", error=str(err))
-            self._troubles.round = (reason, str(err))
-
-    def _until_again(self, err: GorError, attempts: int) -> timedelta:
-        """Full jitter, doubling, without an end."""
-        longest = self._settings.race_most if isinstance(err, PushRaced) else self._settings.retry_most
-        most: timedelta = min(self._settings.retry_least * 2**attempts, longest)
-        return most * random.random()  # noqa: S311 spreads retries, guards nothing
 
     def _succeeded(self, result: RoundResult, jobs: list[Job]) -> None:
         now = self._clock()
         if result.commit:
             log.info("decisions written", commit=result.commit)
             self._on_pushed(result.commit)
+        if result.requests is None:
+            self._direct |= result.direct
+        self._direct -= result.kept
         for job in jobs:
             name = job.target.spec.name
             outcomes = result.outcomes.get(name, [])
-            kept_back = name in result.offered or any(outcome.state == "written" for outcome in outcomes)
-            if result.refused is not None and kept_back:
-                denied = isinstance(result.refused, GitAccessDenied)
-                self._troubles.refusals[name] = ("AccessDenied" if denied else "PushRefused", str(result.refused))
+            if result.refused is not None and name in result.kept:
+                reason = "AccessDenied" if isinstance(result.refused, GitAccessDenied) else "PushRefused"
+                self._troubles.refusals[name] = (reason, str(result.refused))
             for outcome in outcomes:
                 self._settle(job, outcome, result.refused, now)
             if name in result.taken:
@@ -317,7 +315,7 @@ class DecisionWriter:
                     "TargetNameTaken",
                     f"another engine ({result.taken[name]}) writes as {name!r}",
                 )
-            elif not self._agenda.problems(name) and name not in result.offered:
+            elif not self._agenda.problems(name) and name not in result.kept:
                 self._troubles.refusals.pop(name, None)
                 self._offered.pop(name, None)
         # what is planned in every round, and refused again, asks for no other round by itself
@@ -327,12 +325,11 @@ class DecisionWriter:
         if decided or not result.offered.items() <= self._offered.items():
             self._offered |= result.offered
             self._look_at_requests()
-        self._requests_done(result, now)
+
+    def _requests_done(self, result: RoundResult, now: datetime) -> None:
         for name, views in result.views.items():
             self._views[name] = views
             self._on_views(name, views)
-
-    def _requests_done(self, result: RoundResult, now: datetime) -> None:
         waits = [result.requests.wait] if result.requests is not None else []
         for name, report in result.proposals.items():
             waits.append(report.wait)
@@ -346,6 +343,7 @@ class DecisionWriter:
             self._refs = result.branches
             for name in [name for name, branch in self._offered.items() if branch not in result.branches]:
                 del self._offered[name]
+                self._kept_at.pop(name, None)
                 self._agenda.again(name, now)  # somebody deleted it, but what it states is so
         if result.requests is not None:
             self._troubles.unopened = result.requests.problems
@@ -355,7 +353,7 @@ class DecisionWriter:
         err = result.requests_failed
         if err is not None:
             # decisions go on meanwhile: this waits by itself
-            self._requests_at = now + self._until_again(err, self._request_attempts)
+            self._requests_at = now + until_again(err, self._request_attempts, self._settings)
             self._request_attempts = min(self._request_attempts + 1, 16)
             if not isinstance(err, PushRaced):
                 self._troubles.requests = ("RequestsFailed", str(err))
@@ -399,7 +397,8 @@ class DecisionWriter:
         if target.unwritable:
             return WriteReport(name, False, "SecretUnusable", target.unwritable, pending, holds, asked)
         tripped, problems = self._agenda.tripped(name, now), self._agenda.problems(name)
-        trouble = self._troubles.of(target, tripped, problems, self._where(name))
+        failed = self._urgent.trouble or self._rest.trouble
+        trouble = self._troubles.of(target, failed, tripped, problems, self._where(name))
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds, asked)
         return WriteReport(name, True, READY, "Git shows every decision", pending, holds, asked)
