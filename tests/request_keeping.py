@@ -41,8 +41,13 @@ class Keeping:
             self.engine.mirror, "main", lambda target: self.forge, lambda: self.engine.now, tell=self._tell
         )
         self.engine.writer._on_views = self.pulls.show
+        self.use(self.forge)
+
+    def use(self, forge: Any) -> None:
+        """The GitSyncs name this forge from now on; None: they name none."""
+        self.forge = forge
         for spec in self.specs:
-            self.engine.writer.register(WriterTarget(spec, forge=self.forge is not None))
+            self.engine.writer.register(WriterTarget(spec, forge=forge is not None))
 
     def _tell(self, *told: object) -> None:
         self.engine.writer.saw_standings(*told)  # type: ignore[arg-type]

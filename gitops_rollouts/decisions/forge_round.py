@@ -30,6 +30,11 @@ RENEW_EVERY: Final = timedelta(seconds=60)
 """A body that differs in its numbers alone isn't written more often than that."""
 
 
+LOST_AFTER: Final = timedelta(minutes=2)
+"""A merge that Git doesn't show for so long, and so many looks, was pushed away again."""
+_LOST_LOOKS: Final = 3
+
+
 @dataclass(slots=True)
 class MergeAsked:
     """What was asked of the forge for a request that states a fact: to merge this head once its rules are met."""
@@ -52,6 +57,8 @@ class Known:
     done: bool = False
     """Everything was said and done about a request that is no longer open."""
     merging: MergeAsked = field(default_factory=MergeAsked)
+    missed: int = 0
+    """Looks at which Git lacked the commit that the request was merged as."""
 
 
 @dataclass(slots=True)
@@ -131,7 +138,7 @@ class ForgeRound:
         if found is None or self._is_earlier(view, found):
             return self._nothing_there(view, known, now)
         if found.state == "merged":
-            return self._merged(view, known)
+            return self._merged(view, known, now)
         return self._closed(view, known, now)
 
     @staticmethod
@@ -206,15 +213,16 @@ class ForgeRound:
         known.done = True
         return _standing(view, _request(known), ours=True, settled=True)
 
-    def _merged(self, view: RequestView, known: Known) -> Standing:
+    def _merged(self, view: RequestView, known: Known, now: datetime) -> Standing:
         request = _request(known)
         if not view.void:
             return _standing(view, request, who=request.merged_by)
         if view.void not in (PROMOTED, MERGED) and not known.done and not read_marker(request.body).closed:
             late = self._late(view, request)
-            if late is None:
+            known.missed += late is None
+            if late is None and (known.missed < _LOST_LOOKS or now - known.seen < LOST_AFTER):
                 return _standing(view, request, who=request.merged_by)
-            if late:
+            if late is not False:  # what Git doesn't show has no effect either
                 self._fence()
                 with contextlib.suppress(ForgeRefused, ForgeDenied):
                     self._forge.comment(request.number, too_late(view))

@@ -25,6 +25,7 @@ from gitops_rollouts.decisions.request_names import (
     PREFIX,
     Entry,
     Group,
+    HeldGate,
     entries_of,
     group_of,
     is_rolling,
@@ -69,6 +70,7 @@ class Requests:
         self._engine = engine
         self._gathering = Gathering(settings)
         self._holds = Holds()
+        self._absent: set[HeldGate] = set()
         self._read: dict[tuple[str, str, str], frozenset[Entry]] = {}
         self._not_made: dict[str, str] = {}
         self._names = StableNames(mirror)
@@ -198,8 +200,12 @@ class Requests:
 
     def _forget_holds(self, targets: Mapping[str, TargetAt], open_now: Mapping[str, frozenset[Entry]]) -> None:
         """A hold ends when its attempt does, when the gate is approved, or when the request is there again."""
+        there = {entry.place for entries in open_now.values() for entry in entries}
         reopened = {entry.place for name, entries in open_now.items() if self._is_open(name) for entry in entries}
-        self._holds.forget(targets, reopened)
+        # a branch that was there all along says nothing new: its request was closed on a forge that we had
+        kept = {place for place in there if place[0] not in self._standings and place not in self._absent}
+        self._absent = {hold.place for hold in self._holds.all if hold.place not in there}
+        self._holds.forget(targets, reopened - kept)
 
     def _is_open(self, branch: str) -> bool:
         """Whether a branch that is there asks for its merge, as far as anybody knows."""
@@ -294,7 +300,12 @@ class Requests:
         """What is beyond the limit joins the rolling request of its target, or begins one."""
         adding = asks_of(more)
         for name, entries in sorted(open_now.items()):
-            if not is_rolling(name) or target_of(name) != at.spec.name or name in void or not self._grows(name, head):
+            if (
+                not is_rolling(name)
+                or target_of(name) != at.spec.name
+                or name in void
+                or not self._grows(name, entries, head)
+            ):
                 continue
             if adding or self._conflicts(name, head):
                 asks = {**self._kept(entries, at, asked), **adding}
@@ -319,10 +330,11 @@ class Requests:
                 del kept[key]
         return kept
 
-    def _grows(self, name: str, head: str) -> bool:
+    def _grows(self, name: str, entries: frozenset[Entry], head: str) -> bool:
         """Whether newcomers may join: nobody merged or closed it, and nobody else's commit is on it."""
         standing = self._standing(name)
         over = standing is not None and (standing.held or standing.state == "merged")
+        over = over or any(entry.place in self._holds for entry in entries)
         return not over and self._branches.is_ours(name, head)
 
     def _offer(

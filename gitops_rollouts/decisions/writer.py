@@ -100,6 +100,8 @@ class DecisionWriter:
         if self._targets.get(name) != target:
             self._targets[name] = target
             self._troubles.refusals.pop(name, None)
+            if not target.forge:
+                self._standings.pop(name, None)  # it may be another forge, the next time
             self._agenda.unsettle(name)
             self._look_at_requests()
             self._report_all()

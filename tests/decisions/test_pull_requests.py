@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -106,6 +107,52 @@ async def test_closing_holds_with_who_did_it_and_reopening_goes_on(keeping: Keep
     assert (await keeping.poll()).approved_through == 1
 
 
+@pytest.mark.parametrize("wiped", [False, True])
+async def test_a_hold_outlives_the_forge_and_comes_back_with_it(keeping: Keeping, *, wiped: bool) -> None:
+    """§2: whoever takes ``forge`` out of the GitSync doesn't undo what was said there; a new disk neither."""
+    await keeping.poll()
+    keeping.forge.close_by(1, "bob")
+    await keeping.poll()
+    forge, holds = keeping.forge, keeping.engine.writer.holds
+    keeping.use(None)
+    await keeping.poll()
+    assert keeping.engine.writer.holds == holds
+    keeping.begin(wiped=wiped)
+    keeping.engine.writer.restore_holds(holds)  # the GitSync's status has them
+    for _ in range(3):
+        await keeping.poll()
+    assert keeping.engine.writer.holds == holds
+    assert len(keeping.branches) == 1
+    keeping.use(forge)
+    await keeping.poll()
+    await keeping.poll()
+    assert keeping.engine.writer.holds == holds
+    assert requests(keeping) == [(1, "closed")]
+    forge.reopen_by(1)
+    await keeping.poll()
+    assert keeping.engine.writer.holds == frozenset()
+
+
+async def test_without_a_forge_a_branch_that_comes_back_ends_the_hold(keeping: Keeping) -> None:
+    """§2: also one that was deleted before a restart."""
+    keeping.use(None)
+    await keeping.poll()
+    [branch] = keeping.branches
+    tip = keeping.remote.git("ls-remote", "origin", f"refs/heads/{branch}").split()[0]
+    keeping.remote.git("fetch", "-q", "origin")
+    keeping.remote.git("push", "-q", "origin", f":refs/heads/{branch}")
+    await keeping.poll()
+    holds = keeping.engine.writer.holds
+    assert len(holds) == 1
+    keeping.begin(wiped=True)
+    keeping.engine.writer.restore_holds(holds)
+    await keeping.poll()
+    assert keeping.engine.writer.holds == holds
+    keeping.remote.git("push", "-q", "origin", f"{tip}:refs/heads/{branch}")
+    await keeping.poll()
+    assert keeping.engine.writer.holds == frozenset()
+
+
 async def test_the_cause_of_a_hold_is_asked_once(keeping: Keeping) -> None:
     """§2: a closed request costs one question a poll like an open one."""
     await keeping.poll()
@@ -143,6 +190,18 @@ async def test_a_merge_that_came_too_late_is_told_that_it_has_no_effect(keeping:
     assert len(keeping.forge.comments[1]) == 1
     assert "no effect" in keeping.forge.comments[1][0]
     assert len(keeping.branches) == 1
+
+
+async def test_a_late_merge_that_git_never_shows_is_over_too(keeping: Keeping) -> None:
+    """§2: somebody pushed it away before anybody fetched it; nothing is promoted, and its branch goes."""
+    await keeping.poll()
+    commit = newer(keeping)
+    keeping.forge.requests[1] = replace(keeping.forge.requests[1], state="merged", merge_commit="f" * 40)
+    for _ in range(6):
+        state = await keeping.poll()
+    assert state.approved_through == -1
+    assert "no effect" in keeping.forge.comments[1][-1]
+    assert [name.endswith(f"{commit[:12]}-g1") for name in keeping.branches] == [True]
 
 
 async def test_a_merge_in_time_that_was_superseded_before_anybody_looked_is_not_late(keeping: Keeping) -> None:
