@@ -28,6 +28,7 @@ from gitops_rollouts.errors import DecisionError, GitError, GitUnreachable, Push
 from gitops_rollouts.git.history import CommitInfo
 from gitops_rollouts.git.person import Person, person_at
 from gitops_rollouts.git.repository import Mirror
+from gitops_rollouts.git.signatures import UNSIGNED
 from gitops_rollouts.render.renderer import Renderer
 
 TRIES: Final = 40
@@ -243,7 +244,7 @@ class Desk:
                 return Done(verb, view.label, self.spec.branch, "nothing", outcome.why)
             draft, message, done = self._draft(verb, view, outcome)
             if dry_run:
-                return done
+                return replace(done, warning=self._foreseen(verb, draft, view.at.commit, message))
             commit = self.mirror.commit_again(draft, view.at.commit, message)
             try:
                 self._push(commit, view.at.commit, done)
@@ -253,11 +254,21 @@ class Desk:
         message = f"{self.spec.branch} moved {TRIES} times while this was written"
         raise PushRaced(message, remedy="nothing was written; try again")
 
-    def _warning(self, verb: str, commit: str) -> str:
+    def _foreseen(self, verb: str, draft: str, head: str, message: str) -> str:
+        """The warning of a dry run: it is signed as it would be, so that the same is found."""
+        if self._policy is None or not self._policy.without_effect(verb, UNSIGNED):
+            return ""
+        try:
+            return self._warning(verb, self.mirror.commit_again(draft, head, message), pushed=False)
+        except GitError as err:
+            return f"Whether it would count can't be told: {err}"
+
+    def _warning(self, verb: str, commit: str, *, pushed: bool = True) -> str:
         if self._policy is None:
             return ""
         try:
-            return self._policy.without_effect(verb, self.reader.guard.signature(commit, self._policy))
+            signature = self.reader.guard.signature(commit, self._policy)
+            return self._policy.without_effect(verb, signature, pushed=pushed)
         except GitError as err:
             return f"Whether it counts can't be told: {err}"
 

@@ -38,8 +38,11 @@ class Policy:
         """Whether a record that was brought in so is trusted. Promoters may too: that is how one is put right."""
         return not self.engines or self.may_lift(signature)
 
-    def without_effect(self, verb: str, signature: Signature) -> str:
-        """Why a commit by which somebody just did ``promote`` or ``retry`` counts for nothing; empty: it counts."""
+    def without_effect(self, verb: str, signature: Signature, *, pushed: bool = True) -> str:
+        """Why a commit by which somebody does ``promote`` or ``retry`` counts for nothing; empty: it counts.
+
+        ``pushed`` False: they only would.
+        """
         may = {"promote": self.may_promote, "retry": self.may_lift}.get(verb)
         if may is None or may(signature):
             return ""
@@ -47,9 +50,8 @@ class Policy:
         ways = [f"one signed by {_some(sorted(self.promoters))}"] if self.promoters else []
         ways += [f"a request on the forge, approved by {_some(logins)} and merged there"] if logins else []
         what, then = ("It opens no gate", "gor withdraw") if verb == "promote" else ("The abort stands", "git revert")
-        return (
-            f"{what}: it is signed by {signature.text}. What counts is {' or '.join(ways)}; {then} takes this one back"
-        )
+        back = f"; {then} takes this one back" if pushed else ""
+        return f"{what}: it is signed by {signature.text}. What counts is {' or '.join(ways)}{back}"
 
 
 def _some(names: list[str]) -> str:

@@ -37,11 +37,11 @@ def test_a_promotion_that_counts_for_nothing_says_so(
     remote.put({WEB_YAML: manifest("web:v2")})
     person = Person(tmp_path, remote)
     with person.desk(policy=trusted) as desk:
+        foreseen = desk.promote(WEB, gate=1, dry_run=True)
         warning = desk.promote(WEB, gate=1).warning
-    assert warning == (
-        "It opens no gate: it is signed by nobody. "
-        "What counts is one signed by alice@example.com; gor withdraw takes this one back"
-    )
+    told = "It opens no gate: it is signed by nobody. What counts is one signed by alice@example.com"
+    assert warning == f"{told}; gor withdraw takes this one back"
+    assert (foreseen.outcome, foreseen.warning) == ("planned", told)
     person.configuration.write_text(signing(olga))
     with person.desk(policy=replace(trusted, approvers=frozenset({("bob", "")}))) as desk:
         assert desk.withdraw(WEB).warning == ""
@@ -50,6 +50,7 @@ def test_a_promotion_that_counts_for_nothing_says_so(
     assert "or a request on the forge, approved by bob and merged there" in warning
     person.configuration.write_text(signing(alice))
     with person.desk(policy=trusted) as desk:
+        assert desk.promote(WEB, gate=3, dry_run=True).warning == ""
         assert desk.promote(WEB, gate=3).warning == ""
     with person.desk() as desk:
         desk.withdraw(WEB)
