@@ -29,6 +29,8 @@ async def show_at_rest(
 
     An abort of it stands, and nothing moves forward (docs/decisions.md §4). The remote isn't asked.
     """
+    if cluster.board.target(spec.name) is not None:
+        return  # it is shown already, and this is tried every few seconds
     source = Source(spec, mirror, TargetReader(mirror, cluster.renderer), stamped)
     await TreePass(cluster, Memory(), sync, source, Seen(), now, _keep_nothing).show_last_applied()
 
