@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gitops_rollouts.api.names import ARGO_GROUP
-from gitops_rollouts.decisions.forge_merges import Word
+from gitops_rollouts.decisions.forge_merges import UNSAID, Word
 from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.render.objects import Identity
 
@@ -95,6 +95,8 @@ def _word(sync: GitSync, state: InGit) -> Word:
     for field, text in _problems(sync, state):
         if not text.startswith(named):
             continue
+        if UNSAID in text:
+            return Word("waits", text)
         if field == f"metadata.annotations[{key}]":
             return Word("no", f"GitSync {sync.metadata.name}: {text}")
         if not field:

@@ -34,6 +34,8 @@ class Word:
 
 
 NO: Final = Word("no")
+UNSAID: Final = "the forge hasn't said yet who approved it"
+"""How each `waits` of one that asks a forge begins."""
 
 
 class Answers(Protocol):
@@ -148,5 +150,4 @@ class ForgeMerges:
 
 
 def _waits(answer: Answer) -> Word:
-    why = "the forge hasn't said yet who approved it"
-    return Word("waits", f"{why}: {answer.problem}" if answer.problem else why)
+    return Word("waits", f"{UNSAID}: {answer.problem}" if answer.problem else UNSAID)

@@ -297,7 +297,9 @@ class TargetReader:
         if believed is not annotations and isinstance(record, Stable) and record.subject == subject:
             lines = replace(lines, record=record)
         # an abort that is in force needs nobody's word: it acts, whatever the forge has to say of a promotion beside it
-        return replace(found, lines=lines, kept=kept, unconfirmed="" if lines.abort else found.unconfirmed)
+        if lines.abort:
+            found = replace(found, unconfirmed="", awaits=None)
+        return replace(found, lines=lines, kept=kept)
 
     def _lost_record(self, spec: TargetSpec, record: Stable, head: str, before: Before) -> bool:
         """Whether the record stood before history was rewritten, could be trusted there, and names a lost commit."""

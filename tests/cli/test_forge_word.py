@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from decision_repo import PROD, abort, lines, manifest
+from decision_repo import PROD, abort, lines, manifest, promote
 from decisions.test_forge_approvals import KEY, WEB_YAML, Shop, approval, shop
 from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.names import ABORT, PROMOTE
@@ -106,10 +106,22 @@ def test_an_abort_that_was_taken_away_on_the_forge_is_told_too(shop: Shop) -> No
     commit = shop.merge(shop.request(manifest("web:v2")), "merge", {"bob"})
     person = Person(shop)
     assert person.told(None).awaits == (ABORT, commit)
-    shop.web()
+    # the engine saw it stand, and waits for the forge: that is no refusal
+    assert person.told(as_the_engine_shows(shop, shop.web())).awaits == (ABORT, commit)
+    assert person.verdicts()[-1][1] == "unchecked"
     state = person.told(as_the_engine_shows(shop, shop.answered()))
     assert (state.abort, state.unconfirmed) == (None, "")
     assert [(one, verdict) for one, verdict, _ in person.verdicts()][1:] == [(commit, "ok")]
+
+
+def test_an_abort_beside_a_promotion_that_waits_refuses_nothing_of_that(shop: Shop) -> None:
+    commit = shop.merge(shop.request(approval(shop)), "merge", {"alice"})
+    attempt = shop.web().attempt
+    shop.remote.put({WEB_YAML: manifest("web:v2", annotations=lines(promote(attempt, 1), abort(attempt)))})
+    person = Person(shop)
+    state = person.told(as_the_engine_shows(shop, shop.web()))
+    assert (state.abort is not None, state.unconfirmed, state.awaits) == (True, "", None)
+    assert person.verdicts()[0][:2] == (commit, "unchecked")
 
 
 def test_a_status_of_another_head_or_of_another_spec_proves_nothing(shop: Shop) -> None:
