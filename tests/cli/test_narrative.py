@@ -308,3 +308,13 @@ def test_an_aborted_blue_green_names_no_step() -> None:
     git = FromGit(state, {"abort": note("d9965c2", "Dana Dev")})
     text = why(blue_green(phase="Degraded", message="RolloutAborted: m", abort=True), git, gitsync())
     assert "web:v2 was aborted by Dana Dev in d9965c2, 30m ago." in text
+
+
+def test_what_waits_for_the_forge_is_said_and_not_called_ignored() -> None:
+    """docs/decisions.md §7: neither approved nor refused."""
+    waits = "commit 021fddb brought a promotion in, and the forge hasn't said yet who approved it"
+    line = Ignored(PROMOTE, "template=…", f"{waits}: take it out", unauthorised=True)
+    text = why(at_gate(), in_git(unconfirmed=waits, awaits=(PROMOTE, COMMIT), ignored=(line,)), gitsync())
+    assert f"C{waits[1:]}; until the forge has said so nothing of it moves." in text
+    assert "Ignored" not in text
+    assert "was approved" not in text
