@@ -42,7 +42,8 @@ def main() -> int:
             if options.what in {"conditions", "all"}:
                 print_conditions(measure_conditions())
             if options.what in {"decisions", "all"}:
-                print_decisions(measure_decisions(Path(folder) / "decisions", options.decisions, options.members))
+                place = Path(folder) / "decisions"
+                print_decisions(measure_decisions(place, options.decisions, options.lone, options.members))
             if options.what in {"requests", "all"}:
                 place = Path(folder) / "requests"
                 place.mkdir()
@@ -75,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     measurements = ["all", "engine", "conditions", "decisions", "requests", "fleet", "push", "analysis"]
     parser.add_argument("what", nargs="?", choices=measurements, default="all")
     parser.add_argument("--rollouts", type=int, default=300, help="size of the fleet, 5 pods each")
-    parser.add_argument("--decisions", type=int, default=200, help="how many decisions are written in both ways")
+    parser.add_argument("--decisions", type=int, default=200, help="how many decisions one writer gathers")
+    parser.add_argument("--lone", type=int, default=24, help="how many of them are written one by one as well")
     parser.add_argument("--members", type=int, default=500, help="how many Rollouts wait at one gate")
     parser.add_argument("--keep", action="store_true", help="compare later counts of requests with those of this run")
     parser.add_argument("--objects", type=int, default=1000, help="files in the directory of the push measurement")

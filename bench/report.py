@@ -13,9 +13,11 @@ from rich.table import Table
 from bench.analysis import AnalysisFigures
 from bench.child import Cost
 from bench.conditions import ConditionFigure
-from bench.decisions import WRITERS, DecisionFigures, Spent
+from bench.decisions import WRITERS, DecisionFigures
 from bench.engine import AIM_MICROSECONDS, EngineFigure
 from bench.fleet import PODS_EACH, FleetFigures
+from bench.git_side import Spent
+from bench.people import PEOPLE
 from bench.push import PushFigures
 from bench.requests import Requests
 
@@ -139,7 +141,7 @@ def _verbs(what: str, cost: Cost) -> str:
 
 
 def print_decisions(figures: DecisionFigures) -> None:
-    """The same decisions gathered and one by one; a gate for many and for one."""
+    """The same decisions gathered and one by one; a gate for many and for one; people who push meanwhile."""
     table = Table(title=f"{figures.decisions} decisions into Git; a gate of {figures.members} Rollouts")
     for column in ("", "seconds", "CPU s", "commits", "pushes", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
@@ -147,9 +149,10 @@ def print_decisions(figures: DecisionFigures) -> None:
     def row(what: str, spent: Spent, ratio: str) -> None:
         table.add_row(what, f"{spent.seconds:.2f}", f"{spent.cpu:.2f}", str(spent.commits), str(spent.pushes), ratio)
 
-    row("one writer, gathered", figures.batched, "1")
-    slower = figures.one_by_one.seconds / figures.batched.seconds
-    row(f"{WRITERS} writers, one by one", figures.one_by_one, f"{slower:.0f}")
+    row(f"one writer, {figures.decisions} gathered", figures.batched, "1")
+    share = figures.lone / figures.decisions
+    slower = figures.one_by_one.seconds / share / figures.batched.seconds
+    row(f"{WRITERS} writers, {figures.lone} one by one", figures.one_by_one, f"{slower:.0f} for {figures.decisions}")
     row("a request for one", figures.request_of_one, "1")
     row(
         f"a request for {figures.members}",
@@ -157,4 +160,12 @@ def print_decisions(figures: DecisionFigures) -> None:
         f"{figures.request.seconds / figures.request_of_one.seconds:.1f}",
     )
     row(f"reading its merge, {figures.members} approvals", figures.read, "")
-    Console(width=110).print(table)
+    console = Console(width=110)
+    console.print(table)
+    console.print(f"one by one: {figures.races} pushes were too late; the ratio is of {figures.lone}, scaled")
+    people = figures.people
+    console.print(
+        f"{PEOPLE} people pushed {people.lines} lines in {people.seconds:.0f} s, {people.refused} pushes too late;"
+        f" {people.lost} lines lost\n{people.decided} decisions on the same files meanwhile: {people.missing} missing"
+        f" {people.behind:.1f} s after the last, {people.commits} commits, {people.races} pushes too late"
+    )
