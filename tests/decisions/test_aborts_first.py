@@ -13,10 +13,11 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import PROD, lines, manifest, stable
 from git_remote import Remote
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.state import InGit, Other, Promotion, TargetSpec
-from gitops_rollouts.decisions.wants import WantAbort, WantRecord
+from gitops_rollouts.decisions.state import Other, Promotion, TargetSpec
+from gitops_rollouts.decisions.wants import WantRecord
 from gitops_rollouts.git.repository import Mirror
 from waiting import eventually
+from written import an_abort
 
 STAGING = TargetSpec("staging", "main", "envs/staging")
 SOURCE = Other("staging", "envs/staging")
@@ -39,10 +40,6 @@ class Gate:
             return render(tree, path=path, **more)
 
         monkeypatch.setattr(renderer, "render", slow)
-
-
-def an_abort(state: InGit) -> WantAbort:
-    return WantAbort(state.attempt, 1, "2026-01-01T00:00:00Z", "ProgressDeadlineExceeded", "web-abc has timed out")
 
 
 async def aborted_meanwhile(remote: Remote, engine: Engine, gate: Gate) -> None:
@@ -118,10 +115,9 @@ async def test_an_abort_is_written_while_whose_turn_it_is_cant_be_told(
 
 
 async def test_beyond_the_breaker_a_first_abort_of_a_version_is_written_and_no_second(
-    remote: Remote, mirror: Mirror
+    remote: Remote, engine: Engine
 ) -> None:
     """§1.4: a robot that takes each abort back is a loop; a version that fails for the first time is none."""
-    engine = Engine(mirror)
     remote.put({WEB_YAML: manifest("web:v1")})
     state = engine.sync()
     for number in range(30):

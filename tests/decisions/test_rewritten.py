@@ -55,11 +55,6 @@ def count(remote: Remote, since: str) -> int:
     return int(remote.git("rev-list", "--count", f"{since}..origin/main"))
 
 
-@pytest.fixture
-def engine(mirror: Mirror) -> Engine:
-    return Engine(mirror)
-
-
 async def test_r6_one_commit_carries_approval_and_record_over(remote: Remote, engine: Engine) -> None:
     before, annotations = approved(remote, engine)
     engine.want(WantRequest(before.attempt, 3))
