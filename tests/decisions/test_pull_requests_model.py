@@ -210,7 +210,7 @@ class RollingMachine(RequestsMachine):
     limit = 1
 
 
-@pytest.mark.parametrize("machine", [RequestsMachine, RollingMachine], ids=["", "rolling"])
+@pytest.mark.parametrize("machine", [RequestsMachine, RollingMachine], ids=["one", "rolling"])
 @pytest.mark.parametrize(
     ("examples", "steps"), [(6, 12), pytest.param(60, 40, marks=pytest.mark.long)], ids=["short", "long"]
 )
