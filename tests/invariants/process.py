@@ -49,7 +49,7 @@ class SteppedWriter(DecisionWriter):
     @property
     def troubles(self) -> tuple[str, ...]:
         """What the last rounds came to grief of."""
-        return (*(self._troubles.round or ()), *(self._troubles.requests or ()))
+        return tuple(report.message for report in self._reports.values())
 
     def due(self, now: datetime) -> datetime | None:
         """When the next round should run."""
