@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import structlog
 
@@ -22,6 +22,7 @@ from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import WantSink
 from gitops_rollouts.decisions.anchoring import rewrite_text
+from gitops_rollouts.decisions.asking import Asking, asking_of
 from gitops_rollouts.decisions.board import Board, BoardView
 from gitops_rollouts.decisions.commit_status import said_of
 from gitops_rollouts.decisions.forge_answers import ForgeAnswers
@@ -117,7 +118,7 @@ class GitSide:
         self._gitsyncs.on_change(looks_now(self._hinted))
         self._kind_missing = False
         self._open: dict[tuple[int, str], _Open] = {}
-        self._gates: dict[str, Literal["request", "commit"]] = {}
+        self._asking: dict[str, Asking] = {}
         self._keys = SigningKeys()
         self.forges = Forges()
         self._answers = ForgeAnswers(self.forges.get, self._queue.add)
@@ -143,7 +144,7 @@ class GitSide:
             full_pass=options.full_pass,
         )
         self._controller = GitSyncController(self._gitsyncs, self.reconciler, self._queue)
-        self.git: GitView = BoardView(self.board, self._expects)
+        self.git: GitView = BoardView(self.board, self._expects, lambda target: self._asking.get(target, Asking()))
         self.wants: WantSink = self
         parts.rollouts.on_change(self._rollout_changed)
         self.board.on_change(self._board_changed)
@@ -212,20 +213,19 @@ class GitSide:
         name, spec = sync.metadata.name, sync.spec
         promotion = promotion_of(sync, self._known)
         place = self._open[id(mirror), spec.branch]
-        gates: Literal["request", "commit"] = "commit" if spec.gates == "commit" else "request"
+        asking = asking_of(spec)
         anew = name not in place.specs
         if anew:
             self._closed(name)
             place.writer.restore_holds(stored_holds(sync))
             place.writer.restore_proposals(name, stored_proposals(sync))
-        changed = anew or self._gates.get(name) != gates
+        changed = anew or self._asking.get(name) != asking
         place.specs[name] = what
-        self._gates[name] = gates
+        self._asking[name] = asking
         place.beside.open(name, statuses=spec.forge is not None and spec.forge.statuses)
         troubles = opening.unwritable, opening.forgeless
-        place.writer.register(
-            WriterTarget(what, spec.write != "none", gates, spec.forge is not None, promotion, *troubles)
-        )
+        forge, write = spec.forge is not None, spec.write != "none"
+        place.writer.register(WriterTarget(what, write, asking.gates, forge, promotion, *troubles, asking.note))
         if changed:
             self.board.announce(name)  # what Rollouts at rest want of Git is only said in their passes
 
@@ -328,12 +328,13 @@ class GitSide:
         # what runs may be another attempt than the tree's: nothing is said of that one yet
         ran = Attempt(stamp.template, stamp.steps, stamp.intent) if stamp is not None and not stamp.rebuild else None
         same = stamp is not None and (stamp.template, stamp.steps) == state.attempt.content
+        asking = self._asking.get(state.target, Asking())
         wanted = wants(
-            live.rollout,
-            state,
+            *(live.rollout, state),
             applied=authority.applied and same,
             withdrawn=authority.withdrawn,
-            gates=self._gates.get(state.target, "request"),
+            gates=asking.gates,
+            promotions=asking.commits,
             evidence=evidence,
         )
         place.writer.set_wants(state.target, live.key, wanted, moving=is_moving(live.rollout))

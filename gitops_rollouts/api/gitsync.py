@@ -127,6 +127,8 @@ class GitSyncSpec(Model):
     """``none``: a read-only remote; decisions stay in the cluster."""
     gates: str = Field("request", json_schema_extra={"enum": ["request", "commit"]})
     """``request``: a gate opens a promotion branch. ``commit``: wait for `gor promote`."""
+    cluster_promotions: str = Field("undo", json_schema_extra={"enum": ["undo", "commit"]})
+    """What becomes of a promotion that a client of the cluster asks for at a gate: nothing, or a line in Git."""
     prune: Bool = False
     """Delete what the tree no longer has."""
     force: Bool = True

@@ -9,9 +9,11 @@ from typing import Final, Protocol
 
 from gitops_rollouts.api.hashing import pod_template_hash
 from gitops_rollouts.controllers.observe import Key, LiveRollout
+from gitops_rollouts.decisions.asking import Asking
 from gitops_rollouts.decisions.gates import asks_person
 from gitops_rollouts.decisions.identity import steps_digest
 from gitops_rollouts.decisions.message import at_step
+from gitops_rollouts.decisions.outbox import pending, read_asked
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.decisions.wants import outbox_entry, told_id
 from gitops_rollouts.engine.observed import Authority, TreeAbort, Workload
@@ -44,6 +46,10 @@ class GitView(Protocol):
     def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None: ...
 
     def withdrawn(self, namespace: str, name: str) -> frozenset[str]: ...
+
+    def refused(self, namespace: str, name: str) -> frozenset[str]: ...
+
+    def asking(self, target: str) -> Asking: ...
 
     def expects(self, target: str) -> bool:
         """A GitSync of this name exists, whether or not its tree could be read yet."""
@@ -121,6 +127,8 @@ class AuthorityReader:
                 held = replace(held, unconfirmed=True, unsaid=unsaid)
             return Reading(held)
         self._behind.pop(live.key, None)
+        asking = self._git.asking(target)
+        over, refused = _asked(live, state, asking, self._git.refused(namespace, name))
         return Reading(
             Authority(
                 target=target,
@@ -136,6 +144,10 @@ class AuthorityReader:
                 former=_former(stamp, state),
                 goes_after=state.goes_after,
                 waits=state.waits,
+                commits_promotions=asking.commits,
+                why_not=asking.why_not,
+                asked_over=over,
+                asked_refused=refused,
             )
         )
 
@@ -181,6 +193,16 @@ def _former(stamp: Mapping[str, str], state: InGit) -> frozenset[str]:
     """The names that the intent lost to rewritten history: from Git, or after a restart from the stamp."""
     told = stamp.get("former", "").split(",") if stamp.get("intent") == state.attempt.intent else ()
     return frozenset(name[:_DIGITS] for name in (*state.former, *told) if name)
+
+
+def _asked(
+    live: LiveRollout, state: InGit, asking: Asking, refused: frozenset[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the promotions in the outbox: the ids of those that are over, and the gates of those that Git took back."""
+    asked = read_asked(live.outbox)
+    open_ones = pending(live.outbox, state) if asking.commits and live.status.get("abort") is not True else ()
+    over = tuple(each.id for each in asked if each not in open_ones or each.id in refused)
+    return over, tuple(str(each.gate) for each in open_ones if each.id in refused)
 
 
 def _tree_abort(live: LiveRollout, state: InGit) -> TreeAbort | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import structlog
 
-from gitops_rollouts.api.meta import Raw, format_time
+from gitops_rollouts.api.meta import Raw
 from gitops_rollouts.api.names import ARGO_API_VERSION, MANAGED_BY_ROLLOUTS, OUTBOX, OUTBOX_MANAGER, POD_TEMPLATE_HASH
 from gitops_rollouts.api.status import RolloutStatus, encode_status, status_patch
 from gitops_rollouts.controllers.batches import at_once, batches
@@ -23,7 +22,7 @@ from gitops_rollouts.controllers.execute_owned import (
 )
 from gitops_rollouts.controllers.execute_runs import act_on_run
 from gitops_rollouts.controllers.observe import LiveRollout
-from gitops_rollouts.engine.persist import REQUESTED
+from gitops_rollouts.controllers.outbox import Outbox
 from gitops_rollouts.engine.plan import (
     Action,
     AdoptReplicaSet,
@@ -34,12 +33,14 @@ from gitops_rollouts.engine.plan import (
     DeleteRun,
     EmitEvent,
     EvictPod,
+    ForgetPromotions,
     PatchPod,
     PatchReplicaSet,
     PatchRollout,
     Plan,
     PointService,
     RecordAbort,
+    RecordPromotion,
     ReleaseReplicaSet,
     RemoveManagedRoutes,
     RouteTraffic,
@@ -60,7 +61,6 @@ from gitops_rollouts.kube.events import About
 from gitops_rollouts.kube.lease import Fence
 from gitops_rollouts.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, Resource
 
-OUTBOX_LIMIT: Final = 16
 Emit = Callable[[About, EmitEvent], None]
 
 log = structlog.get_logger(__name__)
@@ -119,7 +119,7 @@ class Executor:
         # an abort is laid down before it takes effect, whichever comes first of status and actions
         for action in plan.actions:
             if isinstance(action, RecordAbort):
-                await run.record_abort(action)
+                await run.outbox.abort(action)
         if plan.status_first:
             await run.write_status(plan.status)
         for alike in batches(plan.actions):
@@ -154,6 +154,7 @@ class _Run:
         self._live = live
         self._outcome = outcome
         self._version = live.version
+        self.outbox = Outbox(live, self._write_outbox)
         self._evicted = 0
         meta = live.rollout.metadata
         self._namespace = meta.namespace
@@ -168,6 +169,10 @@ class _Run:
         match action:
             case RecordAbort():
                 return
+            case RecordPromotion():
+                self.emit(await self.outbox.promotion(action))
+            case ForgetPromotions():
+                await self.outbox.forget(action)
             case EmitEvent():
                 self.emit(action)
             case PointService():
@@ -252,34 +257,10 @@ class _Run:
         await self._patch(ROLLOUTS, self._live.key[1], body, subresource="status")
         self._outcome.status = status
 
-    async def record_abort(self, action: RecordAbort) -> None:
+    async def _write_outbox(self, text: str | None) -> None:
         self._fence.fence()
-        entry: Raw = {
-            "verb": "abort",
-            "at": action.at,
-            "abortedAt": format_time(action.aborted_at),
-            "reason": action.reason,
-            "message": action.message,
-        }
-        if action.reason == REQUESTED and self._live.asked_by:
-            entry["actor"] = self._live.asked_by
-        if action.run:
-            entry["run"] = action.run
-        if action.evidence:
-            entry["evidence"] = [each.encode() for each in action.evidence]
-        known = read_outbox(self._live.outbox)
-        if action.told:
-            entry = next((e for e in known if e.get("abortedAt") == entry["abortedAt"]), entry) | {"told": action.told}
-        # what an earlier abort was judged by would only fill the annotation: its commit is made, or never will be
-        earlier = [e for e in known if e.get("abortedAt") != entry["abortedAt"]]
-        entries = [{key: value for key, value in e.items() if key != "evidence"} for e in earlier]
-        text = json.dumps([*entries, entry][-OUTBOX_LIMIT:], ensure_ascii=False, separators=(",", ":"))
         body = {"metadata": {"resourceVersion": self._version, "annotations": {OUTBOX: text}}}
-        try:
-            await self._patch(ROLLOUTS, self._live.key[1], body, manager=OUTBOX_MANAGER)
-        except KubeError as error:
-            # it can be derived again from status.abort: going back to stable must not wait for it
-            log.warning("abort not recorded", namespace=self._namespace, name=self._live.key[1], error=str(error))
+        await self._patch(ROLLOUTS, self._live.key[1], body, manager=OUTBOX_MANAGER)
 
     async def _create(self, action: CreateReplicaSet) -> None:
         try:
@@ -365,15 +346,6 @@ class _Run:
 
     def _owner(self) -> Raw:
         return owner_reference("Rollout", self._live.rollout.metadata)
-
-
-def read_outbox(text: str) -> list[dict[str, Any]]:
-    """The entries of an ``outbox`` annotation. Total: what can't be read is as if absent."""
-    try:
-        entries = json.loads(text) if text else []
-    except (ValueError, RecursionError):
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _service_patch(action: PointService) -> Raw:

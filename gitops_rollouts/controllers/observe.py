@@ -21,7 +21,7 @@ from gitops_rollouts.api.names import (
 )
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.api.validation import FieldError
-from gitops_rollouts.controllers.asked_by import abort_asked_by
+from gitops_rollouts.controllers.asked_by import abort_asked_by, promotion_asked_by
 from gitops_rollouts.controllers.run_caches import Owned, RunCaches
 from gitops_rollouts.engine.observed import Authority, Observed, Pod, ReplicaSet, Service, Workload
 from gitops_rollouts.kube.informer import Informer
@@ -40,6 +40,8 @@ class LiveRollout:
     version: str
     asked_by: str = ""
     """Who asked the cluster for the abort that the status shows; "" if nobody did."""
+    promoted_by: str = ""
+    """Likewise for a full promotion."""
 
     @property
     def key(self) -> Key:
@@ -77,7 +79,8 @@ def project_rollout(raw: Raw) -> LiveRollout:
     """Keep a Rollout. Total: a malformed field is as if absent (docs/behaviour.md §1)."""
     rollout = parse_rollout(raw)
     version = rollout.metadata.resource_version
-    return LiveRollout(rollout, _dict(raw.get("status")), _dict(raw.get("spec")), version, abort_asked_by(raw))
+    asked_by, promoted_by = abort_asked_by(raw), promotion_asked_by(raw)
+    return LiveRollout(rollout, _dict(raw.get("status")), _dict(raw.get("spec")), version, asked_by, promoted_by)
 
 
 def project_replica_set(raw: Raw) -> ReplicaSet:

@@ -101,7 +101,7 @@ class Agenda:
     # --- when it is due ----------------------------------------------------------------------------------------
 
     def due_times(self, target: str, synced: str, now: datetime, lane: Lane = "all") -> list[datetime]:
-        """When each abort and record of a target is due; requests are looked at at times of their own."""
+        """When each abort, promotion and record of a target is due; requests are looked at at times of their own."""
         times: list[datetime] = []
         records: list[_Entry] = []
         for key, entry in self._in_lane(target, lane):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from gitops_rollouts.decisions.asking import Asking
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
 
 Listener = Callable[[str, str], None]
@@ -20,6 +21,7 @@ class Board:
         self._rollouts: dict[Key, InGit] = {}
         self._lifted: dict[Key, str] = {}
         self._withdrawn: dict[Key, set[str]] = {}
+        self._refused: dict[Key, set[str]] = {}
         self._listeners: list[Listener] = []
         self._rewritten: list[Callable[[TargetAt], None]] = []
 
@@ -92,6 +94,17 @@ class Board:
             marks.add(aborted_at)
             self._tell([(namespace, name)])
 
+    def refuse(self, namespace: str, name: str, made: str) -> None:
+        """Note that the promotion of this id was in Git and was taken back there: the cluster's wish for it is void."""
+        marks = self._refused.setdefault((namespace, name), set())
+        if made not in marks:
+            marks.add(made)
+            self._tell([(namespace, name)])
+
+    def refused(self, namespace: str, name: str) -> frozenset[str]:
+        """The ids of promotions that Git has taken back, as far as somebody asked the cluster for them again."""
+        return frozenset(self._refused.get((namespace, name), ()))
+
     def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
         """Tell which abort the live Rollout shows (``status.abortedAt``), None if it shows none.
 
@@ -117,6 +130,7 @@ class Board:
         self._rollouts.pop(key, None)
         self._lifted.pop(key, None)
         self._withdrawn.pop(key, None)
+        self._refused.pop(key, None)
 
     def _tell(self, keys: list[Key]) -> None:
         for namespace, name in keys:
@@ -127,9 +141,12 @@ class Board:
 class BoardView:
     """The board as controllers see it, and which GitSyncs there are."""
 
-    def __init__(self, board: Board, expects: Callable[[str], bool]) -> None:
+    def __init__(
+        self, board: Board, expects: Callable[[str], bool], asking: Callable[[str], Asking] = lambda target: Asking()
+    ) -> None:
         self._board = board
         self._expects = expects
+        self._asking = asking
 
     def get(self, namespace: str, name: str) -> InGit | None:
         """`Board.get`."""
@@ -146,6 +163,14 @@ class BoardView:
     def withdrawn(self, namespace: str, name: str) -> frozenset[str]:
         """`Board.withdrawn`."""
         return self._board.withdrawn(namespace, name)
+
+    def refused(self, namespace: str, name: str) -> frozenset[str]:
+        """`Board.refused`."""
+        return self._board.refused(namespace, name)
+
+    def asking(self, target: str) -> Asking:
+        """What becomes of promotions that the cluster is asked for."""
+        return self._asking(target)
 
     def expects(self, target: str) -> bool:
         """Whether a GitSync of this name is there, or may be."""

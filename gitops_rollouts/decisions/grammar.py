@@ -14,7 +14,7 @@ from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.decisions.identity import BLUE_GREEN, Subject
 from gitops_rollouts.errors import DecisionError
 
-FULL: Final = "full"
+FULL: Final[Literal["full"]] = "full"
 """The gate of "skip all that is left"."""
 ACTIVE: Final = "active"
 """The one gate of a blue-green Rollout."""

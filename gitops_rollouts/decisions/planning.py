@@ -9,20 +9,24 @@ from typing import Final, Literal
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE
 from gitops_rollouts.api.rollout import parse_rollout
 from gitops_rollouts.decisions.anchoring import carry_over
+from gitops_rollouts.decisions.approval import promotion, promotion_note
 from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
 from gitops_rollouts.decisions.gates import gates_of
 from gitops_rollouts.decisions.grammar import Abort, Malformed, Promote, Stable, parse_line
 from gitops_rollouts.decisions.identity import INTENT_LENGTH, decision_id
 from gitops_rollouts.decisions.message import Note, at_step, safe_text, short_image, version_of
 from gitops_rollouts.decisions.naming import stable_version
+from gitops_rollouts.decisions.outbox import is_granted
 from gitops_rollouts.decisions.reading import TargetReader
 from gitops_rollouts.decisions.state import InGit, Key, TargetAt
-from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest, abort_key
+from gitops_rollouts.decisions.wants import Want, WantAbort, WantPromotion, WantRecord, WantRequest, abort_key
 from gitops_rollouts.errors import GorError
 from gitops_rollouts.render.objects import RenderedObject
 
 State = Literal["written", "there", "withdrawn", "gone", "stuck"]
 _PROVIDERS_WORDS: Final = ': "Error Message: '
+Written = WantAbort | WantRecord | WantPromotion
+"""What becomes a line on the branch itself."""
 _CHECKED: Final = 20
 """So many lines of a commit are checked for another engine's hand; each check is a look into history."""
 
@@ -35,6 +39,8 @@ class Outcome:
     want: Want
     state: State
     problem: str = ""
+    made: str = ""
+    """The id of a promotion that somebody took back."""
 
 
 @dataclass(slots=True)
@@ -56,21 +62,22 @@ class Planner:
         self._engine = engine
 
     def plan(self, draft: Draft, at: TargetAt, wanted: Iterable[tuple[Key, Want]], *, upkeep: bool = True) -> Planned:
-        """Put aborts and records of one target into the draft; requests are planned by `Requests`.
+        """Put aborts, asked promotions and records of one target into the draft; requests are planned by `Requests`.
 
         ``upkeep``: and what a rewrite of history lost (§3 R6).
         """
         planned = Planned()
         entries = [(key, want) for key, want in wanted if not isinstance(want, WantRequest)]
         made = self._made(at, entries)
-        todo: list[tuple[InGit, WantAbort | WantRecord]] = []
+        todo: list[tuple[InGit, Written]] = []
         for key, want in entries:
             state = at.rollouts.get(key)
             settled = self._settled(at, state, want, made)
             if settled is None and state is not None:
                 todo.append((state, want))
             elif settled is not None:
-                planned.outcomes.append(Outcome(key, want, settled))
+                lost_id = promotion(state, want.gate).id if state and isinstance(want, WantPromotion) else ""
+                planned.outcomes.append(Outcome(key, want, settled, made=lost_id))
         lost = [state for state in at.rollouts.values() if upkeep and state.unanchored and not state.blocked]
         planned.taken = self._taken(draft, at, [*(state for state, _ in todo), *lost])
         if planned.taken:
@@ -82,9 +89,7 @@ class Planner:
         carry_over(draft, at, [state for state in lost if state.key not in planned.keys], self._reader, planned.notes)
         return planned
 
-    def _settled(
-        self, at: TargetAt, state: InGit | None, want: WantAbort | WantRecord, made: frozenset[str]
-    ) -> State | None:
+    def _settled(self, at: TargetAt, state: InGit | None, want: Written, made: frozenset[str]) -> State | None:
         """What the tree already says of a want; None: it must be written. ``made``: ids that history has had."""
         if state is None or state.attempt.content != want.attempt.content:
             return "gone"
@@ -92,24 +97,31 @@ class Planner:
             # an abort that nobody has looked at yet: first the cluster says what it makes of it
             unseen = abort_key(state) not in ("", want.too_late)
             return "there" if state.recorded else ("gone" if unseen else None)
+        if isinstance(want, WantPromotion):
+            return _asked(state, want, made)
         if state.abort is not None and not state.dropped:
             return "there"
         if self._since(at, want) is not None and want.attempt.intent != state.attempt.intent:
             return "gone"  # the attempt ended and the same content came again: what failed was the one before
         return "withdrawn" if not made.isdisjoint((want.id(state.subject), want.told)) else None
 
-    def _since(self, at: TargetAt, want: WantAbort) -> str | None:
-        """The commit since which history may have had an abort; None: it may be any."""
+    def _since(self, at: TargetAt, want: WantAbort | WantPromotion) -> str | None:
+        """The commit since which history may have had a decision; None: it may be any."""
         intent = want.attempt.intent
         return intent if self._reader.mirror.is_ancestor(intent, at.commit) else None
 
     def _made(self, at: TargetAt, wanted: Iterable[tuple[Key, Want]]) -> frozenset[str]:
-        """The ids of aborts that have no line and that history has had, by one look for all that began together."""
+        """Ids of aborts and promotions without a line that history has had: one look for all that began together."""
         since: dict[str | None, set[str]] = {}
         told: set[str] = set()
         for key, want in wanted:
             state = at.rollouts.get(key)
-            if not isinstance(want, WantAbort) or state is None or state.attempt.content != want.attempt.content:
+            if isinstance(want, WantRecord | WantRequest) or state is None:
+                continue
+            if state.attempt.content != want.attempt.content:
+                continue
+            if isinstance(want, WantPromotion):
+                since.setdefault(self._since(at, want), set()).add(promotion(state, want.gate).id)
                 continue
             if state.abort is None or state.dropped:
                 since.setdefault(self._since(at, want), set()).add(want.id(state.subject))
@@ -121,21 +133,30 @@ class Planner:
             made |= {one for one in ids if hits[f"id={one}"]}
         return frozenset(made)
 
-    def _put(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort | WantRecord, planned: Planned) -> None:
+    def _put(self, draft: Draft, at: TargetAt, state: InGit, want: Written, planned: Planned) -> None:
         if state.blocked:
             problem = f"{state.placement.path or 'its manifest'} can't be read"
             planned.outcomes.append(Outcome(state.key, want, "stuck", problem))
             return
         try:
-            note = (
-                self._abort(draft, at, state, want) if isinstance(want, WantAbort) else self._record(draft, at, state)
-            )
+            note = self._note(draft, at, state, want)
         except GorError as err:
             planned.outcomes.append(Outcome(state.key, want, "stuck", str(err)))
             return
         planned.outcomes.append(Outcome(state.key, want, "written"))
         planned.notes.append(note)
         planned.keys.append(state.key)
+
+    def _note(self, draft: Draft, at: TargetAt, state: InGit, want: Written) -> Note:
+        match want:
+            case WantAbort():
+                return self._abort(draft, at, state, want)
+            case WantRecord():
+                return self._record(draft, at, state)
+        told = {"weight": want.weight, "next_weight": want.next_weight}
+        note, comment = promotion_note(state, want.gate, **told, actor=want.actor)
+        set_line(draft, at.spec, state, promotion(state, want.gate), comment)
+        return note
 
     def _abort(self, draft: Draft, at: TargetAt, state: InGit, want: WantAbort) -> Note:
         made = want.id(state.subject)
@@ -211,6 +232,15 @@ class Planner:
                 names = self._reader.mirror.info(commit).trailers("Rollout-Engine") if commit else ()
                 found |= {name.partition("/")[0] for name in names}
         return found
+
+
+def _asked(state: InGit, want: WantPromotion, made: frozenset[str]) -> State | None:
+    """As `Planner._settled`: it never counts for another attempt, and what a person took back never comes again."""
+    if state.attempt.intent != want.attempt.intent or state.abort is not None or state.recorded:
+        return "gone"
+    if is_granted(want.gate, state):
+        return "there"
+    return "withdrawn" if promotion(state, want.gate).id in made else None
 
 
 def _why(reason: str, want: WantAbort) -> str:

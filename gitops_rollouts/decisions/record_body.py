@@ -21,7 +21,10 @@ def record_title(view: RequestView) -> str:
 def record_verdict(view: RequestView) -> str:
     """What this is, in one sentence."""
     many = len(view.decisions)
-    what = "This has happened" if many == 1 else f"These {many} things have happened"
+    if any(value.startswith("promote ") for value in view.decisions):
+        what = "This was decided" if many == 1 else f"These {many} things were decided"
+    else:
+        what = "This has happened" if many == 1 else f"These {many} things have happened"
     return f"{what} in {harmless(view.target)}, and {harmless(view.base)} takes no commit of ours"
 
 
@@ -36,10 +39,13 @@ def record_rows(view: RequestView) -> list[str]:
     return ["\n".join(lines), *([f"… and {left} more, all of them in the change itself."] if left > 0 else [])]
 
 
-def record_words() -> str:
+def record_words(view: RequestView) -> str:
     """What a person can do."""
+    promotes = any(value.startswith("promote ") for value in view.decisions)
+    effect = "what is promoted here goes on by it, as somebody asked the cluster for" if promotes else ""
     return (
-        "**Merge** = it is written down; nothing changes in the cluster by that. **Close** = it is opened again, "
+        f"**Merge** = it is written down; {effect or 'nothing changes in the cluster by that'}. "
+        "**Close** = it is opened again, "
         "because it states what is so. The way out of an abort is `gor retry`, or a new version. Let the engine push "
         "to this branch, and such decisions are commits again."
     )

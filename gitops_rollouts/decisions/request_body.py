@@ -207,7 +207,7 @@ def _words(view: RequestView) -> str:
     if view.void:
         return "There is nothing to do here."
     if view.kind == "record":
-        return record_words()
+        return record_words(view)
     if view.kind == "intent":
         return intent_words(view)
     if view.rolling:

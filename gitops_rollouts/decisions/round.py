@@ -46,6 +46,8 @@ class WriterTarget:
     """Where its images come from."""
     unwritable: str = ""
     forgeless: str = ""
+    note: str = ""
+    """What else people should know of its writing, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)

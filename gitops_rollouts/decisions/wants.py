@@ -6,7 +6,6 @@ Source: docs/decisions.md §1.4, §2, §4.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -19,13 +18,13 @@ from gitops_rollouts.api.phase import phase_of, turn_of
 from gitops_rollouts.api.rollout import Rollout
 from gitops_rollouts.api.status import HEALTHY, PAUSED, PROGRESSING
 from gitops_rollouts.decisions.gates import Gate, gate_at, weights
-from gitops_rollouts.decisions.grammar import ACTIVE
+from gitops_rollouts.decisions.grammar import ACTIVE, FULL
 from gitops_rollouts.decisions.identity import decision_id
+from gitops_rollouts.decisions.outbox import Wanted, pending, read_outbox
 from gitops_rollouts.decisions.state import Attempt, InGit
 
 UNTOLD: Final = "Aborted"
 """The reason of an abort that no outbox entry explains."""
-_MAX_OUTBOX: Final = 64 * 1024
 _UID: Final = re.compile(r"[0-9A-Za-z-]{1,63}")
 _ID: Final = re.compile(r"d-[a-z2-7]{10}")
 
@@ -91,7 +90,18 @@ class WantRequest:
     """When it began to wait, RFC 3339, where the Rollout says so."""
 
 
-Want = WantAbort | WantRecord | WantRequest
+@dataclass(frozen=True, slots=True)
+class WantPromotion:
+    """Somebody asked the cluster to promote, and the GitSync says that this becomes a line (§4). Weights in percent."""
+
+    attempt: Attempt
+    gate: Wanted
+    actor: str = field(default="", compare=False)
+    weight: int | None = field(default=None, compare=False)
+    next_weight: int | None = field(default=None, compare=False)
+
+
+Want = WantAbort | WantRecord | WantRequest | WantPromotion
 
 
 def wants(
@@ -101,12 +111,14 @@ def wants(
     applied: bool,
     withdrawn: Set[str] = frozenset(),
     gates: Literal["request", "commit"] = "request",
+    promotions: bool = False,
     evidence: tuple[Evidence, ...] = (),
 ) -> tuple[Want, ...]:
     """What Git should be told of one Rollout.
 
     ``applied``: template and steps of the live object are those that sync applied from this attempt. ``withdrawn``:
-    `Board.withdrawn`. ``evidence``: what this attempt's metrics came to, for a request.
+    `Board.withdrawn`. ``promotions``: what is asked of the cluster is asked of Git. ``evidence``: what this attempt's
+    metrics came to, for a request.
     """
     status = rollout.status
     if state is None or state.blocked or state.unconfirmed or not applied:
@@ -121,7 +133,8 @@ def wants(
     if state.abort is not None:
         return ()
     request = _request(rollout, state, evidence) if gates == "request" else None
-    return (request,) if request else ()
+    asked = _promotion(rollout, state) if promotions else None
+    return tuple(want for want in (asked, request) if want)
 
 
 def abort_key(state: InGit) -> str:
@@ -176,14 +189,8 @@ def told_id(entry: Mapping[str, Any]) -> str:
 
 def outbox_entry(text: str, aborted_at: str) -> dict[str, Any]:
     """The outbox' entry of the abort of that moment; empty if there is none, or it can't be read."""
-    if not text or len(text) > _MAX_OUTBOX:
-        return {}
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and entry.get("verb") == "abort" and entry.get("abortedAt") == aborted_at:
+    for entry in read_outbox(text):
+        if entry.get("verb") == "abort" and entry.get("abortedAt") == aborted_at:
             return entry
     return {}
 
@@ -194,6 +201,16 @@ def _word(value: object) -> str:
 
 def _uid(value: object) -> str:
     return value if isinstance(value, str) and _UID.fullmatch(value) else ""
+
+
+def _promotion(rollout: Rollout, state: InGit) -> WantPromotion | None:
+    """The furthest of what was asked for: one line holds it all."""
+    asked = pending(rollout.metadata.annotations.get(OUTBOX, ""), state)
+    if not asked:
+        return None
+    furthest = max(asked, key=lambda each: (each.gate == FULL, each.gate if isinstance(each.gate, int) else 0))
+    shown = weights(rollout.spec, furthest.gate) if isinstance(furthest.gate, int) else (None, None)
+    return WantPromotion(state.attempt, furthest.gate, furthest.actor, *shown)
 
 
 def _request(rollout: Rollout, state: InGit, evidence: tuple[Evidence, ...]) -> WantRequest | None:

@@ -31,7 +31,7 @@ from gitops_rollouts.decisions.requests import Requests, Standings
 from gitops_rollouts.decisions.round import Job, Round, RoundResult, WriterTarget, Writing
 from gitops_rollouts.decisions.state import Key
 from gitops_rollouts.decisions.troubles import Troubles
-from gitops_rollouts.decisions.wants import Want, WantAbort
+from gitops_rollouts.decisions.wants import Want, WantAbort, WantPromotion
 from gitops_rollouts.errors import GitAccessDenied, GorError, PushRaced
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.tasks import Threads
@@ -372,6 +372,8 @@ class DecisionWriter:
         self._agenda.settle(name, outcome, job.synced or "", now, refusal=refusal)
         if outcome.state == "withdrawn" and isinstance(outcome.want, WantAbort):
             self._board.withdraw(*outcome.key, outcome.want.aborted_at)
+        if outcome.state == "withdrawn" and isinstance(outcome.want, WantPromotion):
+            self._board.refuse(*outcome.key, outcome.made)
 
     def _where(self, name: str) -> str:
         """Where refused decisions wait, for people."""
@@ -403,4 +405,5 @@ class DecisionWriter:
         trouble = self._troubles.of(target, failed, tripped, problems, self._where(name))
         if trouble is not None:
             return WriteReport(name, False, *trouble, pending, holds, asked)
-        return WriteReport(name, True, READY, "Git shows every decision", pending, holds, asked)
+        text = f"Git shows every decision; {target.note}" if target.note else "Git shows every decision"
+        return WriteReport(name, True, READY, text, pending, holds, asked)

@@ -14,7 +14,16 @@ from gitops_rollouts.api.meta import format_time
 from gitops_rollouts.api.names import POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
 from gitops_rollouts.api.phase import HELD, QUEUED
 from gitops_rollouts.api.status import Condition, PauseCondition, RolloutStatus
-from gitops_rollouts.engine import conditions, current_runs, desired, experiment_steps, scaling, traffic, turn
+from gitops_rollouts.engine import (
+    conditions,
+    current_runs,
+    desired,
+    experiment_steps,
+    promotions,
+    scaling,
+    traffic,
+    turn,
+)
 from gitops_rollouts.engine.blue_green.analysis import read
 from gitops_rollouts.engine.blue_green.roles import is_gated, needs_approval, roles_of
 from gitops_rollouts.engine.observed import Authority
@@ -36,7 +45,6 @@ STALE: Final = "GitStale"
 BEHIND: Final = "NotYetApplied"
 UNCONFIRMED: Final = "ApprovalUnconfirmed"
 WITHDRAWN: Final = "ApprovalWithdrawn"
-NOT_IN_GIT: Final = "PromotionNotInGit"
 RETRY_NOT_IN_GIT: Final = "RetryNotInGit"
 
 
@@ -190,13 +198,13 @@ def undo(scene: Scene) -> Plan | None:
         return _abort_again(scene, authority, stored)
     if scene.first or scene.status.abort:
         return None
-    command = authority.promote_command
     changes: dict[str, object] = {}
-    emitted: list[EmitEvent] = []
+    said: list[tuple[str, str]] = []
+    asked = promotions.asked_gate(scene)
     if stored.promote_full and not authority.full:
         changes["promote_full"] = False
-        text = f"Full promotion is not in Git of {authority.target!r}: taken back. Use `{command}`"
-        emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
+        said.append((promotions.FULL, f"Full promotion is not in Git of {authority.target!r}: taken back"))
+        asked = promotions.FULL  # it comprises the gate
     gate = _gate_to_return_to(scene, authority)
     if gate is not None:
         stops = scene.steps[gate].is_indefinite_pause
@@ -204,19 +212,20 @@ def undo(scene: Scene) -> Plan | None:
         changes |= {"current_step_index": gate, "pause_conditions": pauses, "controller_pause": stops}
         where = f"step {gate + 1}/{len(scene.steps)} ({scene.steps[gate].describe()})"
         back = "paused there" if stops else "gone back to it"
-        text = f"Git of {authority.target!r} does not approve going past {where}: {back}. Use `{command}`"
-        emitted.append(EmitEvent(NOT_IN_GIT, text, "Warning"))
+        text = f"Git of {authority.target!r} does not approve going past {where}: {back}"
+        said.append((asked if asked in (str(gate), promotions.FULL) else "", text))
     if _passed_active_gate(scene):
         pause = PauseCondition(reason=BLUE_GREEN_PAUSE, start_time=scene.stamp)
         shown = scene.status.blue_green.model_copy(update={"scale_up_preview_check_point": False})
         changes |= {"pause_conditions": (pause,), "controller_pause": True, "blue_green": shown}
         text = f"Git of {authority.target!r} does not approve the switch to the new version: paused before it"
-        emitted.append(EmitEvent(NOT_IN_GIT, f"{text}. Use `{command}`", "Warning"))
+        said.append((asked, text))
     if not changes:
         return None
     status = with_phase(scene, scene.status.model_copy(update=changes))
+    actions, events = promotions.told(authority, said)
     routes = () if gate is None else traffic.without_later_routes(scene, gate)
-    return Plan(actions=routes, status=status, events=tuple(emitted))
+    return Plan(actions=(*actions, *routes), status=status, events=events)
 
 
 def takes_back(scene: Scene) -> bool:

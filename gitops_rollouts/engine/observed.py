@@ -190,6 +190,15 @@ class Authority:
     """What an update that hasn't begun still waits for there, a sentence without its full stop; "" if it may begin."""
     behind: bool = False
     """Git was read, but what it wants now isn't what was applied. Only with ``fresh`` False."""
+    commits_promotions: bool = False
+    """A promotion that a client asks for at a gate becomes a line in Git (§4)."""
+    why_not: str = ""
+    """Why it doesn't although the GitSync says so, a sentence without its full stop; "" if it does, or nobody said so.
+    """
+    asked_over: tuple[str, ...] = ()
+    """The ids of promotions in the outbox that need nothing more: granted, or of an attempt that is gone."""
+    asked_refused: tuple[str, ...] = ()
+    """Their gates as far as a person took the promotion back in Git, for people."""
     unconfirmed: bool = False
     """Git was read, and a forge has to say first who approved what it wants (§6). Only with ``fresh`` False."""
     unsaid: bool = False

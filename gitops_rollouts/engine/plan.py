@@ -214,6 +214,30 @@ class RecordAbort:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordPromotion:
+    """Lay into the outbox that a client asked for a promotion, so that its line can follow (docs/decisions.md §4).
+
+    It is undone in the same plan. A failure to write it is told by the event ``failed`` and doesn't stop the plan;
+    only a version that has changed meanwhile does: the next pass sees the request again.
+    """
+
+    gate: str
+    """Index of the step, ``active`` or ``full``."""
+    intent: str
+    """The first 12 digits of the attempt's intent."""
+    text: str
+    """What is said once it is written; ``{actor}`` in it stands for who asked."""
+    failed: EmitEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPromotions:
+    """Take promotions that need nothing more out of the outbox, by their ids. A failure is logged: tried again."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EmitEvent:
     """A core/v1 Event about the Rollout (docs/behaviour.md §4.3)."""
 
@@ -240,6 +264,8 @@ Action = (
     | EvictPod
     | PatchRollout
     | RecordAbort
+    | RecordPromotion
+    | ForgetPromotions
     | EmitEvent
 )
 

@@ -8,7 +8,7 @@ from typing import Final
 from gitops_rollouts.api.analysis import AnalysisRun
 from gitops_rollouts.api.names import STEP_INDEX
 from gitops_rollouts.api.status import AnalysisRunStatus, CanaryStatus, PauseCondition
-from gitops_rollouts.engine import current_runs, experiment_steps, gates, run_history
+from gitops_rollouts.engine import current_runs, experiment_steps, gates, promotions, run_history
 from gitops_rollouts.engine.current_runs import Current
 from gitops_rollouts.engine.experiment_steps import Tried
 from gitops_rollouts.engine.plan import Action, EmitEvent
@@ -154,7 +154,7 @@ def _not_in_git(scene: Scene, background: Current) -> tuple[EmitEvent, ...]:
         f"Git of {authority.target!r} does not approve going on after an inconclusive background analysis: "
         f"paused again. Use `{authority.promote_command}`"
     )
-    return (EmitEvent(gates.NOT_IN_GIT, text, "Warning"),)
+    return (EmitEvent(promotions.NOT_IN_GIT, text, "Warning"),)
 
 
 def undecided(scene: Scene, judged: Judged) -> bool:

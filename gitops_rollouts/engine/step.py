@@ -22,6 +22,7 @@ from gitops_rollouts.engine import (
     invalid,
     moments,
     persist,
+    promotions,
     revisions,
     scaling,
     turn,
@@ -54,7 +55,8 @@ def step(observed: Observed, now: datetime) -> Plan:
         if abort is None:
             return refused
         plan = abort
-    return replace(plan, actions=(*resolved.actions, *plan.actions))
+    forgotten, said = promotions.settle(observed)
+    return replace(plan, actions=(*resolved.actions, *forgotten, *plan.actions), events=(*plan.events, *said))
 
 
 def _abort_all_the_same(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 
 from controllers.running import rollout
 from gitops_rollouts.api.hashing import pod_template_hash
+from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.controllers.authority import AuthorityReader, read_stamp
 from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
+from gitops_rollouts.decisions.asking import Asking
 from gitops_rollouts.decisions.grammar import Abort, Promote
 from gitops_rollouts.decisions.identity import Subject, digests
+from gitops_rollouts.decisions.outbox import asked_entry
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 from gitops_rollouts.engine.observed import Authority
 
@@ -27,6 +32,8 @@ class _Git:
         self.fetched = fetched
         self.aborts: list[str | None] = []
         self.expected = ""
+        self.taken_back: frozenset[str] = frozenset()
+        self.asks = Asking()
 
     def get(self, namespace: str, name: str) -> InGit | None:
         return self.state
@@ -36,6 +43,12 @@ class _Git:
 
     def see_abort(self, namespace: str, name: str, aborted_at: str | None) -> None:
         self.aborts.append(aborted_at)
+
+    def refused(self, namespace: str, name: str) -> frozenset[str]:
+        return self.taken_back
+
+    def asking(self, target: str) -> Asking:
+        return self.asks
 
     def expects(self, target: str) -> bool:
         return target == self.expected
@@ -92,6 +105,37 @@ def test_what_the_tree_says_of_the_applied_attempt() -> None:
     assert (authority.approved_through, authority.full, authority.abort) == (3, True, None)
     assert authority.withdrawn == {"2026-05-01T00:00:00Z"}
     assert authority.promote_command == "gor promote web -n shop"
+
+
+def test_what_the_cluster_was_asked_for_goes_once_git_has_it_or_nobody_wants_it() -> None:
+    """docs/decisions.md §4: the ack of a promotion, and what is dropped: of another attempt, beside an abort."""
+    template, steps = digests(rollout())
+
+    def over(*, status: dict[str, Any] | None = None, git: _Git | None = None, intent: str = HEAD) -> Authority:
+        entry = asked_entry(Subject("prod", "shop", "web"), template, steps, intent, "1", "")
+        live = _live()
+        meta = live.rollout.metadata
+        noted = meta.model_copy(update={"annotations": {**meta.annotations, OUTBOX: json.dumps([entry])}})
+        live = replace(live, rollout=live.rollout.model_copy(update={"metadata": noted}), status=status or {})
+        git = git or _Git(_state())
+        git.asks = git.asks if git.asks.why_not else Asking(commits=True)
+        git.taken_back = frozenset({str(entry["id"])}) if git.expected == "taken back" else frozenset()
+        authority = _read(git, live)
+        assert authority is not None
+        return authority
+
+    waits = over()
+    assert (waits.commits_promotions, waits.asked_over, waits.asked_refused) == (True, (), ())
+    assert over(git=_Git(_state(approved_through=1))).asked_over
+    assert over(intent="b" * 40).asked_over
+    assert over(status={"abort": True}).asked_over
+    policy = _Git(_state())
+    policy.asks = Asking(why_not="nobody may")
+    assert over(git=policy).asked_over
+    assert over(git=policy).why_not == "nobody may"
+    back = _Git(_state())
+    back.expected = "taken back"
+    assert over(git=back).asked_refused == ("1",)
 
 
 def test_an_abort_line_is_passed_on() -> None:

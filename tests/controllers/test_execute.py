@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,19 +14,22 @@ from controllers.running import Shown, rollout
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.status import RolloutStatus
-from gitops_rollouts.controllers.execute import Executor, Outcome, read_outbox
+from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
+from gitops_rollouts.decisions.outbox import read_outbox
 from gitops_rollouts.engine.plan import (
     AdoptReplicaSet,
     CreateReplicaSet,
     DeleteReplicaSet,
     EmitEvent,
     EvictPod,
+    ForgetPromotions,
     PatchReplicaSet,
     PatchRollout,
     Plan,
     PointService,
     RecordAbort,
+    RecordPromotion,
     ReleaseReplicaSet,
 )
 from gitops_rollouts.errors import AlreadyExists, Conflict, CreateRefused, Invalid, LeadershipLost, NameTaken, NotFound
@@ -222,6 +226,36 @@ async def test_an_abort_is_laid_down_before_it_takes_effect_and_only_once(bench:
     assert len(entries[-1]["evidence"]) == 8
     assert not any("evidence" in entry for entry in entries[:-1]), "only the newest decision's"
     assert len(text) < 16 * 1024
+
+
+async def test_a_promotion_is_laid_down_once_and_an_abort_absorbs_it(bench: _Bench) -> None:
+    """docs/decisions.md §4: with the manager that asked; a race is left to the next pass, a refusal is told."""
+    stamp = "target=prod template=1111111111111111 steps=aaaaaaaa"
+    await bench.run(PatchRollout(annotations={"gitops-rollouts.io/applied": stamp}))
+    await bench.client.patch(
+        *(ROLLOUTS, bench.web.namespace, "web", {"status": {"promoteFull": True}}),
+        subresource="status",
+        field_manager="kubectl-argo-rollouts",
+    )
+    failed = EmitEvent("Failed", "x")
+    asked = RecordPromotion("full", "cccccccccccc", "asked for by {actor}", failed)
+    for _ in range(2):
+        await bench.run(asked, status=RolloutStatus())
+    live = await bench.live()
+    (entry,) = read_outbox(live.outbox)
+    assert (entry["verb"], entry["gate"], entry["actor"]) == ("promote", "full", "kubectl-argo-rollouts")
+    assert (entry["key"], entry["intent"]) == ("1111111111111111/aaaaaaaa", "cccccccccccc")
+    assert bench.sent == ["PromotionAsked", "PromotionAsked"]
+    await bench.run(replace(asked, gate="1"), ForgetPromotions((entry["id"],)))
+    (other,) = read_outbox((await bench.live()).outbox)
+    assert (other["gate"], other["actor"]) == ("1", "a client of the cluster")
+    with pytest.raises(Conflict):
+        await bench.run(replace(asked, gate="3"), live=live)
+    await bench.run(ForgetPromotions((other["id"],)))
+    assert OUTBOX not in (await bench.web.get())["metadata"]["annotations"]
+    await bench.run(asked)
+    await bench.run(RecordAbort(at=0, aborted_at=NOW, reason="Requested", message=""))
+    assert [each["verb"] for each in read_outbox((await bench.live()).outbox)] == ["abort"]
 
 
 async def test_an_outbox_that_cant_be_written_stops_nothing(bench: _Bench) -> None:

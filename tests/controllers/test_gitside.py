@@ -16,6 +16,7 @@ from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.gitside import GitOptions, GitSide
 from gitops_rollouts.leader import Parts
 from gitops_rollouts.render.renderer import Renderer
+from gitops_rollouts.sync.opening import Opening
 from gitops_rollouts.telemetry import Metrics
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,7 +47,7 @@ async def test_a_gitsync_that_is_opened_again_asks_its_rollouts_what_they_want(t
 
     def opened(**spec: Any) -> TargetReader:
         reader = side._reader(mirror, Renderer(), "main")
-        side._opened(_sync(remote, **spec), mirror, PROD)
+        side._opened(_sync(remote, **spec), mirror, PROD, Opening(cast("Any", None)))
         return reader
 
     try:
@@ -60,6 +61,8 @@ async def test_a_gitsync_that_is_opened_again_asks_its_rollouts_what_they_want(t
         assert told == [("shop", "web")]
         opened(gates="commit")
         assert len(told) == 2
+        opened(gates="commit", clusterPromotions="commit")
+        assert len(told) == 3
     finally:
         for place in side._open.values():
             place.stop.set()

@@ -14,7 +14,7 @@ from gitops_rollouts.api.gitsync import GitSyncSpec, GitSyncStatus
 from gitops_rollouts.api.meta import Model
 from gitops_rollouts.api.status import Condition, StepPluginStatus
 from gitops_rollouts.decisions import writer
-from gitops_rollouts.engine import conditions, events, gates
+from gitops_rollouts.engine import conditions, events, gates, promotions
 
 ROOT = Path(__file__).parents[2]
 PAGES = "".join(path.read_text() for path in sorted(ROOT.glob("docs/*.md")))
@@ -61,7 +61,7 @@ def test_each_event_is_documented(event: events.EmitEvent) -> None:
     [
         conditions.AVAILABLE, conditions.COMPLETED, conditions.HEALTHY, conditions.INVALID_SPEC, conditions.PAUSED,
         conditions.PROGRESSING, conditions.REPLICA_FAILURE, conditions.DEADLINE_EXCEEDED, conditions.ROLLOUT_ABORTED,
-        conditions.ROLLOUT_PAUSED, gates.HELD, gates.EDITED, gates.STALE, gates.WITHDRAWN, gates.NOT_IN_GIT,
+        conditions.ROLLOUT_PAUSED, gates.HELD, gates.EDITED, gates.STALE, gates.WITHDRAWN, promotions.NOT_IN_GIT,
         gates.RETRY_NOT_IN_GIT,
     ],
 )  # fmt: skip

@@ -39,12 +39,14 @@ from gitops_rollouts.engine.plan import (
     DeleteRun,
     EmitEvent,
     EvictPod,
+    ForgetPromotions,
     PatchPod,
     PatchReplicaSet,
     PatchRollout,
     Plan,
     PointService,
     RecordAbort,
+    RecordPromotion,
     ReleaseReplicaSet,
     RemoveManagedRoutes,
     RouteTraffic,
@@ -118,6 +120,8 @@ class World:
         self.services: dict[str, Service] = {}
         self.events: list[EmitEvent] = []
         self.records: list[RecordAbort] = []
+        self.wished: list[RecordPromotion] = []
+        """What waits in the outbox for its line."""
         self.statuses: list[dict[str, Any]] = []
         self.plans: list[Plan] = []
         self.slow = False
@@ -346,9 +350,8 @@ class World:
     def _act(self, action: Action) -> None:
         if isinstance(action, EmitEvent):
             self.events.append(action)
-        elif isinstance(action, RecordAbort):
-            if action not in self.records:  # the outbox has one entry for each abort
-                self.records.append(action)
+        elif isinstance(action, RecordAbort | RecordPromotion | ForgetPromotions):
+            self._act_on_outbox(action)
         elif isinstance(action, PointService):
             self._point(action)
         elif isinstance(action, PatchRollout):
@@ -361,6 +364,15 @@ class World:
             (self.trials if action.kind == "Experiment" else self.runs).act(action, self.now)
         else:
             self._act_on_replica_set(action)
+
+    def _act_on_outbox(self, action: RecordAbort | RecordPromotion | ForgetPromotions) -> None:
+        """It has one entry for each decision. A promotion's gate does for its id here."""
+        if isinstance(action, RecordAbort):
+            self.records += [] if action in self.records else [action]
+        elif isinstance(action, RecordPromotion):
+            self.wished += [] if action in self.wished else [action]
+        else:
+            self.wished = [each for each in self.wished if each.gate not in action.ids]
 
     def _act_around(self, action: RouteTraffic | RemoveManagedRoutes | CallStepPlugin | ScaleWorkload) -> None:
         if isinstance(action, RouteTraffic):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,28 @@ def test_r13_a_revert_and_its_revert_in_one_push_are_a_fresh_attempt(running: Lo
     running.wait_gate(3, "v2")
 
 
+def ask(loop: Loop, send: Callable[[], Awaitable[Any]], *, at: int, gate: str, actor: str) -> None:
+    """Let a client promote at a gate, and see the line that comes of it."""
+    loop.wait_gate(at, "v2")
+    wait_until(lambda: loop.status().get("pauseConditions"), f"the pause of gate {at}")
+    before = len(engine_promotes(loop))
+
+    async def sent() -> None:
+        await send()
+
+    asyncio.run(sent())
+    wait_until(lambda: len(engine_promotes(loop)) > before, f"a line with gate={gate}")
+    body = loop.git("log", "-1", "--format=%B", engine_promotes(loop)[0])
+    assert f"gate={gate}\n" in body
+    assert f"Rollout-Actor: {actor}\n" in body
+
+
+def engine_promotes(loop: Loop) -> list[str]:
+    """The commits that promote, newest first."""
+    loop.git("fetch", "-q", "origin")
+    return loop.git("log", "--format=%H", "--grep=^Rollout-Decision: promote ", "origin/main").split()
+
+
 def test_check_20_kubectl_promote_is_undone_and_kubectl_abort_is_committed_with_its_actor(
     running: Loop, at_first_gate: Release
 ) -> None:
@@ -211,3 +234,21 @@ def test_check_20_kubectl_promote_is_undone_and_kubectl_abort_is_committed_with_
     running.gor("retry", "web", "-n", running.namespace)
     running.wait_gate(1, "v2")
     assert "abort" not in running.lines()
+
+    path = f"/apis/gitops-rollouts.io/v1alpha1/gitsyncs/{running.sync_name}"
+    generation = running.cluster.merge(path, {"spec": {"clusterPromotions": "commit"}})["metadata"]["generation"]
+    wait_until(lambda: running.sync()["status"].get("observedGeneration") == generation, "the policy to be read")
+    ask(running, plugin.promote, at=1, gate="1", actor="a client of the cluster")
+    ask(running, plugin.promote_full, at=3, gate="full", actor="kubectl-argo-rollouts")
+    running.wait_phase("Healthy", "v2")
+    running.wait_record()
+    assert len(engine_promotes(running)) == 2, "each once"
+    wait_until(
+        lambda: '"promote"' not in running.rollout()["metadata"]["annotations"].get(f"{OWN}outbox", ""),
+        "the outbox to forget what Git has",
+    )
+    wait_until(lambda: not running.request_branches(), "the requests to be void")
+    found = running.cluster.get(events)["items"]
+    said = [event["message"] for event in found if event["reason"] == "PromotionAsked"]
+    assert len(said) == 2
+    assert all(f"to Git of '{running.sync_name}'" in each for each in said)

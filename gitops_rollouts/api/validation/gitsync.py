@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from pydantic.alias_generators import to_snake
+
 from gitops_rollouts.api.durations import parse_go_duration
 from gitops_rollouts.api.gitsync import SHORTEST_INTERVAL, GitSync, GitSyncAuthority, parse_gitsync
 from gitops_rollouts.api.validation.errors import FieldError, required, unsupported
 
-_CHOICES = {"write": ("all", "none"), "gates": ("request", "commit"), "deletion": ("orphan", "delete")}
+_CHOICES = {
+    "write": ("all", "none"),
+    "gates": ("request", "commit"),
+    "clusterPromotions": ("undo", "commit"),
+    "deletion": ("orphan", "delete"),
+}
 
 
 def validate_gitsync(gitsync: GitSync | Mapping[str, Any]) -> list[FieldError]:
@@ -22,7 +29,7 @@ def validate_gitsync(gitsync: GitSync | Mapping[str, Any]) -> list[FieldError]:
     if spec.path.startswith("/") or ".." in spec.path.split("/"):
         errors.append(FieldError("spec.path", "must be a directory inside the repository", spec.path))
     for key, allowed in _CHOICES.items():
-        value = getattr(spec, key)
+        value = getattr(spec, to_snake(key))
         if value not in allowed:
             errors.append(unsupported(f"spec.{key}", value, allowed))
     errors += _check_duration(spec.interval, "spec.interval", SHORTEST_INTERVAL)
