@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.git_side import PROD, BenchEngine, BenchRemote, Spent
 from bench.people import PeopleFigures, measure_people
 from gitops_rollouts.decisions.state import Key
-from gitops_rollouts.decisions.writer import DecisionWriter
+from gitops_rollouts.decisions.writing.writer import DecisionWriter
 
 WRITERS = 8
 

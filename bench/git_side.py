@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.gathering import RequestSettings
-from gitops_rollouts.decisions.lanes import WriterSettings
-from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.round import WriterTarget, Writing
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRequest
+from gitops_rollouts.decisions.reading.target import TargetReader
+from gitops_rollouts.decisions.requests.gathering import RequestSettings
 from gitops_rollouts.decisions.state import Key, TargetAt, TargetSpec
-from gitops_rollouts.decisions.wants import WantAbort, WantRequest
-from gitops_rollouts.decisions.writer import DecisionWriter
+from gitops_rollouts.decisions.writing.lanes import WriterSettings
+from gitops_rollouts.decisions.writing.round import WriterTarget, Writing
+from gitops_rollouts.decisions.writing.writer import DecisionWriter
 from gitops_rollouts.errors import PushRaced
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.writing import Author

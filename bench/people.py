@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.git_side import PROD, BenchEngine, BenchRemote
-from gitops_rollouts.decisions.lanes import WriterSettings
+from gitops_rollouts.decisions.writing.lanes import WriterSettings
 
 PEOPLE = 8
 TURNS = 60

@@ -21,19 +21,19 @@ from gitops_rollouts.controllers.gitsync import GitSyncController
 from gitops_rollouts.controllers.observe import Key, LiveRollout
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.controllers.rollout import WantSink
-from gitops_rollouts.decisions.anchoring import rewrite_text
 from gitops_rollouts.decisions.asking import Asking, asking_of
+from gitops_rollouts.decisions.authority.forge_answers import ForgeAnswers
 from gitops_rollouts.decisions.board import Board, BoardView
-from gitops_rollouts.decisions.commit_status import said_of
-from gitops_rollouts.decisions.forge_answers import ForgeAnswers
-from gitops_rollouts.decisions.forge_side import ForgeSide
-from gitops_rollouts.decisions.proposals import Proposed
-from gitops_rollouts.decisions.reading import TargetReader
-from gitops_rollouts.decisions.reported import DISABLED, WriteReport, as_holds, as_requests, stored_holds
-from gitops_rollouts.decisions.round import WriterTarget, Writing
+from gitops_rollouts.decisions.forge_side.commit_status import said_of
+from gitops_rollouts.decisions.forge_side.side import ForgeSide
+from gitops_rollouts.decisions.planning.anchoring import rewrite_text
+from gitops_rollouts.decisions.planning.wants import is_moving, wants
+from gitops_rollouts.decisions.reading.target import TargetReader
+from gitops_rollouts.decisions.requests.reported import DISABLED, WriteReport, as_holds, as_requests, stored_holds
 from gitops_rollouts.decisions.state import Attempt, TargetAt, TargetSpec
-from gitops_rollouts.decisions.wants import is_moving, wants
-from gitops_rollouts.decisions.writer import DecisionWriter
+from gitops_rollouts.decisions.writing.proposals import Proposed
+from gitops_rollouts.decisions.writing.round import WriterTarget, Writing
+from gitops_rollouts.decisions.writing.writer import DecisionWriter
 from gitops_rollouts.engine.observed import Authority
 from gitops_rollouts.engine.plan import EmitEvent
 from gitops_rollouts.errors import KubeUnreachable, UnknownKind

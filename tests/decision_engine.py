@@ -8,14 +8,14 @@ from typing import Any
 from decision_repo import PROD, Reading
 from git_remote import BOT
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.gathering import RequestSettings
-from gitops_rollouts.decisions.lanes import WriterSettings
-from gitops_rollouts.decisions.reported import WriteReport
-from gitops_rollouts.decisions.request_view import RequestView
-from gitops_rollouts.decisions.round import WriterTarget, Writing
+from gitops_rollouts.decisions.planning.wants import Want
+from gitops_rollouts.decisions.requests.gathering import RequestSettings
+from gitops_rollouts.decisions.requests.reported import WriteReport
+from gitops_rollouts.decisions.requests.view import RequestView
 from gitops_rollouts.decisions.state import InGit, TargetAt
-from gitops_rollouts.decisions.wants import Want
-from gitops_rollouts.decisions.writer import DecisionWriter
+from gitops_rollouts.decisions.writing.lanes import WriterSettings
+from gitops_rollouts.decisions.writing.round import WriterTarget, Writing
+from gitops_rollouts.decisions.writing.writer import DecisionWriter
 from gitops_rollouts.git.repository import Mirror
 
 WEB_YAML = "envs/prod/web.yaml"

@@ -6,7 +6,7 @@ from typing import Any
 
 from gitops_rollouts.decisions.grammar import Abort, Promote, Stable, format_line, key_of
 from gitops_rollouts.decisions.identity import Subject, decision_id
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import Attempt, InGit, TargetAt, TargetSpec
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer

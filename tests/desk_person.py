@@ -11,7 +11,7 @@ from typing import Any
 
 from decision_repo import PROD
 from git_remote import Remote
-from gitops_rollouts.decisions.desk import Desk, open_desk
+from gitops_rollouts.decisions.desk.desk import Desk, open_desk
 from gitops_rollouts.decisions.state import TargetSpec
 
 WEB = ("shop", "web")

@@ -10,10 +10,10 @@ from decision_engine import WEB_YAML, Engine
 from decision_repo import PROD
 from git_remote import Remote
 from gitops_rollouts.api.evidence import Evidence
-from gitops_rollouts.decisions.pull_requests import PullRequests
-from gitops_rollouts.decisions.round import WriterTarget
+from gitops_rollouts.decisions.forge_side.pull_requests import PullRequests
+from gitops_rollouts.decisions.planning.wants import WantRequest
 from gitops_rollouts.decisions.state import InGit, TargetSpec
-from gitops_rollouts.decisions.wants import WantRequest
+from gitops_rollouts.decisions.writing.round import WriterTarget
 from gitops_rollouts.git.repository import Mirror
 
 GOOD = Evidence("success-rate", "Successful", "a-run", 5, value="0.99", success="result >= 0.95")

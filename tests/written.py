@@ -7,8 +7,8 @@ from collections.abc import Callable
 from decision_engine import WEB_YAML, Engine
 from decision_repo import lines, manifest, stable
 from git_remote import Remote
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRequest
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.wants import WantAbort, WantRequest
 
 
 def an_abort(state: InGit, at: int = 1, aborted_at: str = "2026-01-01T00:00:00Z") -> WantAbort:

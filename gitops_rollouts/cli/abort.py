@@ -11,7 +11,7 @@ from gitops_rollouts.cli.deciding import Asked, Verb, add_command, carry_out
 if TYPE_CHECKING:
     from gitops_rollouts.cli.in_repository import InRepository
     from gitops_rollouts.cli.view import RolloutView
-    from gitops_rollouts.decisions.desk import Desk, Done
+    from gitops_rollouts.decisions.desk.desk import Desk, Done
 
 
 def register(app: typer.Typer) -> None:

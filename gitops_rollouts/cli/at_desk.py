@@ -9,7 +9,7 @@ from gitops_rollouts.cli.in_repository import InRepository
 from gitops_rollouts.cli.manifests import cache_folder
 from gitops_rollouts.cli.output import say
 from gitops_rollouts.cli.view import Stamp
-from gitops_rollouts.decisions.desk import Desk, Done, Synced, open_desk
+from gitops_rollouts.decisions.desk.desk import Desk, Done, Synced, open_desk
 from gitops_rollouts.decisions.state import Attempt, TargetSpec
 from gitops_rollouts.errors import PushRefused
 

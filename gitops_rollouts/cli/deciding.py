@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gitops_rollouts.cli.connection import Cluster
     from gitops_rollouts.cli.requests import Patch
     from gitops_rollouts.cli.view import RolloutView
-    from gitops_rollouts.decisions.desk import Desk, Done
+    from gitops_rollouts.decisions.desk.desk import Desk, Done
     from gitops_rollouts.decisions.policy import Policy
 
 PANEL = "Decide"

@@ -10,21 +10,21 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gitops_rollouts.api.names import ARGO_GROUP
-from gitops_rollouts.decisions.forge_merges import UNSAID, Word
+from gitops_rollouts.decisions.authority.forge_merges import UNSAID, Word
 from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.render.objects import Identity
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync, GitSyncForge
     from gitops_rollouts.cli.forge_options import AskForge
-    from gitops_rollouts.decisions.asked_at_once import AskedAtOnce
-    from gitops_rollouts.decisions.reading import TargetReader
+    from gitops_rollouts.decisions.authority.asked_at_once import AskedAtOnce
+    from gitops_rollouts.decisions.reading.target import TargetReader
     from gitops_rollouts.decisions.state import InGit, TargetSpec
 
 
 def asked_at_once(given: AskForge, repo: str, said: GitSyncForge | None) -> AskedAtOnce | None:
     """Who asks the forge; None without a token. ``said``: what the GitSync says of it. Raises `ConfigError`."""
-    from gitops_rollouts.decisions.asked_at_once import AskedAtOnce
+    from gitops_rollouts.decisions.authority.asked_at_once import AskedAtOnce
     from gitops_rollouts.forges.pool import MAKERS
     from gitops_rollouts.forges.settings import forge_settings
     from gitops_rollouts.git.address import parse_address

@@ -14,7 +14,7 @@ from gitops_rollouts.cli.view import Stamp
 from gitops_rollouts.decisions.evidence import harmless
 from gitops_rollouts.decisions.message import MAX_WHY
 from gitops_rollouts.decisions.policy import Policy
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer

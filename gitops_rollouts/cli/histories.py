@@ -17,9 +17,9 @@ from gitops_rollouts.cli.options import Context, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
     from gitops_rollouts.api.gitsync import GitSync
-    from gitops_rollouts.decisions.forge_merges import Answers
+    from gitops_rollouts.decisions.authority.forge_merges import Answers
     from gitops_rollouts.decisions.policy import Policy
-    from gitops_rollouts.decisions.reading import TargetReader
+    from gitops_rollouts.decisions.reading.target import TargetReader
     from gitops_rollouts.decisions.state import TargetSpec
 
 _PANEL = "Where from"
@@ -160,7 +160,7 @@ def fetched(place: HistoryOf, answers: Answers | None = None) -> Iterator[tuple[
     ``answers``: of forges.
     """
     from gitops_rollouts.cli.manifests import own_mirror
-    from gitops_rollouts.decisions.reading import TargetReader
+    from gitops_rollouts.decisions.reading.target import TargetReader
     from gitops_rollouts.render.renderer import Renderer
 
     with own_mirror(place.url) as mirror:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from gitops_rollouts.decisions.decided import Decision
+    from gitops_rollouts.decisions.history.decided import Decision
 
 _PANEL = "Which decisions"
 _ENGINE_ACTORS = ("engine", "request")
@@ -60,7 +60,7 @@ def log(
 
     from gitops_rollouts.cli.histories import fetched, in_clone, in_cluster
     from gitops_rollouts.cli.output import is_data, print_data, say
-    from gitops_rollouts.decisions.decided import decided
+    from gitops_rollouts.decisions.history.decided import decided
 
     wanted = _filter(verb, by, image, since, datetime.now(UTC))
     places = [in_clone(asked)] if asked.repo is not None else in_cluster(asked, all_of_them=True)
@@ -88,7 +88,7 @@ def _filter(
     from datetime import timedelta
 
     from gitops_rollouts.cli.durations import seconds_of
-    from gitops_rollouts.decisions.decided import VERBS
+    from gitops_rollouts.decisions.history.decided import VERBS
     from gitops_rollouts.errors import ConfigError
 
     unknown = sorted(set(verbs or ()) - set(VERBS))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gitops_rollouts.cli.in_repository import InRepository
     from gitops_rollouts.cli.requests import Patch
     from gitops_rollouts.cli.view import RolloutView
-    from gitops_rollouts.decisions.desk import Desk, Done
+    from gitops_rollouts.decisions.desk.desk import Desk, Done
 
 
 def register(app: typer.Typer) -> None:

@@ -14,8 +14,8 @@ from gitops_rollouts.cli.output import Format
 from gitops_rollouts.cli.trust import AllowedSigners, Engines, ForgeApprovers, GpgKeys, Promoters, policy_from
 
 if TYPE_CHECKING:
+    from gitops_rollouts.decisions.authority.verifying import Finding
     from gitops_rollouts.decisions.state import TargetSpec
-    from gitops_rollouts.decisions.verifying import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ def verify(
     from gitops_rollouts.cli.forge_word import asked_at_once, settle
     from gitops_rollouts.cli.histories import fetched, in_clone, in_cluster
     from gitops_rollouts.cli.output import is_data, print_data, print_table, say
-    from gitops_rollouts.decisions.verifying import verify as verify_history
+    from gitops_rollouts.decisions.authority.verifying import verify as verify_history
 
     policy = policy_from(allowed_signers, gpg_key or (), promoter or (), engine or (), forge_approver or ())
     place = in_clone(asked, policy) if asked.repo is not None else in_cluster(asked, policy)[0]

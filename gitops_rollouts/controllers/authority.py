@@ -13,9 +13,9 @@ from gitops_rollouts.decisions.asking import Asking
 from gitops_rollouts.decisions.gates import asks_person
 from gitops_rollouts.decisions.identity import steps_digest
 from gitops_rollouts.decisions.message import at_step
-from gitops_rollouts.decisions.outbox import pending, read_asked
+from gitops_rollouts.decisions.planning.outbox import pending, read_asked
+from gitops_rollouts.decisions.planning.wants import outbox_entry, told_id
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.wants import outbox_entry, told_id
 from gitops_rollouts.engine.observed import Authority, TreeAbort, Workload
 
 Version = tuple[str | int, ...]

@@ -13,7 +13,7 @@ from gitops_rollouts.controllers.authority import read_stamp
 from gitops_rollouts.controllers.observe import LiveRollout
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.message import safe_text
-from gitops_rollouts.decisions.outbox import PROMOTE, asked_entry, read_outbox
+from gitops_rollouts.decisions.planning.outbox import PROMOTE, asked_entry, read_outbox
 from gitops_rollouts.engine.persist import REQUESTED
 from gitops_rollouts.engine.plan import EmitEvent, ForgetPromotions, RecordAbort, RecordPromotion
 from gitops_rollouts.errors import Conflict, KubeError

@@ -14,7 +14,7 @@ from gitops_rollouts.api.meta import Raw, format_time
 from gitops_rollouts.api.names import CANCELLED, OUTBOX, POD_TEMPLATE_HASH, ROLLOUT_TYPE, STEP_INDEX
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.controllers.observe import LiveRollout
-from gitops_rollouts.decisions.wants import outbox_entry
+from gitops_rollouts.decisions.planning.wants import outbox_entry
 from gitops_rollouts.engine.current_runs import GIVEN_UP, given_up_text
 from gitops_rollouts.engine.persist import REQUESTED
 

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-from gitops_rollouts.decisions.field_edit import Edit, apply_edits, scalar_edit
-from gitops_rollouts.decisions.identity import canonical_json
-from gitops_rollouts.decisions.place import (
+from gitops_rollouts.decisions.editing.field_edit import Edit, apply_edits, scalar_edit
+from gitops_rollouts.decisions.editing.place import (
     Place,
     entry_of,
     find_place,
@@ -22,6 +21,7 @@ from gitops_rollouts.decisions.place import (
     readable_documents,
     reread,
 )
+from gitops_rollouts.decisions.identity import canonical_json
 
 _WIDTH: Final = 4096
 

@@ -9,8 +9,8 @@ from typing import Final
 from gitops_rollouts.api import gitsync as api
 from gitops_rollouts.api.durations import parse_go_duration
 from gitops_rollouts.api.gitsync import GitSync
-from gitops_rollouts.decisions.proposals import Proposed, read_state
 from gitops_rollouts.decisions.state import Other, Promotion
+from gitops_rollouts.decisions.writing.proposals import Proposed, read_state
 from gitops_rollouts.errors import ConfigError
 
 _MAX_TEXT: Final = 500

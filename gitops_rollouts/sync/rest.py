@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from gitops_rollouts.api.gitsync import GitSync
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import Attempt, Key, TargetSpec
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.objects import Identity

@@ -15,10 +15,10 @@ from cli.shop import MERGE, Shop
 from git_remote import Remote
 from gitops_rollouts.cli import exit_codes
 from gitops_rollouts.cli.manifests import own_mirror
-from gitops_rollouts.decisions.desk import open_desk
+from gitops_rollouts.decisions.desk.desk import open_desk
 from gitops_rollouts.decisions.grammar import Stable, format_line
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.local.cluster import Cluster
 from gitops_rollouts.render.renderer import Renderer

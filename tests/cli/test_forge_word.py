@@ -13,10 +13,10 @@ from decisions.test_forge_approvals import KEY, WEB_YAML, Shop, approval, shop
 from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
 from gitops_rollouts.api.names import ABORT, PROMOTE
 from gitops_rollouts.cli.forge_word import engines_text, settle
-from gitops_rollouts.decisions.asked_at_once import AskedAtOnce
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.authority.asked_at_once import AskedAtOnce
+from gitops_rollouts.decisions.authority.verifying import verify
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.verifying import verify
 from gitops_rollouts.errors import ForgeUnreachable
 from gitops_rollouts.forges.forge import Forge
 from gitops_rollouts.render.renderer import Renderer

@@ -18,7 +18,7 @@ from decision_repo import manifest
 from git_remote import Remote
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.cli import exit_codes
-from gitops_rollouts.decisions.wants import Want, WantAbort, WantRecord, WantRequest
+from gitops_rollouts.decisions.planning.wants import Want, WantAbort, WantRecord, WantRequest
 from gitops_rollouts.git.repository import Mirror
 
 PAGE = Path(__file__).parents[2] / "docs" / "decisions.md"

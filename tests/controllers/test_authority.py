@@ -17,7 +17,7 @@ from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
 from gitops_rollouts.decisions.asking import Asking
 from gitops_rollouts.decisions.grammar import Abort, Promote
 from gitops_rollouts.decisions.identity import Subject, digests
-from gitops_rollouts.decisions.outbox import asked_entry
+from gitops_rollouts.decisions.planning.outbox import asked_entry
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 from gitops_rollouts.engine.observed import Authority
 

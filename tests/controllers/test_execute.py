@@ -16,7 +16,7 @@ from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.status import RolloutStatus
 from gitops_rollouts.controllers.execute import Executor, Outcome
 from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
-from gitops_rollouts.decisions.outbox import read_outbox
+from gitops_rollouts.decisions.planning.outbox import read_outbox
 from gitops_rollouts.engine.plan import (
     AdoptReplicaSet,
     CreateReplicaSet,

@@ -11,7 +11,7 @@ from typing import Any, cast
 from decision_repo import PROD, manifest
 from git_remote import Remote
 from gitops_rollouts.api.gitsync import GitSync, parse_gitsync
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.gitside import GitOptions, GitSide
 from gitops_rollouts.leader import Parts

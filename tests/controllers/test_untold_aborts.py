@@ -16,8 +16,8 @@ from gitops_rollouts.controllers.observe import LiveRollout, project_rollout
 from gitops_rollouts.controllers.untold import explained
 from gitops_rollouts.decisions.grammar import Stable
 from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.planning.wants import WantAbort, wants
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
-from gitops_rollouts.decisions.wants import WantAbort, wants
 from gitops_rollouts.engine.observed import Authority
 
 ERRORS = {"templates": [{"templateName": "errors"}]}

@@ -18,9 +18,9 @@ from git_remote import Remote
 from gitops_rollouts.api.gitsync import GitSyncAuthority, GitSyncSpec
 from gitops_rollouts.api.names import OUTBOX, PROMOTE
 from gitops_rollouts.decisions.asking import Asking, asking_of
-from gitops_rollouts.decisions.outbox import Wanted, asked_entry, pending, read_asked
+from gitops_rollouts.decisions.planning.outbox import Wanted, asked_entry, pending, read_asked
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantPromotion, WantRequest, wants
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.wants import WantAbort, WantPromotion, WantRequest, wants
 from gitops_rollouts.errors import GitUnreachable
 from gitops_rollouts.git.repository import Mirror
 

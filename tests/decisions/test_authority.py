@@ -12,8 +12,8 @@ from decision_engine import Engine
 from decision_repo import PROD, Reading, abort, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRecord, WantRequest
 from gitops_rollouts.decisions.state import InGit, TargetSpec
-from gitops_rollouts.decisions.wants import WantAbort, WantRecord, WantRequest
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.git.signatures import Signatures, SigningKeys
 from ssh_keys import Key, policy

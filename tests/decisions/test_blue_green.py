@@ -18,9 +18,9 @@ from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.decisions.gates import gate_at, gates_of, read_gate
 from gitops_rollouts.decisions.grammar import ACTIVE
-from gitops_rollouts.decisions.holds import Hold
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRecord, WantRequest, is_moving, wants
+from gitops_rollouts.decisions.requests.holds import Hold
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
-from gitops_rollouts.decisions.wants import WantAbort, WantRecord, WantRequest, is_moving, wants
 from gitops_rollouts.errors import DecisionError
 from gitops_rollouts.git.repository import Mirror
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gitops_rollouts.api.evidence import Evidence
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
-from gitops_rollouts.decisions.commit_status import Asked, Said, asked_by, given_up, said_of, together
+from gitops_rollouts.decisions.forge_side.commit_status import Asked, Said, asked_by, given_up, said_of, together
 from gitops_rollouts.decisions.grammar import Abort, Stable
 from gitops_rollouts.decisions.identity import Subject
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement

@@ -13,7 +13,7 @@ import pytest
 from decision_repo import PROD, abort, lines, manifest, promote, stable
 from desk_person import CONFIG, WEB, Person, added, removed
 from git_remote import Remote
-from gitops_rollouts.decisions.desk import Desk, Synced
+from gitops_rollouts.decisions.desk.desk import Desk, Synced
 from gitops_rollouts.decisions.state import Attempt, TargetSpec
 from gitops_rollouts.errors import DecisionError, GitError, GitUnreachable, NothingToAbort, PushRaced, PushRefused
 from gitops_rollouts.git.repository import Mirror
@@ -325,7 +325,7 @@ def test_a_race_against_the_same_decision_is_no_second_one(
 
 def test_a_branch_that_never_rests(olga: Person, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("gitops_rollouts.decisions.desk.TRIES", 3)
+    monkeypatch.setattr("gitops_rollouts.decisions.desk.desk.TRIES", 3)
     seen = racing(monkeypatch, lambda: remote.put({}, "again"), times=99)
     with olga.desk() as desk, pytest.raises(PushRaced, match=r"moved 3 times.*nothing was written"):
         desk.promote(WEB)

@@ -9,7 +9,7 @@ import pytest
 from decision_repo import manifest
 from desk_person import WEB, Person, added, removed
 from git_remote import Remote
-from gitops_rollouts.decisions.image_edit import Image, set_in_kustomization
+from gitops_rollouts.decisions.editing.image_edit import Image, set_in_kustomization
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.errors import ConfigError, DecisionError
 

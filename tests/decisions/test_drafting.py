@@ -9,7 +9,7 @@ import pytest
 from decision_repo import PROD, WEB, Reading, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import PROMOTE, STABLE
-from gitops_rollouts.decisions.drafting import Draft, lines_of, remove_line, set_line
+from gitops_rollouts.decisions.editing.drafting import Draft, lines_of, remove_line, set_line
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.errors import DecisionError
 from gitops_rollouts.git.repository import Mirror

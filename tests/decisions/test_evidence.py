@@ -16,7 +16,7 @@ from gitops_rollouts.api.analysis import parse_analysis_run
 from gitops_rollouts.api.evidence import MAX_METRICS, Evidence, evidence_of, read_evidence
 from gitops_rollouts.decisions.evidence import MAX_BYTES, condition_of, harmless, sentence, table, trailer
 from gitops_rollouts.decisions.message import Note, commit_message
-from gitops_rollouts.decisions.wants import WantAbort, WantRequest, wants
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRequest, wants
 
 FAILED = Evidence(
     metric="error-rate",

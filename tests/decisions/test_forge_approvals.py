@@ -17,10 +17,10 @@ import pytest
 from decision_repo import PROD, abort, lines, manifest, promote
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE
-from gitops_rollouts.decisions.forge_answers import Answer, ForgeAnswers
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.authority.forge_answers import Answer, ForgeAnswers
+from gitops_rollouts.decisions.planning.wants import WantAbort
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import InGit, TargetSpec
-from gitops_rollouts.decisions.wants import WantAbort
 from gitops_rollouts.errors import ForgeLimited, ForgeUnreachable
 from gitops_rollouts.forges.forge import Forge, ForgeSettings, Merged
 from gitops_rollouts.forges.pool import Forges
@@ -278,7 +278,7 @@ def test_an_abort_that_an_unapproved_request_took_away_stands(shop: Shop) -> Non
 def test_while_it_waits_for_the_forge_nothing_is_wanted_of_git(shop: Shop) -> None:
     """The abort that the cluster shows would otherwise be taken for a new one, or for one that was withdrawn."""
     from gitops_rollouts.api.rollout import parse_rollout
-    from gitops_rollouts.decisions.wants import wants
+    from gitops_rollouts.decisions.planning.wants import wants
 
     line = abort(shop.web().attempt)
     shop.remote.put({WEB_YAML: manifest("web:v2", annotations=lines(line))})

@@ -15,11 +15,11 @@ from decision_repo import abort, lines, stable
 from decisions.laid_out import LAYOUTS, Layout
 from git_remote import BOT, Remote
 from gitops_rollouts.api.names import DECISION_KEYS, OVERLAY_ROOT, OWN_PREFIX
-from gitops_rollouts.decisions.approval import promotion
-from gitops_rollouts.decisions.drafting import Draft, remove_line, set_line
+from gitops_rollouts.decisions.editing.drafting import Draft, remove_line, set_line
 from gitops_rollouts.decisions.gates import Gate
 from gitops_rollouts.decisions.grammar import ACTIVE, Line
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.planning.approval import promotion
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import InGit, TargetAt
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer

@@ -11,8 +11,8 @@ import pytest
 from decision_engine import WEB_YAML, Engine
 from decision_repo import PROD, manifest
 from git_remote import Remote
-from gitops_rollouts.decisions.origins import Origin, Origins, Wanted
-from gitops_rollouts.decisions.wants import WantAbort
+from gitops_rollouts.decisions.history.origins import Origin, Origins, Wanted
+from gitops_rollouts.decisions.planning.wants import WantAbort
 from gitops_rollouts.git.child import Finished, GitChild
 from gitops_rollouts.git.repository import Mirror
 

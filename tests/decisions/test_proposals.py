@@ -11,9 +11,9 @@ from decision_engine import Engine
 from decision_repo import lines, manifest, stable
 from git_remote import Remote
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.proposals import Proposed
-from gitops_rollouts.decisions.request_view import RequestView
+from gitops_rollouts.decisions.requests.view import RequestView
 from gitops_rollouts.decisions.state import Other, Promotion, TargetSpec
+from gitops_rollouts.decisions.writing.proposals import Proposed
 from gitops_rollouts.git.repository import Mirror
 
 STAGING = TargetSpec("staging", "main", "envs/staging")

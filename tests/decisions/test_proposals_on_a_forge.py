@@ -11,9 +11,9 @@ from decision_repo import manifest
 from decisions.test_proposals import FROM, HERE, PROD, THERE, Desk
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.decisions.pull_requests import PullRequests
-from gitops_rollouts.decisions.request_check import check_of, promotable
-from gitops_rollouts.decisions.round import WriterTarget
+from gitops_rollouts.decisions.forge_side.pull_requests import PullRequests
+from gitops_rollouts.decisions.forge_side.request_check import check_of, promotable
+from gitops_rollouts.decisions.writing.round import WriterTarget
 from gitops_rollouts.git.repository import Mirror
 
 

@@ -16,8 +16,8 @@ from decision_engine import KEY, WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.decisions.pull_requests import PullRequests
-from gitops_rollouts.decisions.wants import WantAbort
+from gitops_rollouts.decisions.forge_side.pull_requests import PullRequests
+from gitops_rollouts.decisions.planning.wants import WantAbort
 from gitops_rollouts.errors import ForgeDenied, ForgeLimited
 from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.git.repository import Mirror
@@ -344,7 +344,7 @@ async def test_what_we_closed_is_opened_again_when_it_is_wanted_again(keeping: K
 
 async def test_a_superseded_request_takes_no_room(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
     """§2: at most 10 in a repository, of those that ask for something; the rest is in test_rolling.py."""
-    monkeypatch.setattr("gitops_rollouts.decisions.requests.MAX_OPEN", 1)
+    monkeypatch.setattr("gitops_rollouts.decisions.requests.branches.MAX_OPEN", 1)
     await keeping.poll()
     keeping.forge.away = True  # so that the first can't be closed yet
     commit = newer(keeping)

@@ -16,7 +16,7 @@ from decision_engine import WEB_YAML
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.decisions.request_names import Entry, entries_of, is_rolling
+from gitops_rollouts.decisions.requests.names import Entry, entries_of, is_rolling
 from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.git.repository import Mirror
 from request_keeping import Keeping
@@ -38,7 +38,7 @@ class RequestsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("gitops_rollouts.decisions.requests.MAX_OPEN", self.limit)
+        self.patch.setattr("gitops_rollouts.decisions.requests.branches.MAX_OPEN", self.limit)
         self.folder = tempfile.TemporaryDirectory(prefix="requests-")
         root = Path(self.folder.name)
         self.remote = Remote(root)

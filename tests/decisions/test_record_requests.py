@@ -11,8 +11,8 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.decisions.pull_requests import PullRequests
-from gitops_rollouts.decisions.wants import WantAbort
+from gitops_rollouts.decisions.forge_side.pull_requests import PullRequests
+from gitops_rollouts.decisions.planning.wants import WantAbort
 from gitops_rollouts.errors import ForgeRefused
 from gitops_rollouts.git.repository import Mirror
 

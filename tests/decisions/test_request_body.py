@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 from gitops_rollouts.api.evidence import Evidence
+from gitops_rollouts.decisions.forge_side.request_check import promotable
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.request_body import MAX_BODY, closing, fenced, merge_body, read_marker, title
-from gitops_rollouts.decisions.request_check import promotable
-from gitops_rollouts.decisions.request_view import Member, RequestView
+from gitops_rollouts.decisions.planning.wants import WantRequest
+from gitops_rollouts.decisions.requests.body import MAX_BODY, closing, fenced, merge_body, read_marker, title
+from gitops_rollouts.decisions.requests.view import Member, RequestView
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
-from gitops_rollouts.decisions.wants import WantRequest
 
 ATTEMPT = Attempt("abd11f90ce04efa7", "bfb225f9", "3b70795a87de51b95eadd0726935dab8e7c12fa2")
 BAD = Evidence("latency", "Inconclusive", "run", 2, inconclusive=1, value="0.3", success="result < 0.2")

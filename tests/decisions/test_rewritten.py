@@ -12,9 +12,9 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import PROD, Reading, abort, lines, manifest, promote, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import PROMOTE, STABLE
+from gitops_rollouts.decisions.authority.verifying import verify
+from gitops_rollouts.decisions.planning.wants import WantRequest
 from gitops_rollouts.decisions.state import InGit, TargetAt, TargetSpec
-from gitops_rollouts.decisions.verifying import verify
-from gitops_rollouts.decisions.wants import WantRequest
 from gitops_rollouts.errors import GitUnreachable
 from gitops_rollouts.git.repository import Mirror
 from ssh_keys import Key, policy

@@ -9,7 +9,7 @@ import pytest
 from decision_repo import PROD, manifest
 from forge_double import ForgeDouble
 from git_remote import Remote
-from gitops_rollouts.decisions.request_names import is_rolling
+from gitops_rollouts.decisions.requests.names import is_rolling
 from gitops_rollouts.decisions.state import TargetSpec
 from gitops_rollouts.forges.forge import PullRequest
 from gitops_rollouts.git.repository import Mirror
@@ -20,7 +20,7 @@ EU = TargetSpec("eu", "main", "envs/eu")
 
 @pytest.fixture(autouse=True)
 def one_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gitops_rollouts.decisions.requests.MAX_OPEN", 1)
+    monkeypatch.setattr("gitops_rollouts.decisions.requests.branches.MAX_OPEN", 1)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops_rollouts.api.names import ABORT, DECISION_KEYS, PROMOTE, STABLE
-from gitops_rollouts.decisions.place import RolloutId
-from gitops_rollouts.decisions.splice import (
+from gitops_rollouts.decisions.editing.place import RolloutId
+from gitops_rollouts.decisions.editing.splice import (
     annotations_of,
     remove_annotation,
     sanitise_comment,

@@ -12,14 +12,14 @@ import pytest
 from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import manifest
 from git_remote import Remote
-from gitops_rollouts.decisions.commit_status import Said
-from gitops_rollouts.decisions.forge_side import ForgeSide
+from gitops_rollouts.decisions.forge_side.commit_status import Said
+from gitops_rollouts.decisions.forge_side.request_check import PROMOTABLE
+from gitops_rollouts.decisions.forge_side.side import ForgeSide
+from gitops_rollouts.decisions.forge_side.status_keeper import StatusKeeper
 from gitops_rollouts.decisions.grammar import Stable
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.request_check import PROMOTABLE
-from gitops_rollouts.decisions.request_view import Member, RequestView, Standing
+from gitops_rollouts.decisions.requests.view import Member, RequestView, Standing
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.status_keeper import StatusKeeper
 from gitops_rollouts.errors import (
     ForgeDenied,
     ForgeError,

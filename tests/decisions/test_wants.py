@@ -14,8 +14,7 @@ from gitops_rollouts.api.names import OUTBOX
 from gitops_rollouts.api.rollout import Rollout, parse_rollout
 from gitops_rollouts.decisions.grammar import Abort, Stable
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.state import Attempt, InGit, Placement
-from gitops_rollouts.decisions.wants import (
+from gitops_rollouts.decisions.planning.wants import (
     WantAbort,
     WantRecord,
     WantRequest,
@@ -24,6 +23,7 @@ from gitops_rollouts.decisions.wants import (
     outbox_entry,
     wants,
 )
+from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 
 T1, T2, S = "1" * 16, "2" * 16, "a" * 8
 ATTEMPT = Attempt(T2, S, "c" * 40)

@@ -12,8 +12,8 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import WEB, abort, lines, manifest, promote
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, PROMOTE, STABLE
-from gitops_rollouts.decisions.round import WriterTarget
-from gitops_rollouts.decisions.wants import WantRecord
+from gitops_rollouts.decisions.planning.wants import WantRecord
+from gitops_rollouts.decisions.writing.round import WriterTarget
 from gitops_rollouts.errors import GitUnreachable
 from gitops_rollouts.git.repository import Mirror
 from written import an_abort, deployed, log

@@ -13,8 +13,8 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import PROD, lines, manifest, stable
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT, STABLE
+from gitops_rollouts.decisions.planning.wants import WantRecord
 from gitops_rollouts.decisions.state import TargetSpec
-from gitops_rollouts.decisions.wants import WantRecord
 from gitops_rollouts.git.repository import Mirror
 from waiting import eventually
 from written import an_abort, deployed, log

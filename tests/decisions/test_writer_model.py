@@ -16,7 +16,7 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import manifest
 from git_remote import Remote
 from gitops_rollouts.api.names import OWN_PREFIX
-from gitops_rollouts.decisions.wants import WantAbort, WantRecord, WantRequest
+from gitops_rollouts.decisions.planning.wants import WantAbort, WantRecord, WantRequest
 from gitops_rollouts.git.repository import Mirror
 
 SEEDS = 4

@@ -10,7 +10,7 @@ from decision_engine import KEY, WEB_YAML, Engine
 from decision_repo import manifest
 from git_remote import Remote
 from gitops_rollouts.api.names import ABORT
-from gitops_rollouts.decisions.request_view import Standing
+from gitops_rollouts.decisions.requests.view import Standing
 from gitops_rollouts.git.repository import Mirror
 from written import an_abort, deployed, protect
 

@@ -12,7 +12,7 @@ from decision_engine import QUICK, WEB_YAML, Engine
 from decision_repo import lines, manifest, promote
 from git_remote import Remote
 from gitops_rollouts.api.names import PROMOTE
-from gitops_rollouts.decisions.holds import Hold
+from gitops_rollouts.decisions.requests.holds import Hold
 from gitops_rollouts.errors import GitUnreachable
 from gitops_rollouts.git.repository import Mirror
 from waiting import eventually

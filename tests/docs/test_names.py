@@ -13,7 +13,7 @@ from gitops_rollouts.api import names
 from gitops_rollouts.api.gitsync import GitSyncSpec, GitSyncStatus
 from gitops_rollouts.api.meta import Model
 from gitops_rollouts.api.status import Condition, StepPluginStatus
-from gitops_rollouts.decisions import writer
+from gitops_rollouts.decisions.writing import writer
 from gitops_rollouts.engine import conditions, events, gates, promotions
 
 ROOT = Path(__file__).parents[2]

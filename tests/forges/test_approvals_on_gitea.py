@@ -14,8 +14,8 @@ from cli.command import gor
 from decision_repo import PROD, abort, lines, manifest, promote
 from gitea_program import GiteaRepository
 from gitops_rollouts.api.names import PROMOTE
-from gitops_rollouts.decisions.forge_answers import ForgeAnswers
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.authority.forge_answers import ForgeAnswers
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
 from gitops_rollouts.render.renderer import Renderer

@@ -15,10 +15,10 @@ from forges.bitbucket_shapes import Bitbucket
 from forges.contract import BRANCH
 from forges.gitlab_shapes import GitLab
 from forges.shapes import running
-from gitops_rollouts.decisions.forge_round import ForgeRound
+from gitops_rollouts.decisions.forge_side.round import ForgeRound
 from gitops_rollouts.decisions.identity import Subject
-from gitops_rollouts.decisions.request_body import fenced
-from gitops_rollouts.decisions.request_view import Member, RequestView, Standing
+from gitops_rollouts.decisions.requests.body import fenced
+from gitops_rollouts.decisions.requests.view import Member, RequestView, Standing
 from gitops_rollouts.decisions.state import Attempt, InGit, Placement
 
 Site = GitLab | Bitbucket

@@ -14,8 +14,8 @@ import pytest
 from decision_engine import Engine
 from decision_repo import PROD, Reading, lines, manifest, promote
 from git_remote import Remote
+from gitops_rollouts.decisions.planning.wants import WantRecord
 from gitops_rollouts.decisions.policy import Policy
-from gitops_rollouts.decisions.wants import WantRecord
 from gitops_rollouts.errors import ConfigError, GitError
 from gitops_rollouts.git.gpg import parse_gpg_key
 from gitops_rollouts.git.repository import Mirror

@@ -18,7 +18,7 @@ from gitops_rollouts.controllers.observe import project_rollout
 from gitops_rollouts.controllers.rollout import _lifts_abort
 from gitops_rollouts.controllers.untold import explained
 from gitops_rollouts.decisions.state import InGit
-from gitops_rollouts.decisions.writer import DecisionWriter
+from gitops_rollouts.decisions.writing.writer import DecisionWriter
 from gitops_rollouts.engine.plan import Plan, RecordAbort
 from gitops_rollouts.engine.step import step
 from gitops_rollouts.errors import KubeError

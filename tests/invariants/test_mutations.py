@@ -10,10 +10,11 @@ import pytest
 
 from gitops_rollouts.controllers import authority
 from gitops_rollouts.controllers.authority import AuthorityReader
-from gitops_rollouts.decisions import lines, reading
 from gitops_rollouts.decisions.grammar import Promote
-from gitops_rollouts.decisions.planning import Planner
+from gitops_rollouts.decisions.history import lines
+from gitops_rollouts.decisions.planning.planning import Planner
 from gitops_rollouts.decisions.policy import Policy
+from gitops_rollouts.decisions.reading import target as reading
 from gitops_rollouts.decisions.state import InGit
 from gitops_rollouts.git.repository import Mirror
 from invariants import corpus

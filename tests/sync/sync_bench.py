@@ -13,7 +13,7 @@ from git_remote import Remote
 from gitops_rollouts.controllers.gitsync import GitSyncController
 from gitops_rollouts.controllers.queue import DelayQueue
 from gitops_rollouts.decisions.board import Board
-from gitops_rollouts.decisions.reading import TargetReader
+from gitops_rollouts.decisions.reading.target import TargetReader
 from gitops_rollouts.errors import NotFound
 from gitops_rollouts.kube.client import Client
 from gitops_rollouts.kube.discovery import Discovery

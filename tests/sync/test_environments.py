@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from gitops_rollouts.api.gitsync import GitSync, encode_gitsync_status, parse_gitsync
-from gitops_rollouts.decisions.proposals import Proposed
 from gitops_rollouts.decisions.state import Other, Promotion
+from gitops_rollouts.decisions.writing.proposals import Proposed
 from gitops_rollouts.errors import ConfigError
 from gitops_rollouts.sync.environments import as_proposals, first_of, promotion_of, stored_proposals
 

@@ -1,0 +1,1 @@
+"""Who may let traffic grow (docs/decisions.md §6)."""

@@ -1,0 +1,1 @@
+"""Where a person's decisions become commits (docs/decisions.md §7)."""

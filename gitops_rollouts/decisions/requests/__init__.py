@@ -1,0 +1,1 @@
+"""What waits for a merge, as branches (docs/decisions.md §2)."""
