@@ -19,10 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses the control plane is marked ``cluster``, so that `-m "not cluster"` leaves the quick ones."""
+    """Whatever uses the control plane is marked ``cluster``, so that `-m "not cluster"` leaves the quick ones.
+
+    A long test without a limit of its own gets half an hour: minutes on an idle machine are many on a busy one.
+    """
     for item in items:
         if "control_plane" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(scope="session")
