@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from decision_repo import manifest
+from gitops_rollouts.api.names import ABORT, PROMOTE
 from gitops_rollouts.decisions.state import InGit
 from invariants.model import Model, glance
 from invariants.oracle import Said
@@ -30,6 +31,8 @@ def deed(name: str, how: dict[str, Any] | None = None) -> st.SearchStrategy[Deed
 ODD_PUSHES = st.one_of(
     deed("type_something", {"key": NAMES}),
     deed("edit_steps", {"key": NAMES, "plan": st.sampled_from(sorted(PLANS))}),
+    deed("type_a_promotion", {"key": NAMES, "full": st.booleans(), "signed": st.booleans()}),
+    deed("take_out", {"key": NAMES, "line": st.sampled_from([PROMOTE, ABORT]), "signed": st.booleans()}),
     deed("rewrite_with_the_same_content"),
     deed("drop_commits", {"back": st.integers(1, 3)}),
     deed("move", {"key": NAMES}),
@@ -74,8 +77,8 @@ class Decisions(People):
     @initialize(
         plan=st.sampled_from(sorted(PLANS)),
         window=st.booleans(),
-        guarded=st.just(False),
-        blue=st.just(False),
+        guarded=st.sampled_from([False, False, True]),
+        blue=st.booleans(),
     )
     def begin(self, plan: str, window: bool, guarded: bool = False, blue: bool = False) -> None:
         if guarded:
