@@ -95,7 +95,8 @@ def _models(annotation: object) -> Iterator[type[Model]]:
 def test_each_reason_of_write_back_is_documented() -> None:
     """docs/gitsync.md "Status": whoever waits for a decision in Git looks there first."""
     page = (ROOT / "docs/gitsync.md").read_text()
-    code = "".join((ROOT / f"gitops_rollouts/decisions/{name}.py").read_text() for name in ("writer", "troubles"))
+    writing = ROOT / "gitops_rollouts/decisions/writing"
+    code = "".join((writing / f"{name}.py").read_text() for name in ("lanes", "writer", "troubles"))
     reasons = set(re.findall(r'(?:\(|reason = |return |")"([A-Z][a-z]\w+)"', code)) | {writer.DISABLED}
     assert len(reasons) > 5
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
