@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from gitops_rollouts.api import names
 from gitops_rollouts.api.durations import short_duration
-from gitops_rollouts.api.gitsync import GitSync
 from gitops_rollouts.api.phase import is_observed, turn_of
 from gitops_rollouts.cli.output import age
 from gitops_rollouts.cli.run_narrative import is_judged, measured
+from gitops_rollouts.cli.sync_narrative import asked_of_the_cluster, sync_trouble
 from gitops_rollouts.cli.traffic_view import former_share, plugin_of_step, plugin_text
 from gitops_rollouts.cli.view import RolloutView, images
 from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
@@ -54,6 +54,7 @@ def explain(seen: RolloutView, git: FromGit | None, now: datetime) -> str:
         *_kept(seen, now),
         *_decision(seen, git, now),
         *measured(seen, now),
+        *asked_of_the_cluster(seen, git.state if git else None),
         *_trouble(seen, git, now),
         *_next(seen, git, now),
     ]
@@ -222,7 +223,7 @@ def _trouble(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[
         waits = git.state.unconfirmed
         yield f"{waits[0].upper()}{waits[1:].rstrip('.')}; until the forge has said so nothing of it moves."
     if seen.gitsync is not None:
-        yield from _sync_trouble(seen.gitsync, now)
+        yield from sync_trouble(seen.gitsync, now)
 
 
 def _taken_up(seen: RolloutView) -> bool:
@@ -230,29 +231,6 @@ def _taken_up(seen: RolloutView) -> bool:
     rollout = seen.rollout
     seen_by_pass = is_observed(rollout.status.observed_generation, rollout.metadata.generation)
     return seen_by_pass and rollout.status.condition("InvalidSpec") is None
-
-
-def _sync_trouble(sync: GitSync, now: datetime) -> Iterator[str]:
-    name, status = sync.metadata.name, sync.status
-    if sync.spec.suspend:
-        yield f"GitSync {name} is suspended: nothing new is fetched or applied."
-        return
-    if status.last_fetched is None:
-        yield f"GitSync {name} has never been fetched: nothing moves forward."
-    elif now - status.last_fetched > _staleness(sync):
-        ago = age(status.last_fetched, now)
-        yield f"The last good fetch is {ago} ago, longer than maxStaleness: nothing moves forward, an abort still acts."
-    for kind in ("Fetched", "Rendered", "Applied", "WriteBack"):
-        condition = status.condition(kind)
-        if condition is not None and condition.status == "False":
-            yield f"GitSync {name}: {condition.message.rstrip('.') or condition.reason}."
-
-
-def _staleness(sync: GitSync) -> timedelta:
-    try:
-        return sync.spec.staleness_duration()
-    except ValueError:
-        return timedelta(minutes=10)
 
 
 def _next(seen: RolloutView, git: FromGit | None, now: datetime) -> Iterator[str]:

@@ -89,6 +89,8 @@ class RolloutView:
     """None: none applies it, or it can't be read."""
     lines: Mapping[str, str] = field(default_factory=dict)
     """The decision annotations that the tree put on the live object, by key."""
+    outbox: str = ""
+    """What was decided in the cluster and isn't in Git yet, as the live object has it."""
     runs: tuple[RunView, ...] = ()
     """Its AnalysisRuns, the newest first."""
     experiments: tuple[ExperimentView, ...] = ()
@@ -280,6 +282,7 @@ def view(
         lines={
             key: rollout.metadata.annotations[key] for key in names.DECISION_KEYS if key in rollout.metadata.annotations
         },
+        outbox=rollout.metadata.annotations.get(names.OUTBOX, ""),
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from cli.rollout_examples import COMMIT, INTENT, NOW, REPLICA_SETS, STAMP, at_gate, gitsync, rollout
-from gitops_rollouts.api.names import ABORT, PROMOTE
+from gitops_rollouts.api.names import ABORT, OUTBOX, PROMOTE
 from gitops_rollouts.cli.narrative import CommitNote, FromGit, explain
 from gitops_rollouts.cli.view import view
 from gitops_rollouts.decisions.grammar import Abort, Promote, Stable
 from gitops_rollouts.decisions.identity import Subject
+from gitops_rollouts.decisions.planning.outbox import asked_entry
 from gitops_rollouts.decisions.state import Attempt, Ignored, InGit, Placement
 
 WHO = Subject("prod", "shop", "web")
@@ -64,6 +66,24 @@ def test_at_a_gate_with_a_pull_request() -> None:
     other = request | {"branch": "rollouts/promote/prod/3b70795a87de-g1-2", "rollouts": ["shop/api"]}
     text = why(at_gate(), None, gitsync(status={"requests": [other]}))
     assert "merging rollouts/promote/prod/3b70795a87de-g1 or" in text
+
+
+def test_what_a_client_asked_the_cluster_for() -> None:
+    """docs/decisions.md §4: it counts once Git has it, and only where the GitSync says so."""
+    entry = asked_entry(WHO, *ATTEMPT.content, INTENT, "1", "kubectl\x1b[31m")
+    raw = at_gate()
+    raw["metadata"]["annotations"][OUTBOX] = json.dumps([entry])
+    sync = gitsync(spec={"clusterPromotions": "commit"})
+    said = "asked the cluster to let it go past gate 1: that counts once its line is in Git."
+    for git in (None, in_git()):
+        text = why(raw, git, sync)
+        assert f" kubectl 31m {said} It waits at gate 1: " in text
+        assert "\x1b" not in text
+    assert "asked the cluster" not in why(raw, None, gitsync())
+    assert "asked the cluster" not in why(raw, in_git(approved_through=1), sync)
+    raw["metadata"]["annotations"][OUTBOX] = json.dumps([entry | {"intent": "0" * 12}])
+    assert "asked the cluster" not in why(raw, None, sync)
+    assert "asked the cluster" not in why(raw, in_git(), sync)
 
 
 def test_without_git_the_cluster_is_what_is_wanted() -> None:
