@@ -37,7 +37,8 @@ class People(RuleBasedStateMachine):
     def remote(self) -> Any:
         return self.model.remote
 
-    def _edit(self, key: tuple[str, str], pattern: str, text: str, message: str) -> None:
+    def _edit(self, key: tuple[str, str], pattern: str, text: str, message: str, unless: str = "") -> None:
+        """``unless``: what must not stand there already."""
         if self.lost is not None:
             return
         self.remote.pull()
@@ -46,7 +47,7 @@ class People(RuleBasedStateMachine):
             return
         old = (self.remote.work / path).read_text()
         new = re.sub(pattern, text, old)
-        if new != old:
+        if new != old and not (unless and unless in old):
             self.remote.put({path: new}, message)
 
     def _path(self, key: tuple[str, str]) -> str | None:
@@ -100,7 +101,8 @@ class People(RuleBasedStateMachine):
         subject = Subject("prod", *key)
         line = promote(state.attempt, "full" if full else glance(world).gate, subject)
         with self.model.signing(signed):
-            self._edit(key, "    team: shop\n", f'    {PROMOTE}: "{format_line(line)}"\n    team: shop\n', "promoted")
+            text = f'    {PROMOTE}: "{format_line(line)}"\n    team: shop\n'
+            self._edit(key, "    team: shop\n", text, "promoted", unless=PROMOTE)  # no YAML with two of them
 
     def take_out(self, key: tuple[str, str], line: str, signed: bool) -> None:
         """An approval is withdrawn, or an abort is lifted."""
