@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from git_remote import Remote
 from gitops_rollouts.api.names import ABORT
 from gitops_rollouts.decisions.requests.view import Standing
 from gitops_rollouts.git.repository import Mirror
+from waiting import eventually
 from written import an_abort, deployed, protect
 
 
@@ -89,6 +91,32 @@ async def test_deleting_what_states_a_fact_brings_it_back(remote: Remote, engine
     remote.git("fetch", "-q", "-p", "origin")
     assert ABORT in remote.git("show", f"origin/rollouts/record/prod:{WEB_YAML}")
     assert "rollouts/record/prod" in engine.reports[-1].message
+
+
+async def test_what_one_lane_leaves_to_the_other_wakes_it(remote: Remote, engine: Engine) -> None:
+    """The same with the writer's own loop, in which a lane sleeps until it has something to do."""
+    state = deployed(remote, engine)
+    protect(remote)
+    stop = asyncio.Event()
+    running = asyncio.create_task(engine.writer.run(stop))
+
+    async def offered() -> bool:
+        # once the writer knows of it: it is told after the push
+        refs = engine.mirror.list_refs()
+        return "rollouts/record/prod" in refs and "rollouts/record/prod" in engine.reports[-1].message
+
+    try:
+        engine.want(an_abort(state))
+        await eventually(offered)
+        remote.git("push", "-q", "origin", ":refs/heads/rollouts/record/prod")
+        engine.mirror.fetch("main")
+        assert "rollouts/record/prod" not in engine.mirror.list_refs()
+        engine.now += timedelta(seconds=30)
+        engine.sync()
+        await eventually(offered)
+    finally:
+        stop.set()
+        await running
 
 
 @pytest.mark.parametrize("style", ["--no-ff", "--squash"])

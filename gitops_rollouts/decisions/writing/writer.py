@@ -218,6 +218,7 @@ class DecisionWriter:
             self._kept_at |= dict.fromkeys(result.kept, result.head)
         else:
             self._handed |= handed
+        self._rest.wake.set()  # what came of it may be the other lane's to write
         self._report_all()
 
     async def _step_rest(self) -> None:
@@ -240,6 +241,7 @@ class DecisionWriter:
             self._hand_over(name for name in result.kept if self._kept_at.get(name) != result.head)
         elif requests:
             self._requests_at = self._clock()
+        self._urgent.wake.set()
         self._report_all()
 
     def _hand_over(self, names: Iterable[str]) -> None:
