@@ -75,6 +75,8 @@ class DecisionWriter:
         self._agenda = Agenda(self._settings)
         self._reports: dict[str, WriteReport] = {}
         self._refs: Mapping[str, str] | None = None
+        self._saw = False
+        """The poller has looked at the remote since a round of requests began."""
         self._seen: dict[str, str] = {}
         self._standings: dict[str, Standings] = {}
         self._views: dict[str, tuple[RequestView, ...]] = {}
@@ -139,6 +141,7 @@ class DecisionWriter:
 
     def saw_requests(self, refs: Mapping[str, str], head: str = "") -> None:
         """The request branches that the poller just saw on the remote: name → commit; and where the branch is."""
+        self._saw = True
         if head and head != self._head and (refs or any(target.promotion for target in self._targets.values())):
             # another environment's record may be new, or a request merged and taken back at once: no Rollout tells
             self._head = head
@@ -227,7 +230,7 @@ class DecisionWriter:
         jobs = self._jobs(now, urgent=False, requests=requests)
         direct: set[str] = set()
         if requests:
-            self._requests_at = None
+            self._requests_at, self._saw = None, False
             direct, self._direct = self._direct, direct
         if not jobs:
             return
@@ -344,7 +347,9 @@ class DecisionWriter:
                 self._requests_at = min(self._requests_at, at) if self._requests_at else at
         if result.branches is not None:
             # so that a branch which is deleted before the poller ever saw it is missed all the same
-            self._refs = result.branches
+            before, self._refs = self._refs, result.branches
+            if self._saw and dict(before or {}) != dict(result.branches):
+                self._requests_at = now  # what the poller saw meanwhile may be newer than this, and is said only once
             for name in [name for name, branch in self._offered.items() if branch not in result.branches]:
                 del self._offered[name]
                 self._kept_at.pop(name, None)
