@@ -211,8 +211,11 @@ async def test_a_step_sends_traffic_to_its_experiment_and_takes_it_away(
         assert "Experiment analysis phase is error/failed: too slow" in degraded["message"]
         await edge(web, canary_weight="0", stable_weight="100", additional=None)
         await second.has_pods(0, 0)
-        events = await web.events()
-        assert {"ExperimentCreated", "AnalysisRunPending", "RolloutAborted"} <= set(events)
+
+        async def told() -> bool:
+            return {"ExperimentCreated", "AnalysisRunPending", "RolloutAborted"} <= set(await web.events())
+
+        await eventually(told, what="the events, which are sent beside everything else")
 
 
 async def _current_experiment(shown: Shown, suffix: str) -> str:

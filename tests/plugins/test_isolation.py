@@ -148,7 +148,11 @@ async def test_the_end_ends_every_process(plugins: Plugins, notes: Path) -> None
     await plugins.close()
     with pytest.raises(PluginError):
         await hanging
-    assert not any(_lives(int(one)) for one in (pid, *notes.read_text().split()))
+
+    async def gone() -> bool:
+        return not any(_lives(int(one)) for one in (pid, *notes.read_text().split()))
+
+    await eventually(gone, what="the processes that were killed to be over")
     with pytest.raises(PluginError, match="stopping"):
         await _run(plugins, "odd/good")
 
