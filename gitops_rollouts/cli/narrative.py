@@ -19,7 +19,8 @@ from gitops_rollouts.cli.traffic_view import former_share, plugin_of_step, plugi
 from gitops_rollouts.cli.view import RolloutView, images
 from gitops_rollouts.decisions.gates import PROMOTION_PAUSE
 from gitops_rollouts.decisions.grammar import ACTIVE, FULL, Abort, Malformed, Promote, Stable, parse_line
-from gitops_rollouts.decisions.identity import BLUE_GREEN
+from gitops_rollouts.decisions.identity import BLUE_GREEN, INTENT_LENGTH
+from gitops_rollouts.decisions.requests.names import Group
 from gitops_rollouts.decisions.state import InGit
 
 
@@ -313,14 +314,15 @@ def _next_of_preview(seen: RolloutView, stable: str, now: datetime) -> str:
 
 def _way_through(seen: RolloutView) -> str:
     command = _command(seen, "promote")
-    if seen.stamp is None or seen.gitsync is None or seen.gitsync.spec.gates != "request":
+    gate, stamp, sync = seen.gate, seen.stamp, seen.gitsync
+    if gate is None or stamp is None or sync is None or sync.spec.gates != "request":
         return f"{command} lets it go on"
     request = seen.request
     hold = next(
         (
             hold
-            for hold in seen.gitsync.status.holds
-            if (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(seen.gate))
+            for hold in sync.status.holds
+            if (hold.namespace, hold.name, hold.gate) == (seen.namespace, seen.name, str(gate))
         ),
         None,
     )
@@ -328,9 +330,10 @@ def _way_through(seen: RolloutView) -> str:
         url = f" {request.url}" if request is not None and request.url else ""
         by = f" by {hold.by}" if hold.by else ""
         return f"its request{url} was closed{by}, so it holds until {'that is reopened, or ' if url else ''}{command}"
-    branch = f"rollouts/promote/{seen.stamp.target}/{seen.stamp.intent[:12]}-g{seen.gate}"
     if request is not None:
         branch = request.url or request.branch
+    else:
+        branch = Group(stamp.target, stamp.intent[:INTENT_LENGTH], gate).branch()
     return f"merging {branch} or {command} lets it go on"
 
 

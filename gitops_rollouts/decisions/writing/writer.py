@@ -252,7 +252,6 @@ class DecisionWriter:
         for name in names:
             self._handed.add(name)
             self._agenda.again(name, self._clock())
-            self._urgent.wake.set()
 
     def _next(self, now: datetime) -> datetime | None:
         """When the next round should run; None: nothing is due."""
