@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -17,11 +18,17 @@ from waiting import eventually
 from written import an_abort, deployed, protect
 
 
-async def test_a_protected_branch(remote: Remote, engine: Engine) -> None:
+async def refused(remote: Remote, engine: Engine) -> Callable[[], None]:
+    """An abort that the branch doesn't take. Returns what lets it take commits again."""
     state = deployed(remote, engine)
     unprotect = protect(remote)
     engine.want(an_abort(state))
     await engine.settle()
+    return unprotect
+
+
+async def test_a_protected_branch(remote: Remote, engine: Engine) -> None:
+    unprotect = await refused(remote, engine)
     assert engine.reason == "PushRefused"
     assert "rollouts/record/prod" in engine.reports[-1].message
     assert engine.pushed == []
@@ -79,10 +86,7 @@ async def test_what_waits_on_the_branch_stays_complete(remote: Remote, engine: E
 
 async def test_deleting_what_states_a_fact_brings_it_back(remote: Remote, engine: Engine) -> None:
     """§2 "Refused by policy": at the next poll, not an hour later."""
-    state = deployed(remote, engine)
-    protect(remote)
-    engine.want(an_abort(state))
-    await engine.settle()
+    await refused(remote, engine)
     remote.git("push", "-q", "origin", ":refs/heads/rollouts/record/prod")
     engine.now += timedelta(seconds=30)
     engine.mirror.fetch("main")
@@ -121,10 +125,7 @@ async def test_what_one_lane_leaves_to_the_other_wakes_it(remote: Remote, engine
 
 @pytest.mark.parametrize("style", ["--no-ff", "--squash"])
 async def test_a_merge_in_any_style_clears_what_waited(remote: Remote, engine: Engine, style: str) -> None:
-    state = deployed(remote, engine)
-    unprotect = protect(remote)
-    engine.want(an_abort(state))
-    await engine.settle()
+    unprotect = await refused(remote, engine)
     unprotect()
     remote.git("fetch", "-q", "origin")
     remote.git("merge", "-q", style, "origin/rollouts/record/prod")
@@ -141,10 +142,7 @@ async def test_a_merge_in_any_style_clears_what_waited(remote: Remote, engine: E
 
 async def test_what_nobody_wants_any_more_doesnt_wait_for_ever(remote: Remote, engine: Engine) -> None:
     """A newer version came before anybody merged; after a restart, not before that is known."""
-    state = deployed(remote, engine)
-    protect(remote)
-    engine.want(an_abort(state))
-    await engine.settle()
+    await refused(remote, engine)
     again = Engine(engine.mirror)
     again.sync()
     await again.settle()
@@ -158,10 +156,7 @@ async def test_what_nobody_wants_any_more_doesnt_wait_for_ever(remote: Remote, e
 
 async def test_with_a_forge_the_branch_stays_until_its_request_is_settled(remote: Remote, mirror: Mirror) -> None:
     engine = Engine(mirror, forge=True)
-    state = deployed(remote, engine)
-    unprotect = protect(remote)
-    engine.want(an_abort(state))
-    await engine.settle()
+    unprotect = await refused(remote, engine)
     branch = "rollouts/record/prod"
     engine.writer.saw_standings("prod", {branch: Standing(branch, 7, "https://git.example/7", "open")})
     await engine.settle()

@@ -23,10 +23,15 @@ def live(life: Life) -> None:
         state.teardown()
 
 
-def gates_are_passed_one_by_one(state: Decisions) -> None:
+def at_the_first_gate(state: Decisions) -> None:
+    """v2 waits there."""
     state.begin(plan="gates", window=True)
     state.push_an_image(key=WEB, version=2)
     state.come_to_rest()
+
+
+def gates_are_passed_one_by_one(state: Decisions) -> None:
+    at_the_first_gate(state)
     world = state.model.api.worlds[WEB]
     assert world.sizes() == {"web:v1": 4, "web:v2": 1}
     state.merge_a_request(which=0, squash=False)
@@ -69,9 +74,7 @@ def _aborts(state: Decisions) -> int:
 
 def a_lost_answer_is_no_second_abort(state: Decisions) -> None:
     """I5: the server took the push and nobody was told."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     state.lose_an_answer()
     state.go_on(times=6)
@@ -82,9 +85,7 @@ def a_lost_answer_is_no_second_abort(state: Decisions) -> None:
 
 def an_abort_that_was_taken_back_stays_away(state: Decisions) -> None:
     """I6, over a restart that sees the reverted abort and a Rollout that is still aborted."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     state.come_to_rest()
     state.kill()
@@ -96,9 +97,7 @@ def an_abort_that_was_taken_back_stays_away(state: Decisions) -> None:
 
 def a_lost_answer_and_a_revert_in_between(state: Decisions) -> None:
     """I6: the server took the abort, nobody was told, a person took it back, and then the engine looks again."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     for _ in range(2):
         state.look(key=WEB)
@@ -115,9 +114,7 @@ def a_lost_answer_and_a_revert_in_between(state: Decisions) -> None:
 
 def a_promotion_beside_an_abort(state: Decisions) -> None:
     """Both lines stand there: abort wins, whoever wrote which of them first."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     state.come_to_rest()
     line = format_line(promote(state.model.process.published[WEB].attempt, 3))
@@ -139,9 +136,7 @@ def an_approval_of_another_version(state: Decisions) -> None:
 
 def the_aborted_image_again_within_one_poll(state: Decisions) -> None:
     """Found by the machine: the new intent ends the old abort in one pass, the tree's abort begins in the next."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     state.come_to_rest()
     state.push_an_image(key=WEB, version=1)
@@ -192,9 +187,7 @@ def a_branch_that_is_gone_takes_nothing_along(state: Decisions) -> None:
 
 def a_stale_leader_pushes_after_its_successor(state: Decisions) -> None:
     """I5: the abort of both has one id, and the push of the one that was overtaken finds another tip."""
-    state.begin(plan="gates", window=True)
-    state.push_an_image(key=WEB, version=2)
-    state.come_to_rest()
+    at_the_first_gate(state)
     state.use_the_plugin(message="abort", key=WEB)
     state.look(key=WEB)
     state.look(key=WEB)
